@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"pgregory.net/rapid"
 )
@@ -225,3 +226,53 @@ func dumpValue(v pcommon.Value) string {
 }
 
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+func drawLogs(t *rapid.T, now time.Time) plog.Logs {
+	ld := plog.NewLogs()
+	for range rapid.IntRange(1, 3).Draw(t, "resources") {
+		rl := ld.ResourceLogs().AppendEmpty()
+		drawResource(t, rl.Resource())
+		for range rapid.IntRange(1, 2).Draw(t, "scopes") {
+			sl := rl.ScopeLogs().AppendEmpty()
+			drawScope(t, sl.Scope())
+			for range rapid.IntRange(1, 12).Draw(t, "records") {
+				drawRecord(t, sl.LogRecords().AppendEmpty(), now)
+			}
+		}
+	}
+	return ld
+}
+
+func drawRecord(t *rapid.T, r plog.LogRecord, now time.Time) {
+	id := rapid.OneOf(rapid.Just([]byte{0, 0, 0, 0, 0, 0, 0, 0}), rapid.SliceOfN(rapid.Byte(), 8, 8))
+	r.SetTraceID(pcommon.TraceID(append(id.Draw(t, "t1"), id.Draw(t, "t2")...)))
+	r.SetSpanID(pcommon.SpanID(id.Draw(t, "span")))
+	r.SetTimestamp(drawTime(t, now))
+	r.SetObservedTimestamp(drawTime(t, now))
+	r.SetSeverityNumber(plog.SeverityNumber(rapid.OneOf(rapid.Int32Range(0, 24), rapid.Int32()).Draw(t, "severity")))
+	r.SetSeverityText(drawText.Draw(t, "severity text"))
+	r.SetEventName(drawText.Draw(t, "event"))
+	r.SetFlags(plog.LogRecordFlags(drawCount(t)))
+	r.SetDroppedAttributesCount(drawCount(t))
+	drawValue(t, r.Body(), 0)
+	drawAttributes(t, r.Attributes(), 6, 0)
+}
+
+func dumpLogs(ld plog.Logs) []string {
+	var out []string
+	for _, rl := range ld.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, r := range sl.LogRecords().All() {
+				out = append(out, dumpLog(rl.Resource(), sl.Scope(), r))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func dumpLog(res pcommon.Resource, sc pcommon.InstrumentationScope, r plog.LogRecord) string {
+	return fmt.Sprintf("resource %s dropped %d\nscope %q %q %s dropped %d\n", dumpMap(res.Attributes()), res.DroppedAttributesCount(), valid(sc.Name()), valid(sc.Version()), dumpMap(sc.Attributes()), sc.DroppedAttributesCount()) +
+		fmt.Sprintf("record %s %s time %d observed %d severity %d %q event %q flags %d dropped %d\nbody %s\nattributes %s\n", r.TraceID(), r.SpanID(), r.Timestamp(), r.ObservedTimestamp(),
+			r.SeverityNumber(), valid(r.SeverityText()), valid(r.EventName()), r.Flags(), r.DroppedAttributesCount(), dumpValue(r.Body()), dumpMap(r.Attributes()))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -87,4 +88,57 @@ func TestSpanRoundTrip(t *testing.T) {
 			t.Fatalf("written (-) and read (+) differ:\n%s", diff)
 		}
 	})
+}
+
+func TestLogRoundTrip(t *testing.T) {
+	s := openTestStorage(t)
+	tenant := store.Tenant{}
+	c := newLogCodec(testRetention, newTail())
+	rapid.Check(t, func(t *rapid.T) {
+		tenant.Account++
+		now := time.Now()
+		ld := drawLogs(t, now)
+		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
+		added, dropped := c.appendRows(lr, tenant, ld, now)
+		if added != ld.LogRecordCount() || dropped != 0 {
+			t.Fatalf("appendRows added %d and dropped %d of %d records", added, dropped, ld.LogRecordCount())
+		}
+		s.MustAddRows(lr)
+		logstorage.PutLogRows(lr)
+		s.DebugFlush()
+		if diff := gocmp.Diff(dumpLogs(ld), readAllLogs(t, s, tenant)); diff != "" {
+			t.Fatalf("written (-) and read (+) differ:\n%s", diff)
+		}
+	})
+}
+
+func readAllLogs(t rapid.TB, s *logstorage.Storage, tenant store.Tenant) []string {
+	t.Helper()
+	q, err := logstorage.ParseQuery("*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newLogDecoder()
+	var out []string
+	var mu sync.Mutex
+	err = s.RunQuery(logstorage.NewQueryContext(context.Background(), &logstorage.QueryStats{}, []logstorage.TenantID{tenantID(tenant)}, q, false, nil), func(_ uint, db *logstorage.DataBlock) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err := d.begin(db); err != nil {
+			t.Error(err)
+		}
+		for i, at := range d.times {
+			d.row(i)
+			row, err := d.record(at)
+			if err != nil {
+				t.Error(err)
+			}
+			out = append(out, dumpLog(row.Resource, row.Scope, row.Record))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(out)
+	return out
 }

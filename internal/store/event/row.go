@@ -248,6 +248,9 @@ func (b *rowBuilder) value(s section, name, key string, v pcommon.Value) {
 	var code byte
 	var exact bool
 	b.buf, code, exact = appendText(b.buf, v)
+	if s == sectionBody && code == 0 { // only here an int, double or bool does not follow from the text
+		code = plainCode(v.Type())
+	}
 	text := b.text(from)
 	if len(text) > b.cut.limit { // only arrays, maps and bytes can be that long: keep the beginning, for the eye
 		text, code, exact = b.cut.text(text), 0, true
@@ -264,6 +267,18 @@ func (b *rowBuilder) value(s section, name, key string, v pcommon.Value) {
 	if text != "" {
 		b.add(name, b.guard(text))
 	}
+}
+
+func plainCode(t pcommon.ValueType) byte {
+	switch t {
+	case pcommon.ValueTypeInt:
+		return codeInt
+	case pcommon.ValueTypeDouble:
+		return codeDouble
+	case pcommon.ValueTypeBool:
+		return codeBool
+	}
+	return 0
 }
 
 // private adds the codec's own columns that have something to say. It is the

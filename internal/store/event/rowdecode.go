@@ -191,6 +191,20 @@ func (d *rowDecoder) moreAttributes(s section, m pcommon.Map) error {
 	return nil
 }
 
+// moreBody sets a body that its column does not say fully.
+func (d *rowDecoder) moreBody(v pcommon.Value) {
+	for u := (unpacker{s: d.fixed[colMore]}); u.more(); {
+		_, of := u.byte(), section(u.byte())
+		u.text()
+		more := pcommon.NewValueEmpty()
+		u.s = strings.Clone(u.s)
+		u.value(more, 0)
+		if of == sectionBody && u.err == nil {
+			more.MoveTo(v)
+		}
+	}
+}
+
 // header is what the private columns say about resource and scope.
 type header struct {
 	resourceURL, scopeURL         string
