@@ -147,6 +147,9 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
+// noHelpers leaves the rows of the trace index out.
+const noHelpers = "(!" + colTraceIndex + ":*)"
+
 // spanQuestion is a query of spans; pipes follow the conditions.
 func (r *reader) spanQuestion(sel store.Select, pipes string) (question, error) {
 	stream, filter, err := spanDialect.where(sel.Where)
@@ -154,7 +157,7 @@ func (r *reader) spanQuestion(sel store.Select, pipes string) (question, error) 
 		return question{}, err
 	}
 	from, to, err := bounds(sel.Range)
-	text := strings.Join([]string{stream, "(!" + colTraceIndex + ":*)", filter, pipes}, " ")
+	text := strings.Join([]string{stream, noHelpers, filter, pipes}, " ")
 	return question{r.traces, sel.Tenant, from, to, text}, err
 }
 
