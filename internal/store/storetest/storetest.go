@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -57,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		{"LogVolume", logVolume},
 		{"LogFieldsAndValues", logFieldsAndValues},
 		{"Tail", tail},
+		{"ReadsWhileWriting", readsWhileWriting},
 		{"Refusals", refusals},
 		{"EndedContext", endedContext},
 	} {
@@ -651,5 +653,67 @@ func spanFieldsAndValues(t *testing.T, w *world) {
 	values("root", 10, store.Count{Value: "true", Count: 20})
 	if got, err := w.SpanValues(t.Context(), w.sel(), "code", 2); err != nil || len(got) != 2 {
 		t.Errorf("SpanValues limited to 2: %v, error %v", got, err)
+	}
+}
+
+// readsWhileWriting runs writers and readers at a time; in the end everything
+// is there once.
+func readsWhileWriting(t *testing.T, w *world) {
+	const writers, batches, size = 3, 8, 50
+	var wg sync.WaitGroup
+	for i := range byte(writers) {
+		wg.Go(func() {
+			for k := range byte(batches) {
+				b := newSpans()
+				for n := range byte(size) {
+					b.span(w, "order", "op", i*batches+k+1, n, time.Duration(n)*time.Second, time.Millisecond).SetParentSpanID(pcommon.SpanID{i + 1, k + 1, n + 1})
+				}
+				if err := w.WriteTraces(t.Context(), w.tenant, b.Traces); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	var readers sync.WaitGroup
+	for _, read := range []func() error{
+		func() error { _, _, err := w.Spans(t.Context(), w.sel(), 100, ""); return err },
+		func() error { _, err := w.Services(t.Context(), w.sel(), 10); return err },
+		func() error { _, err := w.Heat(t.Context(), w.sel(), 30); return err },
+		func() error { _, err := w.Operations(t.Context(), w.sel(), 5, 5); return err },
+		func() error {
+			_, _, err := w.Trace(t.Context(), w.tenant, pcommon.TraceID{1: 7, 15: 3}, store.Range{})
+			if errors.Is(err, store.ErrNotFound) {
+				return nil
+			}
+			return err
+		},
+	} {
+		readers.Go(func() {
+			for {
+				if err := read(); err != nil {
+					t.Error(err)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(done)
+	readers.Wait()
+	poll(t, func() error {
+		rows, _, err := w.Spans(t.Context(), w.sel(), store.MaxPage, "")
+		if err == nil && len(rows) != writers*batches*size {
+			err = fmt.Errorf("%d spans, want %d", len(rows), writers*batches*size)
+		}
+		return err
+	})
+	groups, err := w.Services(t.Context(), w.sel(), 0)
+	if err != nil || len(groups) != 1 || groups[0].Stored != writers*batches*size {
+		t.Errorf("Services: %+v, error %v; want all spans of one service", groups, err)
 	}
 }
