@@ -1,0 +1,109 @@
+package metric
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// spacePoll is how often free space is looked at besides every write.
+	spacePoll = time.Second
+	// upkeepEvery is how often blocks are compacted, as in Prometheus.
+	upkeepEvery = time.Minute
+	// dormantEvery is how often the retention is applied to tenants that are
+	// not open; blocks hold two hours at least.
+	dormantEvery = time.Hour
+)
+
+// keepSpace follows the free space until ctx ends: it gives up the reserve and
+// settles the engine when space is low, and takes all back when it is there
+// again.
+func (s *Store) keepSpace(ctx context.Context) {
+	tick := time.NewTicker(spacePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.space.wake:
+		}
+		s.pollSpace(ctx)
+	}
+}
+
+func (s *Store) pollSpace(ctx context.Context) {
+	_ = s.space.admit() // notices low space also when nobody writes
+	if s.space.low.Load() {
+		s.space.release()
+		for _, in := range s.instances() {
+			in.settle()
+		}
+		if !s.space.regain() {
+			return
+		}
+		s.opts.Logger.Info("disk has space again, metrics are accepted", "dir", s.opts.Dir)
+	}
+	for _, in := range s.instances() {
+		in.reopen(ctx)
+	}
+}
+
+// maintain compacts until ctx ends.
+func (s *Store) maintain(ctx context.Context) {
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	s.sweepDormant(time.Now())
+	swept := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.compactAll(ctx)
+			if now.Sub(swept) >= dormantEvery {
+				s.sweepDormant(now)
+				swept = now
+			}
+		}
+	}
+}
+
+// compactAll writes due blocks, one tenant after the other: a compaction holds
+// as much memory as its block has index, and all tenants are due at the same
+// time.
+func (s *Store) compactAll(ctx context.Context) {
+	if !s.space.low.Load() {
+		s.space.refresh()
+	}
+	for _, in := range s.instances() {
+		if ctx.Err() != nil {
+			return
+		}
+		in.compact(ctx)
+	}
+}
+
+// compact writes the tenant's due blocks and saves its metadata.
+func (in *instance) compact(ctx context.Context) {
+	if err := in.families.save(); err != nil {
+		in.log.Warn("save metric metadata", "err", err)
+	}
+	g, err := in.read()
+	if err != nil {
+		return
+	}
+	defer g.reads.leave()
+	logs := g.db.Head().Size()
+	in.s.retention.setLogs(in.tenant, logs)
+	if g.broken.Load() || !in.s.space.roomFor(logs/blockShare) {
+		return
+	}
+	if err := g.db.Compact(ctx); err != nil && ctx.Err() == nil {
+		in.log.Error("compact metrics", "err", err)
+	}
+}
+
+// blockShare: a new block is at most this fraction of the logs it replaces. It
+// measured a tenth to a fifth.
+const blockShare = 4
