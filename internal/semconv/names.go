@@ -120,8 +120,8 @@ const (
 	StatusCode = "status.code"
 	// CollectorInstanceID: Which collector made the metric, where several write to one store.
 	CollectorInstanceID = "collector.instance.id"
-	// OtelMetricOverflow: True on the series that takes what was beyond the limit on series.
-	OtelMetricOverflow = "otel.metric.overflow"
+	// OTelMetricOverflow: True on the series that takes what was beyond the limit on series.
+	OTelMetricOverflow = "otel.metric.overflow"
 	// GraphClient: Calling service of an edge.
 	GraphClient = "client"
 	// GraphServer: Called service of an edge.

@@ -4,3 +4,7 @@
 package semconv
 
 //go:generate go run ./gen
+
+// TenantHeader names the tenant of a request, in HTTP headers, in gRPC
+// metadata and in the client metadata that goes through the pipeline.
+const TenantHeader = "X-Scope-OrgID"

@@ -94,7 +94,7 @@ func generate(src []byte) ([]byte, error) {
 // initialisms are words that Go writes in capitals.
 var initialisms = map[string]string{
 	"api": "API", "db": "DB", "dns": "DNS", "http": "HTTP", "id": "ID", "ip": "IP", "k8s": "K8s",
-	"os": "OS", "pid": "PID", "red": "RED", "rpc": "RPC", "sdk": "SDK", "slo": "SLO", "tcp": "TCP",
+	"os": "OS", "otel": "OTel", "pid": "PID", "red": "RED", "rpc": "RPC", "sdk": "SDK", "slo": "SLO", "tcp": "TCP",
 	"tls": "TLS", "uid": "UID", "url": "URL",
 }
 
