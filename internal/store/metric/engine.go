@@ -4,20 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/storage"
 
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
-// engine evaluates PromQL for all tenants under one set of limits.
+// engine evaluates PromQL for all tenants under one set of limits. It adds to
+// Prometheus' engine that parsing takes no turn, that waiting for one's turn
+// ends in a timeout as such, and counts.
 type engine struct {
-	*promql.Engine
+	inner   *promql.Engine
 	parser  parser.Parser
 	tracker *tracker
+
+	ended, failed atomic.Uint64
+	busy          atomic.Int64 // nanoseconds
 }
 
 // subqueryStep is the step of a subquery that names none: Prometheus' default
@@ -25,25 +31,106 @@ type engine struct {
 const subqueryStep = time.Minute
 
 func newEngine(o *Options) *engine {
-	p := parser.NewParser(parser.Options{})
-	t := newTracker(o.MaxQueries)
-	opts := promql.EngineOpts{
+	e := &engine{parser: parser.NewParser(parser.Options{}), tracker: newTracker(o.MaxQueries)}
+	e.inner = promql.NewEngine(promql.EngineOpts{
 		Logger:                   o.Logger,
+		Reg:                      o.Registerer,
 		MaxSamples:               int(max(o.QueryMemory/sampleBytes, 1)),
 		Timeout:                  o.QueryTimeout,
-		ActiveQueryTracker:       t,
+		ActiveQueryTracker:       e.tracker,
 		LookbackDelta:            lookback,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return subqueryStep.Milliseconds() },
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
 		EnablePerStepStats:       true,
-		Parser:                   p,
-		Reg:                      o.Registerer,
-	}
-	return &engine{Engine: promql.NewEngine(opts), parser: p, tracker: t}
+		Parser:                   e.parser,
+	})
+	return e
 }
 
-func (e *engine) close() error { return e.Engine.Close() }
+func (e *engine) close() error { return e.inner.Close() }
+
+// NewInstantQuery implements promql.QueryEngine.
+func (e *engine) NewInstantQuery(ctx context.Context, q storage.Queryable, opts promql.QueryOpts, expr string, at time.Time) (promql.Query, error) {
+	query, err := e.inner.NewInstantQuery(parsing(ctx), q, opts, expr, at)
+	if err != nil {
+		return nil, err
+	}
+	return &countedQuery{query, e}, nil
+}
+
+// NewRangeQuery implements promql.QueryEngine.
+func (e *engine) NewRangeQuery(ctx context.Context, q storage.Queryable, opts promql.QueryOpts, expr string, start, end time.Time, step time.Duration) (promql.Query, error) {
+	query, err := e.inner.NewRangeQuery(parsing(ctx), q, opts, expr, start, end, step)
+	if err != nil {
+		return nil, err
+	}
+	return &countedQuery{query, e}, nil
+}
+
+type countedQuery struct {
+	promql.Query
+	e *engine
+}
+
+func (q *countedQuery) Exec(ctx context.Context) *promql.Result {
+	began := time.Now()
+	res := q.Query.Exec(ctx)
+	q.e.busy.Add(int64(time.Since(began)))
+	q.e.ended.Add(1)
+	if res.Err != nil {
+		q.e.failed.Add(1)
+	}
+	return res
+}
+
+// tracker lets a number of queries run at a time. It implements
+// promql.QueryTracker.
+type tracker struct {
+	slots   chan struct{}
+	waiting atomic.Int64
+}
+
+type parsingKey struct{}
+
+// parsing marks the context in which the engine parses a query.
+func parsing(ctx context.Context) context.Context { return context.WithValue(ctx, parsingKey{}, true) }
+
+const (
+	noTurn = iota // of a query that is being parsed
+	turn
+)
+
+func newTracker(n int) *tracker { return &tracker{slots: make(chan struct{}, n)} }
+
+func (t *tracker) GetMaxConcurrent() int { return cap(t.slots) }
+
+// Insert waits for the query's turn.
+func (t *tracker) Insert(ctx context.Context, _ string) (int, error) {
+	if ctx.Value(parsingKey{}) != nil {
+		return noTurn, nil
+	}
+	t.waiting.Add(1)
+	defer t.waiting.Add(-1)
+	select {
+	case t.slots <- struct{}{}:
+		return turn, nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return 0, promql.ErrQueryTimeout("waiting for other queries to end")
+		}
+		return 0, promql.ErrQueryCanceled("waiting for other queries to end")
+	}
+}
+
+// Delete ends the query's turn.
+func (t *tracker) Delete(id int) {
+	if id == turn {
+		<-t.slots
+	}
+}
+
+func (t *tracker) Close() error { return nil }
 
 // Engine evaluates PromQL over a Database, under the limits of the Options.
 func (s *Store) Engine() promql.QueryEngine { return s.engine }
@@ -170,61 +257,3 @@ func queryError(ctx context.Context, expr string, err error) error {
 	}
 	return fmt.Errorf("evaluate %q: %w: %w", expr, err, kind)
 }
-
-// tracker lets a number of queries run at a time and counts them.
-type tracker struct {
-	slots chan int
-
-	mu      sync.Mutex
-	started []time.Time // by slot
-	total   uint64
-	busy    time.Duration
-	running int
-	waiting int
-}
-
-func newTracker(n int) *tracker {
-	t := &tracker{slots: make(chan int, n), started: make([]time.Time, n)}
-	for i := range n {
-		t.slots <- i
-	}
-	return t
-}
-
-// GetMaxConcurrent implements promql.QueryTracker, as do the next three.
-func (t *tracker) GetMaxConcurrent() int { return cap(t.slots) }
-
-// Insert waits for a slot.
-func (t *tracker) Insert(ctx context.Context, _ string) (int, error) {
-	t.mu.Lock()
-	t.waiting++
-	t.mu.Unlock()
-	var slot int
-	var err error
-	select {
-	case slot = <-t.slots:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.waiting--
-	if err == nil {
-		t.running++
-		t.started[slot] = time.Now()
-	}
-	return slot, err
-}
-
-// Delete gives the slot back.
-func (t *tracker) Delete(slot int) {
-	t.mu.Lock()
-	t.running--
-	t.total++
-	t.busy += time.Since(t.started[slot])
-	t.mu.Unlock()
-	t.slots <- slot
-}
-
-// Close has nothing to do.
-func (t *tracker) Close() error { return nil }

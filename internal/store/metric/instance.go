@@ -84,6 +84,7 @@ func (in *instance) open() error {
 		return in.openErr
 	}
 	if err := in.start(); err != nil {
+		in.down = errors.Is(err, errNoRoom) // upkeep knows when there is room
 		in.openErr = fmt.Errorf("open metrics of tenant %s: %w: %w", in.tenant, err, store.ErrUnavailable)
 		in.nextTry = time.Now().Add(openRetry)
 		return in.openErr
@@ -91,10 +92,20 @@ func (in *instance) open() error {
 	return nil
 }
 
+var errNoRoom = errors.New("disk full: opening writes to it")
+
 // start opens the engine. in.mu is held.
 func (in *instance) start() error {
+	if !in.s.space.roomToOpen() {
+		return errNoRoom
+	}
 	g := &generation{replay: tsdb.NewDBStats(), metrics: newRegistry()}
 	began := time.Now()
+	var logs int64
+	for _, name := range []string{"wal", "wbl", "chunks_head"} {
+		logs += dirSize(filepath.Join(in.dir, name))
+	}
+	in.s.retention.setLogs(in.tenant, logs)
 	db, err := tsdb.Open(in.dir, in.log, g.metrics, in.s.opts.engine(in.blocksToDelete), g.replay)
 	if err != nil {
 		return err
@@ -187,7 +198,7 @@ func (in *instance) close(ctx context.Context) error {
 
 // unavailable is what users of a tenant without engine get.
 func (in *instance) unavailable() error {
-	return fmt.Errorf("metrics of tenant %s are being reopened after a disk error: %w", in.tenant, store.ErrUnavailable)
+	return fmt.Errorf("metrics of tenant %s are closed until the disk has space and takes writes: %w", in.tenant, store.ErrUnavailable)
 }
 
 // read returns the engine for reading; the caller must call done.
@@ -198,9 +209,9 @@ func (in *instance) read() (g *generation, err error) {
 	return g, nil
 }
 
-// settle brings pending chunks to disk while the reserve makes room for them.
-// If the engine cannot even then, the tenant is closed until there is space:
-// the engine's own attempt, within a minute, would end the process.
+// settle brings pending chunks to disk. If the engine cannot do that, although
+// the reserve made room, the tenant is closed until there is space: the
+// engine's own attempt, within a minute, would end the process.
 func (in *instance) settle() {
 	g := in.gen.Load()
 	if g == nil {
@@ -218,7 +229,7 @@ func (in *instance) settle() {
 	if err == nil {
 		return
 	}
-	in.log.Error("disk full: metrics are closed until there is space", "err", err)
+	in.log.Error("disk full: metrics are closed until the disk has space", "err", err)
 	g.broken.Store(true)
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -42,7 +42,8 @@ type Store struct {
 
 // Open opens the store in opts.Dir and its default tenant, replaying what the
 // last process left in the write-ahead log. Other tenants are opened at their
-// first use.
+// first use. On a full disk it opens what it can and the rest when there is
+// space.
 func Open(opts Options) (*Store, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, err
@@ -58,8 +59,10 @@ func Open(opts Options) (*Store, error) {
 		s.space.release() // opening may have to repair a log
 		s.space.low.Store(true)
 	}
-	if _, err := s.instance(store.Tenant{}, true); err != nil {
-		return nil, err
+	if _, err := s.instance(store.Tenant{}, true); errors.Is(err, errNoRoom) {
+		opts.Logger.Error("metrics are closed until the disk has space", "err", err)
+	} else if err != nil {
+		return nil, errors.Join(err, s.engine.close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop

@@ -113,19 +113,6 @@ func (r *retention) setLogs(t store.Tenant, bytes int64) {
 	h.logs = bytes
 }
 
-// bytes is the disk space of all tenants as last known.
-func (r *retention) bytes() (blocks, logs int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, h := range r.tenants {
-		logs += h.logs
-		for _, b := range h.blocks {
-			blocks += b.size
-		}
-	}
-	return blocks, logs
-}
-
 // blocksToDelete is asked by the engine at every reload of its blocks.
 func (in *instance) blocksToDelete(blocks []*tsdb.Block) map[ulid.ULID]struct{} {
 	infos := make([]blockInfo, 0, len(blocks))

@@ -130,6 +130,13 @@ func (s *space) roomFor(bytes int64) bool {
 	return err != nil || free >= bytes+s.reserveSize()
 }
 
+// roomToOpen reports whether a tenant can be opened: replaying its log writes
+// the chunks that were pending, and the engine does not survive if it cannot.
+func (s *space) roomToOpen() bool {
+	free, err := freeSpace(s.dir)
+	return err != nil || free >= s.min/2
+}
+
 // resize sets the size of the reserve file.
 func (s *space) resize(size int64) error {
 	f, err := os.OpenFile(filepath.Join(s.dir, reserveFile), os.O_CREATE|os.O_WRONLY, 0o600)

@@ -51,7 +51,8 @@ type Stats struct {
 	Broken int
 
 	Queries        uint64        // PromQL queries that have ended
-	QueryTime      time.Duration // that they took together, without waiting
+	QueriesFailed  uint64        // of them, those with an error
+	QueryTime      time.Duration // that all took together, waiting included
 	QueriesRunning int
 	QueriesWaiting int
 }
@@ -75,10 +76,9 @@ func (s *Store) Stats() Stats {
 	for _, in := range s.instances() {
 		in.addStats(&st)
 	}
-	t := s.engine.tracker
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	st.Queries, st.QueryTime, st.QueriesRunning, st.QueriesWaiting = t.total, t.busy, t.running, t.waiting
+	e := s.engine
+	st.Queries, st.QueriesFailed, st.QueryTime = e.ended.Load(), e.failed.Load(), time.Duration(e.busy.Load())
+	st.QueriesRunning, st.QueriesWaiting = len(e.tracker.slots), int(e.tracker.waiting.Load())
 	return st
 }
 

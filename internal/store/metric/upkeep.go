@@ -15,9 +15,11 @@ const (
 	dormantEvery = time.Hour
 )
 
-// keepSpace follows the free space until ctx ends: it gives up the reserve and
-// settles the engine when space is low, and takes all back when it is there
-// again.
+// keepSpace follows the free space until ctx ends: it gives up the reserve when
+// space is low and takes it back when it is there again. Whether or not space
+// is low, it has the engine write its full chunks, so that little is pending at
+// any time: the engine itself would do so once a minute, in which a fast sender
+// fills more than any reserve.
 func (s *Store) keepSpace(ctx context.Context) {
 	tick := time.NewTicker(spacePoll)
 	defer tick.Stop()
@@ -34,17 +36,21 @@ func (s *Store) keepSpace(ctx context.Context) {
 
 func (s *Store) pollSpace(ctx context.Context) {
 	_ = s.space.admit() // notices low space also when nobody writes
-	if s.space.low.Load() {
+	low := s.space.low.Load()
+	if low {
 		s.space.release()
-		for _, in := range s.instances() {
-			in.settle()
-		}
+	}
+	all := s.instances()
+	for _, in := range all {
+		in.settle()
+	}
+	if low {
 		if !s.space.regain() {
 			return
 		}
 		s.opts.Logger.Info("disk has space again, metrics are accepted", "dir", s.opts.Dir)
 	}
-	for _, in := range s.instances() {
+	for _, in := range all {
 		in.reopen(ctx)
 	}
 }

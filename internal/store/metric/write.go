@@ -92,7 +92,8 @@ func (e *PartialError) orNil() error {
 // the batch should be sent again, or the error of ctx. Sending a batch again
 // is safe: samples that are there already are no error. Only the deltas of a
 // batch that failed half-way are not added twice and appear with the next
-// point of their stream. Write does not modify or keep md.
+// point of their stream. Of two values that one batch has for the same series
+// and time, the first stays. Write does not modify or keep md.
 func (s *Store) Write(ctx context.Context, t store.Tenant, md pmetric.Metrics) error {
 	if err := ctx.Err(); err != nil {
 		return err
