@@ -48,7 +48,7 @@ func (d *door) tailRoute() {
 			}},
 		}},
 	}, func(_ context.Context, in *tailInput) (*huma.StreamResponse, error) {
-		if _, err := query.ParseFilter(in.Filter); err != nil {
+		if _, err := query.ParseFilter(in.Filter, query.Logs); err != nil {
 			return nil, d.problem(context.Background(), err)
 		}
 		return &huma.StreamResponse{Body: func(ctx huma.Context) { d.tail(ctx, in.Filter) }}, nil

@@ -11,6 +11,7 @@ import (
 type FieldError struct {
 	Field string // as the API names it: filter, selFilter, cursor, traceId…
 	Value string // what was given
+	Pos   int    // character of Value where it goes wrong, from 1; 0 when unknown
 	Msg   string // what is wrong with it
 	Next  string // what to do, with an example
 }
