@@ -75,7 +75,7 @@ func openCache(addr string) (*redis.Client, error) {
 
 const (
 	fullStock  = 10_000
-	pastSales  = 40_000
+	pastSales  = 200_000
 	soldOutSKU = "cup-qinghua" // never any left
 )
 
