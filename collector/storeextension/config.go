@@ -146,3 +146,6 @@ func (s Sync) MarshalText() ([]byte, error) {
 
 // Duration gives an age as the engines take it.
 func (a Age) Duration() time.Duration { return time.Duration(a) }
+
+// String is the written form.
+func (a Age) String() string { return model.Duration(a).String() }
