@@ -23,9 +23,6 @@ import (
 // Prefix is where the JSON API lives.
 const Prefix = "/guanlan/v1"
 
-// TenantHeader names the tenant of a request; see store.ParseTenant.
-const TenantHeader = "X-Scope-OrgID"
-
 // Options are what the JSON API needs. Engine must be set.
 type Options struct {
 	Engine query.Engine
@@ -46,8 +43,8 @@ type door struct {
 	api    huma.API
 }
 
-// New returns the handler of everything below Prefix. It is safe for
-// concurrent use.
+// New returns the handler of everything below Prefix. The tenant is the one in
+// the request's context, where Server puts it. Safe for concurrent use.
 func New(o Options) http.Handler {
 	mux, _ := newMux(o)
 	return mux
@@ -63,7 +60,10 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 	mux := http.NewServeMux()
 	d := &door{engine: o.Engine, status: o.Status, now: o.Now, log: o.Logger}
 	d.api = humago.New(mux, config())
-	d.api.UseMiddleware(d.prepare)
+	d.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
+		ctx.SetHeader("Cache-Control", "no-store")
+		next(ctx)
+	})
 	d.routes()
 	document := openAPI(d.api)
 	mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {

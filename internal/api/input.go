@@ -6,7 +6,7 @@ import (
 	"github.com/guanlan-io/guanlan/internal/query"
 )
 
-// Tenant documents the header that door.prepare reads.
+// Tenant documents the header that Server reads for all doors.
 type Tenant struct {
 	Tenant string `header:"X-Scope-OrgID" doc:"Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0." example:"12:3"`
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +44,8 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 		return t, check(t)
 	}
 	if f, err := strconv.ParseFloat(s, 64); err == nil && f > -1e11 && f < 1e11 {
-		t := time.Unix(0, int64(f*1e9)).UTC()
+		seconds, rest := math.Modf(f)
+		t := time.Unix(int64(seconds), int64(math.Round(rest*1e9))).UTC()
 		return t, check(t)
 	}
 	return time.Time{}, errors.New("not a time")

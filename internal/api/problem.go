@@ -51,24 +51,10 @@ func detail(location, value, msg, next string) *huma.ErrorDetail {
 }
 
 // writeProblem answers outside of the described routes in the same form.
-func writeProblem(w http.ResponseWriter, status int, text string) {
+func writeProblem(w http.ResponseWriter, status int, text string, details ...*huma.ErrorDetail) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	// The status is out; a broken connection is all that can fail now.
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: text})
-}
-
-// prepare runs before every route: it reads the tenant and forbids caching.
-func (d *door) prepare(ctx huma.Context, next func(huma.Context)) {
-	ctx.SetHeader("Cache-Control", "no-store")
-	header := ctx.Header(TenantHeader)
-	tenant, err := store.ParseTenant(header)
-	if err != nil {
-		// The write error is the client's broken connection.
-		_ = huma.WriteErr(d.api, ctx, http.StatusUnprocessableEntity, "header "+TenantHeader+" cannot be understood",
-			detail("header."+TenantHeader, header, err.Error(), "for example 12 or 12:3"))
-		return
-	}
-	next(huma.WithContext(ctx, query.WithTenant(ctx.Context(), tenant)))
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: text, Errors: details})
 }

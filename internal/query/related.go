@@ -14,7 +14,7 @@ import (
 // Metrics that the pipeline's RED connector derives from spans, before sampling.
 const (
 	spanCalls    = "traces_span_metrics_calls_total"
-	spanDuration = "traces_span_metrics_duration_seconds_bucket"
+	spanDuration = "traces_span_metrics_duration_milliseconds_bucket"
 )
 
 // Related looks around an anchor. Parts that have nothing are returned with

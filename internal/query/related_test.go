@@ -52,7 +52,7 @@ func TestRelated(t *testing.T) {
 		"errors 1: service.name = order and severity >= error",
 		`metrics 0: sum by (span_name) (rate(traces_span_metrics_calls_total{service_name="order", span_name="list \"x\""}[5m]))`,
 		`metrics 0: sum by (span_name) (rate(traces_span_metrics_calls_total{service_name="order", span_name="list \"x\"", status_code="STATUS_CODE_ERROR"}[5m]))`,
-		`metrics 0: histogram_quantile(0.95, sum by (span_name, le) (rate(traces_span_metrics_duration_seconds_bucket{service_name="order", span_name="list \"x\""}[5m])))`,
+		`metrics 0: histogram_quantile(0.95, sum by (span_name, le) (rate(traces_span_metrics_duration_milliseconds_bucket{service_name="order", span_name="list \"x\""}[5m])))`,
 	}
 	if diff := cmp.Diff(want, relatedLines(got)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
