@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"pgregory.net/rapid"
@@ -393,6 +394,49 @@ func TestExemplarsSpread(t *testing.T) {
 	want := map[float64]int{1: 2, 3: 2, 5: 2, 7: 2, 9: 2, 30: 2, 70: 2, 150: 2, 300: 8} // the slowest always, the others in turn
 	if d := cmp.Diff(want, seen); d != "" {
 		t.Error("exemplars by value (-want +got):", d)
+	}
+}
+
+// Prometheus refuses an exemplar that is older than the one before it.
+func TestExemplarsGoForward(t *testing.T) {
+	for _, exponential := range []bool{false, true} {
+		a := newAggregator(t, Options{MaxExemplars: 20, Histogram: HistogramOptions{Exponential: exponential}}, nil)
+		r := newRecorder()
+		for round, skew := range []time.Duration{0, -time.Hour, time.Hour, -time.Minute} {
+			now := t0.Add(time.Duration(round) * 15 * time.Second)
+			td := batch(testSpan{service: "a", name: "n", trace: 1, id: 1, duration: time.Second}, testSpan{service: "a", name: "n", trace: 2, id: 1, duration: 9 * time.Millisecond},
+				testSpan{service: "a", name: "n", trace: 3, id: 1, duration: 3 * time.Second})
+			for i, rs := range td.ResourceSpans().All() {
+				span := rs.ScopeSpans().At(0).Spans().At(0)
+				d := span.EndTimestamp() - span.StartTimestamp()
+				end := pcommon.NewTimestampFromTime(now.Add(skew + time.Duration(i)*time.Second))
+				span.SetEndTimestamp(end)
+				span.SetStartTimestamp(end - d)
+			}
+			a.Observe(now, td)
+			a.Flush(now.Add(10*time.Second), r.record)
+		}
+		for key, points := range r.series {
+			last := map[float64]time.Time{} // by bucket, for which the value stands; exponential has one for all
+			n := 0
+			for _, p := range points {
+				for _, e := range p.exemplars {
+					bucket := e.DoubleValue()
+					if exponential {
+						bucket = 0
+					}
+					at := e.Timestamp().AsTime()
+					if at.Before(last[bucket]) || !exponential && at.Equal(last[bucket]) || at.After(p.at) {
+						t.Errorf("%s: exemplar %v at %s, after one at %s, in a point at %s", key, e.DoubleValue(), at, last[bucket], p.at)
+					}
+					last[bucket] = at
+					n++
+				}
+			}
+			if strings.HasPrefix(key, "traces.span.metrics.duration") && n != 12 {
+				t.Errorf("%s: %d exemplars, want 12", key, n)
+			}
+		}
 	}
 }
 

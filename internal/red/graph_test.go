@@ -158,8 +158,10 @@ func TestGraphEdges(t *testing.T) {
 				{service: "c", kind: consumer, trace: 3, id: 3, parent: 77, attributes: at("messaging.system", "nats")},
 				{service: "d", kind: consumer, trace: 4, id: 3},
 				{service: "e", kind: consumer, trace: 5, id: 3, parent: 77},
+				{service: "f", kind: client, trace: 6, id: 3, attributes: at("messaging.system", "sqs", "server.address", "queue-1")},
+				{service: "g", kind: producer, trace: 7, id: 3, attributes: at("server.address", "queue-2")},
 			},
-			map[string]uint64{"a>kafka messaging_system": 1, "nats>b messaging_system": 1, "nats>c messaging_system": 1,
+			map[string]uint64{"f>sqs messaging_system": 1, "g>queue-2 messaging_system": 1, "a>kafka messaging_system": 1, "nats>b messaging_system": 1, "nats>c messaging_system": 1,
 				"user>d virtual_node": 1, "unpaired >e messaging_system": 1},
 		},
 		"delivered twice while it waits": {
@@ -207,6 +209,18 @@ func TestGraphEdges(t *testing.T) {
 				t.Errorf("still there: names %v, %d edges, %d losses, %d waiting", g.names.ids, len(g.edges), len(g.losses), g.waiting.len())
 			}
 		})
+	}
+}
+
+func TestPeerAttributes(t *testing.T) {
+	o := GraphOptions{PeerAttributes: []string{"url.host", "db.system"}}
+	got, _, _ := edgesOf(t, o, batch(
+		testSpan{service: "a", kind: client, trace: 1, id: 1, attributes: map[string]any{"url.host": "x", "server.address": "y"}},
+		testSpan{service: "a", kind: client, trace: 1, id: 2, attributes: map[string]any{"server.address": "y"}},
+		testSpan{service: "a", kind: client, trace: 1, id: 3, attributes: map[string]any{"db.system": "mysql", "db.name": "stock"}},
+	))
+	if d := cmp.Diff(map[string]uint64{"a>x virtual_node": 1, "unpaired a> ": 1, "a>stock database": 1}, got); d != "" {
+		t.Error("(-want +got):", d)
 	}
 }
 

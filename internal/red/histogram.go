@@ -2,7 +2,6 @@ package red
 
 import (
 	"fmt"
-	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -137,26 +136,6 @@ func (l *layout) bucket(d uint64) int {
 	return i
 }
 
-// slots is how many bands of duration exemplars are kept for.
-func (l *layout) slots() int {
-	if l.explicit() {
-		return len(l.bounds) + 1
-	}
-	return exponentialSlots
-}
-
-// exponentialSlots are octaves of duration: below 1 ms, 1 to 2 ms … above 17 s.
-const exponentialSlots = 16
-
-// slot returns the band of a duration. For explicit buckets it is the bucket:
-// Prometheus keeps exemplars by bucket.
-func (l *layout) slot(d uint64) int {
-	if l.explicit() {
-		return l.bucket(d)
-	}
-	return min(bits.Len64(d>>20), exponentialSlots-1)
-}
-
 // histogram is the durations of one series.
 type histogram struct {
 	count   uint64
@@ -186,48 +165,10 @@ func (h *histogram) add(l *layout, d, n uint64, w float64) {
 	}
 }
 
-// exemplar is a span that fell in a series. The zero value is none.
-type exemplar struct {
-	trace    pcommon.TraceID
-	span     pcommon.SpanID
-	duration uint64
-	end      pcommon.Timestamp
-}
-
-// note offers a span as exemplar. Of each band the slowest span stays.
-func (h *histogram) note(l *layout, span ptrace.Span, d uint64) {
-	if e := h.slowest(l, d); e != nil && !span.TraceID().IsEmpty() {
-		*e = exemplar{trace: span.TraceID(), span: span.SpanID(), duration: d, end: span.EndTimestamp()}
-	}
-}
-
-// noteSide offers a side of a call as exemplar.
-func (h *histogram) noteSide(l *layout, s *side) {
-	if s.linked || s.trace.IsEmpty() {
-		return // linked: the trace is not its own
-	}
-	if e := h.slowest(l, s.duration); e != nil {
-		*e = exemplar{trace: s.trace, span: s.self, duration: s.duration, end: s.end}
-	}
-}
-
-// slowest returns where to put a span if it is the slowest of its band.
-func (h *histogram) slowest(l *layout, d uint64) *exemplar {
-	if l.exemplars <= 0 {
-		return nil
-	}
-	if h.slots == nil {
-		h.slots = make([]exemplar, l.slots())
-	}
-	if e := &h.slots[l.slot(d)]; d >= e.duration {
-		return e
-	}
-	return nil
-}
-
 // moment is when a point of a series is for and what it says.
 type moment struct {
 	start, at pcommon.Timestamp
+	since     pcommon.Timestamp // just after the flush before
 	what      int
 	round     int // number of the flush; turns the choice of exemplars
 }
@@ -270,135 +211,6 @@ func (h *histogram) appendTo(m pmetric.Metric, l *layout, t moment) pcommon.Map 
 		p.SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
 		p.SetSum(0)
 		p.BucketCounts().FromRaw(make([]uint64, len(h.buckets)))
-	}
-	return p.Attributes()
-}
-
-// takeExemplars moves the chosen exemplars to out: the slowest always, the
-// others from bands that lie apart, different ones at every flush. They come
-// in ascending order of value, as Prometheus' translation expects them.
-func (h *histogram) takeExemplars(out pmetric.ExemplarSlice, l *layout, t moment) {
-	var filled [maxBounds + 1]uint8
-	bands := filled[:0]
-	for i := range h.slots {
-		if !h.slots[i].trace.IsEmpty() {
-			bands = append(bands, uint8(i))
-		}
-	}
-	if len(bands) == 0 {
-		return
-	}
-	if rest := len(bands) - 1; len(bands) > l.exemplars {
-		slowest := bands[rest]
-		others := l.exemplars - 1
-		var chosen [maxBounds + 1]bool
-		for i := range others {
-			chosen[bands[(t.round+i*rest/others)%rest]] = true
-		}
-		chosen[slowest] = true
-		bands = slices.DeleteFunc(bands, func(b uint8) bool { return !chosen[b] })
-	}
-	picked := make([]exemplar, 0, len(bands))
-	for _, b := range bands {
-		picked = append(picked, h.slots[b])
-	}
-	if !l.explicit() {
-		// One series takes them all, and takes them in order of time.
-		slices.SortFunc(picked, func(a, b exemplar) int { return int(int64(a.end) - int64(b.end)) })
-	}
-	for _, e := range picked {
-		x := out.AppendEmpty()
-		x.SetTraceID(e.trace)
-		x.SetSpanID(e.span)
-		x.SetDoubleValue(float64(e.duration) / l.unit)
-		// A clock that is ahead must not keep out the exemplars that follow.
-		x.SetTimestamp(min(max(e.end, t.start), t.at))
-	}
-	clear(h.slots)
-}
-
-// maxScale is the finest scale of exponential buckets, 256 to an octave;
-// Prometheus' native histograms know none finer.
-const maxScale = 8
-
-func (h *histogram) addExponential(l *layout, d, n uint64) {
-	if d == 0 {
-		h.zero += n
-		return
-	}
-	i := exponentialIndex(float64(d)/l.unit, h.scale)
-	if len(h.buckets) == 0 {
-		h.offset = i
-		h.buckets = append(h.buckets, n)
-		return
-	}
-	low, high := min(i, h.offset), max(i, h.offset+int32(len(h.buckets))-1)
-	if high-low >= l.maxSize {
-		shift := int32(0)
-		for (high>>shift)-(low>>shift) >= l.maxSize {
-			shift++
-		}
-		h.downscale(shift)
-		i >>= shift
-		low, high = low>>shift, high>>shift
-	}
-	if low < h.offset {
-		h.buckets = slices.Insert(h.buckets, 0, make([]uint64, h.offset-low)...)
-		h.offset = low
-	}
-	for h.offset+int32(len(h.buckets))-1 < high {
-		h.buckets = append(h.buckets, 0)
-	}
-	h.buckets[i-h.offset] += n
-}
-
-// downscale merges 2^shift buckets into one.
-func (h *histogram) downscale(shift int32) {
-	offset := h.offset >> shift
-	last := (h.offset + int32(len(h.buckets)) - 1) >> shift
-	for k, n := range h.buckets {
-		to := (h.offset+int32(k))>>shift - offset
-		h.buckets[k] = 0
-		h.buckets[to] += n // to <= k: its own count was moved before
-	}
-	h.buckets = h.buckets[:last-offset+1]
-	h.offset = offset
-	h.scale -= shift
-}
-
-// exponentialIndex returns the bucket of v > 0: bucket i holds values above
-// 2^(i/2^scale) up to and including 2^((i+1)/2^scale).
-func exponentialIndex(v float64, scale int32) int32 {
-	fraction, exponent := math.Frexp(v) // v = fraction × 2^exponent, fraction in [½,1)
-	e := int32(exponent)
-	if scale <= 0 {
-		if fraction == 0.5 {
-			return (e - 2) >> -scale
-		}
-		return (e - 1) >> -scale
-	}
-	if fraction == 0.5 { // a power of two is the upper bound of its bucket, exactly
-		return (e-1)<<scale - 1
-	}
-	within := int32(math.Floor(math.Log2(fraction) * float64(int32(1)<<scale)))
-	return e<<scale + min(within, -1)
-}
-
-func (h *histogram) appendExponential(p pmetric.ExponentialHistogramDataPoint, l *layout, t moment) pcommon.Map {
-	p.SetStartTimestamp(t.start)
-	p.SetTimestamp(t.at)
-	p.SetScale(h.scale)
-	p.SetSum(0)
-	switch t.what {
-	case pointValue:
-		p.SetCount(h.count)
-		p.SetSum(h.sum / l.unit)
-		p.SetZeroCount(h.zero)
-		p.Positive().SetOffset(h.offset)
-		p.Positive().BucketCounts().FromRaw(h.buckets)
-		h.takeExemplars(p.Exemplars(), l, t)
-	case pointStale:
-		p.SetFlags(pmetric.DefaultDataPointFlags.WithNoRecordedValue(true))
 	}
 	return p.Attributes()
 }

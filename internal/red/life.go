@@ -47,7 +47,7 @@ func (l *life) touch(at time.Duration) { l.seen, l.dirty = at, true }
 
 // flush is one flush.
 type flush struct {
-	at         pcommon.Timestamp
+	since, at  pcommon.Timestamp // since is just after the flush before
 	elapsed    time.Duration
 	round      int
 	expiration time.Duration
@@ -56,9 +56,10 @@ type flush struct {
 // begin starts a flush. The caller holds flushing and the lock that guards
 // born.
 func (c *flushClock) begin(now time.Time, expiration time.Duration) flush {
+	since := c.last + millisecond
 	c.last = max(pcommon.NewTimestampFromTime(now.Truncate(time.Millisecond)), c.last+2*millisecond)
 	c.round++
-	return flush{at: c.last, elapsed: c.elapsed(now), round: c.round, expiration: expiration}
+	return flush{since: since, at: c.last, elapsed: c.elapsed(now), round: c.round, expiration: expiration}
 }
 
 // moments yields the points that the flush is to write of a series: none when
@@ -69,7 +70,7 @@ func (f flush) moments(l *life) iter.Seq[moment] {
 		if l.start >= f.at {
 			return
 		}
-		m := moment{start: l.start, round: f.round}
+		m := moment{start: l.start, since: f.since, round: f.round}
 		if l.fresh {
 			l.fresh = false
 			m.what, m.at = pointZero, l.start+millisecond

@@ -65,11 +65,8 @@ func (p *peers) of(attributes pcommon.Map) peer {
 			continue
 		}
 		for i, k := range p.keys {
-			if k == key {
-				if v.Type() == pcommon.ValueTypeStr {
-					found[i] = v.Str()
-				}
-				break
+			if k == key && v.Type() == pcommon.ValueTypeStr {
+				found[i] = v.Str() // and on: a peer attribute may be one of the others too
 			}
 		}
 	}
