@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -15,14 +16,19 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// openDatabase opens a fresh SQLite file with the shop's products, traced.
-func openDatabase(ctx context.Context, file string) (*sql.DB, error) {
+// openDatabase opens a fresh SQLite file with the shop's products and so many
+// past sales, traced.
+func openDatabase(ctx context.Context, file string, sales int) (*sql.DB, error) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(file + suffix); err != nil && !os.IsNotExist(err) {
 			return nil, err
 		}
 	}
-	db, err := otelsql.Open("sqlite", "file:"+file+"?_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_pragma=busy_timeout(5000)",
+	source := "file:" + file + "?_pragma=journal_mode(wal)&_pragma=synchronous(normal)&_pragma=busy_timeout(5000)"
+	if err := seed(ctx, source, sales); err != nil {
+		return nil, fmt.Errorf("fill it: %w", err)
+	}
+	db, err := otelsql.Open("sqlite", source,
 		otelsql.WithAttributes(semconv.DBSystemNameSQLite, semconv.DBNamespace("shop")),
 		otelsql.WithSpanNameFormatter(spanName),
 		otelsql.WithSpanOptions(otelsql.SpanOptions{
@@ -33,9 +39,9 @@ func openDatabase(ctx context.Context, file string) (*sql.DB, error) {
 	}
 	db.SetMaxOpenConns(8)
 	if _, err := otelsql.RegisterDBStatsMetrics(db, otelsql.WithAttributes(semconv.DBSystemNameSQLite)); err != nil {
-		return nil, err
+		return nil, errors.Join(err, db.Close())
 	}
-	return db, seed(ctx, db)
+	return db, nil
 }
 
 // spanName names a span as the database conventions want it: the operation and
@@ -75,7 +81,6 @@ func openCache(addr string) (*redis.Client, error) {
 
 const (
 	fullStock  = 10_000
-	pastSales  = 200_000
 	soldOutSKU = "cup-qinghua" // never any left
 )
 
@@ -93,8 +98,13 @@ var catalogue = []product{
 	{SKU: "lamp-paper", Name: "Paper lamp", Price: 8800},
 }
 
-func seed(ctx context.Context, db *sql.DB) error {
-	_, err := db.ExecContext(ctx, `
+func seed(ctx context.Context, source string, sales int) error {
+	db, err := sql.Open("sqlite", source) // not traced: no one asked for it
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.ExecContext(ctx, `
 CREATE TABLE product (sku TEXT PRIMARY KEY, name TEXT NOT NULL, price INTEGER NOT NULL);
 CREATE TABLE stock (sku TEXT PRIMARY KEY, quantity INTEGER NOT NULL);
 CREATE TABLE reservation (id TEXT PRIMARY KEY, sku TEXT NOT NULL, quantity INTEGER NOT NULL, state TEXT NOT NULL);
@@ -116,7 +126,7 @@ CREATE TABLE sale (sku TEXT NOT NULL, quantity INTEGER NOT NULL);`)
 	}
 	_, err = db.ExecContext(ctx, `
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-INSERT INTO sale SELECT p.sku, 1 + i % 3 FROM n CROSS JOIN product p ON p.rowid = 1 + i % ?`, pastSales, len(catalogue))
+INSERT INTO sale SELECT p.sku, 1 + i % 3 FROM n CROSS JOIN product p ON p.rowid = 1 + i % ?`, sales, len(catalogue))
 	if err != nil {
 		return fmt.Errorf("insert sales: %w", err)
 	}

@@ -59,7 +59,7 @@ func runInventory(ctx context.Context, c config) error {
 	}
 	defer stop()
 
-	db, err := openDatabase(ctx, c.database)
+	db, err := openDatabase(ctx, c.database, c.sales)
 	if err != nil {
 		return fmt.Errorf("open database %q: %w", c.database, err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -47,7 +46,7 @@ func openShop(t *testing.T, flags ...string) *shop {
 	t.Helper()
 	dir := t.TempDir()
 	s := &shop{receiver: newReceiver(t), accessLog: filepath.Join(dir, "access.log")}
-	args := append([]string{"-stocktake=0", "-database=" + filepath.Join(dir, "shop.db"), "-access-log=" + s.accessLog}, flags...)
+	args := append([]string{"-stocktake=0", "-sales=1000", "-database=" + filepath.Join(dir, "shop.db"), "-access-log=" + s.accessLog}, flags...)
 	args = append(args, "-cache-metrics=127.0.0.1:0")
 	for _, service := range []string{"cache", "payment", "inventory", "order", "gateway"} {
 		// Each listens on a port of the system's choice and is told of those
@@ -91,6 +90,8 @@ func (s *shop) start(t *testing.T, service string, args []string) {
 		}
 		kill.Stop()
 		if t.Failed() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			t.Logf("%s wrote:\n%s", service, strings.Join(s.lines[service], "\n"))
 		}
 	})
@@ -213,6 +214,8 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 		}
 	})
 	t.Run("resources", func(t *testing.T) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, service := range []string{"gateway", "order", "inventory"} {
 			res := s.resources[service]
 			if res["service.version"] != version || res["service.instance.id"] == "" || res["deployment.environment.name"] != "test" {
@@ -252,8 +255,9 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 				t.Errorf("%s: no line %q with trace id", service, message)
 			}
 		}
-		if text, err := os.ReadFile(s.accessLog); err != nil || !accessLine.Match(text) || !bytes.Contains(text, []byte(id)) {
-			t.Errorf("got access log %q, %v", text, err)
+		text, err := os.ReadFile(s.accessLog)
+		if m := accessLine(t).FindSubmatch(text); err != nil || m == nil || string(m[len(m)-1]) != id {
+			t.Errorf("got access log %q, %v, want one line with trace id %s", text, err, id)
 		}
 	})
 	t.Run("metrics", func(t *testing.T) {
@@ -288,6 +292,8 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 			}
 			return fmt.Sprintf("metrics: %v", missing)
 		})
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		for _, p := range s.points {
 			if p.metric == "shop.orders" {
 				if diff := cmp.Diff(map[string]string{"tenant": "云杉", "channel": "app", "outcome": "OK"}, p.attrs); diff != "" {
@@ -298,8 +304,20 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 	})
 }
 
-// accessLine is what the demo's file reader expects.
-var accessLine = regexp.MustCompile(`(?m)^\S+Z?\S* 127\.0\.0\.1 "POST /api/orders" 201 \d+ \S+ [0-9a-f]{32}$`)
+// accessLine returns the pattern with which the demo has Guanlan read the
+// access log.
+func accessLine(t *testing.T) *regexp.Regexp {
+	t.Helper()
+	config, err := os.ReadFile("cmd/demo/demo.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^ +regex: '(.*)'$`).FindSubmatch(config)
+	if m == nil {
+		t.Fatal("no regex in demo.yaml")
+	}
+	return regexp.MustCompile("(?m)" + string(m[1]))
+}
 
 func TestFailures(t *testing.T) {
 	s := openShop(t)

@@ -28,9 +28,9 @@ type sights struct {
 	all []*sight
 }
 
-// look asks Guanlan until all there is to see is seen, or patience ends. It
-// fails only when the demo cannot go on.
-func (d *demo) look(procs *processes, addr string, stops <-chan os.Signal) (*sights, error) {
+// look asks Guanlan until all there is to see is seen, or ctx ends. It fails
+// only when the demo cannot go on.
+func look(ctx context.Context, procs *processes, addr string, stops <-chan os.Signal) (*sights, error) {
 	a := &api{base: "http://" + addr}
 	seen := &sights{ui: a.base, all: []*sight{
 		{title: "one order", look: wholeOrder},
@@ -41,8 +41,6 @@ func (d *demo) look(procs *processes, addr string, stops <-chan os.Signal) (*sig
 		{title: "metrics", link: "/metrics", look: metrics(`{__name__=~"http.server.request.duration.*"}`, "of HTTP, gRPC, SQL, Redis and the Go runtime")},
 		{title: "cache", link: "/metrics", look: metrics("cache_keys", "scraped from a Prometheus page")},
 	}}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	tick := time.NewTicker(300 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -137,11 +135,11 @@ func wholeOrder(ctx context.Context, a *api) (string, string, error) {
 }
 
 func slowTrace(ctx context.Context, a *api) (string, string, error) {
-	return a.worst(ctx, "service.name = gateway and duration > 300ms", func(t trace) bool { return t.Errors == 0 })
+	return a.worst(ctx, "service.name = gateway and duration > 300ms", func(t trace) bool { return t.Service == "gateway" && t.Errors == 0 })
 }
 
 func failingTrace(ctx context.Context, a *api) (string, string, error) {
-	return a.worst(ctx, "service.name = gateway and status = error", func(t trace) bool { return t.Errors > 0 })
+	return a.worst(ctx, "service.name = gateway and status = error", func(t trace) bool { return t.Service == "gateway" && t.Errors > 0 })
 }
 
 func logs(filter, what string) func(context.Context, *api) (string, string, error) {

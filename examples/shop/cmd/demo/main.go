@@ -73,7 +73,7 @@ type demo struct {
 }
 
 // run starts everything and returns once all of it has ended.
-func (d *demo) run() (err error) {
+func (d *demo) run() error {
 	stops := make(chan os.Signal, 2)
 	signal.Notify(stops, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 
@@ -91,23 +91,24 @@ func (d *demo) run() (err error) {
 		procs.stop(stops)
 	}()
 	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	fmt.Println("Starting Guanlan and the shop…")
-	if err := d.start(procs, guanlan, shop, stops); err != nil {
+	if err := d.start(ctx, procs, guanlan, shop, stops); err != nil {
 		return err
 	}
 	fmt.Println("Waiting for the first traces…")
-	seen, err := d.look(procs, guanlan.http, stops)
+	seen, err := look(ctx, procs, guanlan.http, stops)
 	if err != nil {
 		return err
 	}
+	seen.print(os.Stdout, time.Since(began), d.data)
 	if d.once {
-		seen.print(os.Stdout, time.Since(began), d.data)
 		if missing := seen.missing(); len(missing) > 0 {
 			return fmt.Errorf("not seen within %s: %s", patience, strings.Join(missing, ", "))
 		}
 		return nil
 	}
-	seen.print(os.Stdout, time.Since(began), d.data)
 	fmt.Println("  Ctrl-C stops everything.")
 	select {
 	case <-stops:
@@ -142,7 +143,7 @@ func (d *demo) path(name string) string { return filepath.Join(d.data, name) }
 
 // start starts Guanlan, waits until it takes telemetry, then starts the shop
 // in the order of who is needed first.
-func (d *demo) start(procs *processes, guanlan endpoints, shop []endpoint, stops <-chan os.Signal) error {
+func (d *demo) start(ctx context.Context, procs *processes, guanlan endpoints, shop []endpoint, stops <-chan os.Signal) error {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OTEL_") })
 	var flags []string
 	for _, e := range shop {
@@ -154,7 +155,7 @@ func (d *demo) start(procs *processes, guanlan endpoints, shop []endpoint, stops
 		d.guanlan, "up", "--config", "guanlan:default", "--config", d.path("demo.yaml"), "--data", d.path("data")); err != nil {
 		return err
 	}
-	if err := procs.listening(guanlan.list(), stops); err != nil {
+	if err := procs.listening(ctx, guanlan.list(), stops); err != nil {
 		return err
 	}
 	env = append(env,
@@ -166,7 +167,7 @@ func (d *demo) start(procs *processes, guanlan endpoints, shop []endpoint, stops
 			return err
 		}
 	}
-	if err := procs.listening(shop, stops); err != nil {
+	if err := procs.listening(ctx, shop, stops); err != nil {
 		return err
 	}
 	return procs.start("load", env, d.shop, append([]string{"load"}, flags...)...)
@@ -207,19 +208,21 @@ func shopAddrs(first int) []endpoint {
 
 // free fails when something listens already where the demo is to.
 func free(all []endpoint) error {
-	var errs []error
+	var taken strings.Builder
 	for _, e := range all {
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", e.addr)
+		l, err := net.Listen("tcp", e.addr)
 		switch {
 		case err == nil:
 			l.Close()
-		case errors.Is(err, syscall.EADDRINUSE) && strings.HasPrefix(e.name, "GUANLAN"):
-			errs = append(errs, fmt.Errorf("%s is in use\n  → stop what listens there (another Guanlan?), or set %s to another address", e.addr, e.name))
 		case errors.Is(err, syscall.EADDRINUSE):
-			errs = append(errs, fmt.Errorf("%s, for the shop's %s, is in use\n  → stop what listens there (another demo?), or choose other ports with -port", e.addr, e.name))
+			fmt.Fprintf(&taken, "\n  %s (%s)", e.addr, e.name)
 		default:
-			errs = append(errs, fmt.Errorf("listen on %s: %w", e.addr, err))
+			return err
 		}
 	}
-	return errors.Join(errs...)
+	if taken.Len() == 0 {
+		return nil
+	}
+	return fmt.Errorf("these addresses are in use:%s\n  → stop what listens there (another demo, another Guanlan?), or choose others:\n"+
+		"    for the shop with -port, for Guanlan with the variables named", &taken)
 }

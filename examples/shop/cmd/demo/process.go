@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -62,13 +63,12 @@ func (ps *processes) start(name string, env []string, path string, args ...strin
 }
 
 // listening waits until something accepts connections at every address.
-func (ps *processes) listening(all []endpoint, stops <-chan os.Signal) error {
-	late := time.After(patience)
+func (ps *processes) listening(ctx context.Context, all []endpoint, stops <-chan os.Signal) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for _, e := range all {
 		for {
-			conn, err := net.DialTimeout("tcp", e.addr, time.Second)
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", e.addr)
 			if err == nil {
 				conn.Close()
 				break
@@ -79,8 +79,8 @@ func (ps *processes) listening(all []endpoint, stops <-chan os.Signal) error {
 				return p.obituary()
 			case <-stops:
 				return errStopped
-			case <-late:
-				return fmt.Errorf("nothing listens on %s (%s) after %s; see %s", e.addr, e.name, patience, ps.logs)
+			case <-ctx.Done():
+				return fmt.Errorf("nothing listens on %s (%s) in time; see %s", e.addr, e.name, ps.logs)
 			}
 		}
 	}
