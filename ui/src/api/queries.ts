@@ -77,7 +77,8 @@ export const compare = (q: Question, box: Box) =>
             ...wire(q),
             selStart: String(Math.round(box.start)),
             selEnd: String(Math.round(box.end)),
-            selMinNs: Math.floor(box.minNs),
+            // Durations are whole nanoseconds, edges of cells are not.
+            selMinNs: Math.ceil(box.minNs),
             selMaxNs: Math.ceil(box.maxNs),
           },
         },

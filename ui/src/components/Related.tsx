@@ -45,7 +45,7 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
   const inner = (
     <>
       <Icon name={icons[item.kind]} />
-      <span className="cut">{t.related.kind[item.kind]}</span>
+      <span className="cut">{t.related.titles[item.title] ?? t.related.kind[item.kind]}</span>
       <span className={`${css.count} ${item.kind === 'errors' && item.count > 0 ? css.errors : ''}`}>{item.count === 0 ? t.related.empty : t.count(item.count)}</span>
     </>
   )
@@ -60,15 +60,10 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
         </Link>
       )
     case 'traces':
+    case 'logs':
     case 'errors':
       return (
-        <Link {...shared} to="/traces" search={{ ...range, q: item.filter || undefined }}>
-          {inner}
-        </Link>
-      )
-    case 'logs':
-      return (
-        <Link {...shared} to="/logs" search={{ ...range, q: item.filter || undefined }}>
+        <Link {...shared} to={aboutLogs(item) ? '/logs' : '/traces'} search={{ ...range, q: item.filter || undefined }}>
           {inner}
         </Link>
       )
@@ -85,6 +80,11 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
         </Link>
       )
   }
+}
+
+/** Errors are failed spans or loud records; only records have a severity. */
+function aboutLogs(item: Item): boolean {
+  return item.kind === 'logs' || (item.kind === 'errors' && tryParse(item.filter).some((c) => c.field === 'severity'))
 }
 
 function serviceOf(item: Item): string | undefined {

@@ -3,7 +3,7 @@ import { parseTime } from '../state/range'
 import { useTexts } from '../state/texts'
 
 /** A moment in local time (or as preferred), UTC and the whole date on hover. */
-export function Time({ at, form = 'short' }: { at: string | number; form?: 'short' | 'clock' | 'fine' | 'second' | 'ago' }) {
+export function Time({ at, form = 'short' }: { at: string | number; form?: 'short' | 'clock' | 'fine' | 'second' | 'moment' | 'ago' }) {
   const t = useTexts()
   const dates = useDates()
   const ms = typeof at === 'number' ? at : parseTime(at)

@@ -11,6 +11,8 @@ export interface Dates {
   second(ms: number): string
   /** Jan 2, 15:04:05.123 */
   fine(ms: number): string
+  /** Jan 2, 15:04:05 */
+  moment(ms: number): string
   /** Jan 2, 15:04 */
   short(ms: number): string
   /** Jan 2, 2026, 15:04:05.123, with the zone */
@@ -46,6 +48,7 @@ export function makeDates(locale: string, utc: boolean): Dates {
     clock,
     second,
     short,
+    moment: format({ ...day, ...hms }),
     fine: format({ ...day, ...hms, fractionalSecondDigits: 3 }),
     full: format({ year: 'numeric', ...day, ...hms, fractionalSecondDigits: 3, timeZoneName: 'short' }),
     utc: format({ timeZone: 'UTC', year: 'numeric', ...day, ...hms, fractionalSecondDigits: 3 }),

@@ -5,7 +5,7 @@ import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useMemo } from 'react'
 import type { Question } from '../api/queries'
 import { useAsOf } from './clock'
-import { carry, formatFilter, type Signal, tryParse } from './filter'
+import { carry, type Condition, formatFilter, type Signal, tryParse } from './filter'
 import { defaultRange, isRelative, type Range, resolve } from './range'
 
 const keys = [
@@ -16,6 +16,7 @@ const keys = [
   'find', // words to find in what is shown
   'focus', // the service in the middle of the map
   'box', // selection in a heat map
+  'pick', // condition on the list beside a comparison
   'span', // selected span
   'zoom', // part of a trace, nanoseconds: from-to
   'near', // a time close to the trace
@@ -118,7 +119,7 @@ export interface BoxValue {
 }
 
 export function formatBox(b: BoxValue): string {
-  return [b.start, b.end, b.minNs, b.maxNs].map(Math.round).join('-')
+  return [b.start, b.end, Math.ceil(b.minNs), Math.ceil(b.maxNs)].map(Math.round).join('-')
 }
 
 export function parseBox(text: string | undefined): BoxValue | undefined {
@@ -126,6 +127,14 @@ export function parseBox(text: string | undefined): BoxValue | undefined {
   if (!m) return undefined
   const [start, end, minNs, maxNs] = m.slice(1).map(Number) as [number, number, number, number]
   return start < end && (maxNs === 0 || minNs < maxNs) ? { start, end, minNs, maxNs } : undefined
+}
+
+/** The selection as conditions on spans. Durations are whole nanoseconds. */
+export function boxConditions(b: BoxValue): Condition[] {
+  const out: Condition[] = []
+  if (b.minNs > 0) out.push({ field: 'duration', op: '>=', value: `${Math.ceil(b.minNs)}ns` })
+  if (b.maxNs > 0) out.push({ field: 'duration', op: '<', value: `${Math.ceil(b.maxNs)}ns` })
+  return out
 }
 
 /** from-to in nanoseconds. */

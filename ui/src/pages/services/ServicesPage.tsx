@@ -8,7 +8,6 @@ import { type Column, DataTable } from '../../components/DataTable'
 import { ServiceName } from '../../components/Mark'
 import { ServiceMap } from '../../components/map/ServiceMap'
 import { Page } from '../../components/Page'
-import { SidePanel } from '../../components/SidePanel'
 import { Broken, Busy, Empty, NothingYet, Skeleton } from '../../components/States'
 import type { Condition } from '../../state/filter'
 import { useKeys } from '../../state/keys'
@@ -33,19 +32,10 @@ export default function ServicesPage() {
   const url = useUrl()
   const set = useSetUrl()
   const view = url.view === 'map' ? 'map' : 'table'
-  const question = useQuestion()
-  const { start, end } = question
   return (
     <Page
       title={t.services.title}
-      related
-      side={
-        view === 'map' && url.focus ? (
-          <NodePanel name={url.focus} />
-        ) : url.side ? (
-          <SidePanel title={t.related.title} anchor={{ start, end }} onClose={() => set({ side: undefined })} />
-        ) : undefined
-      }
+      side={view === 'map' && url.focus && <NodePanel name={url.focus} />}
       tools={
         <div className={css.tools}>
           <Choice

@@ -257,6 +257,7 @@ export const en = {
     fewer: 'few',
     most: 'many',
     withErrors: 'with errors',
+    groupedFrom: (x: number) => `From the newest ${many(x, 'trace', 'traces')}`,
   },
 
   compare: {
@@ -468,7 +469,11 @@ export const en = {
     around: (what: string) => `Around ${what}`,
     nothing: 'Select something to see what belongs to it.',
     kind: { trace: 'Trace', traces: 'Traces', logs: 'Logs', errors: 'Errors', metrics: 'Metrics', service: 'Service' } as Record<string, string>,
-    empty: 'none here',
+    titles: {
+      'Logs of the trace': 'Logs of the trace', 'Logs of the span': 'Logs of the span', 'Failed spans of the service': 'Failed spans', 'Error logs of the service': 'Error logs',
+      'Traces of the service': 'Traces', 'Logs of the service': 'Logs of the service', 'Request rate': 'Request rate', 'Failed requests': 'Failed requests', 'Latency, 95th percentile': 'Latency, P95',
+    } as Record<string, string>,
+    empty: '0',
   },
 
   palette: {

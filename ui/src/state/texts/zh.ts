@@ -256,11 +256,12 @@ export const zh: Texts = {
     fewer: '少',
     most: '多',
     withErrors: '含错误',
+    groupedFrom: (x) => `取自最新的 ${n(x)} 条链路`,
   },
 
   compare: {
     title: '差异',
-    of: (selected, baseline) => `选中的 ${selected}与其余 ${baseline}对比`,
+    of: (selected, baseline) => `选中 ${selected},对比其余 ${baseline}`,
     selection: '选区',
     baseline: '其余',
     none: '没有差异明显的字段,选区与其余部分相似。',
@@ -466,7 +467,11 @@ export const zh: Texts = {
     around: (what) => `围绕 ${what}`,
     nothing: '选中任意对象,即可查看与它相关的信号。',
     kind: { trace: '链路', traces: '链路', logs: '日志', errors: '错误', metrics: '指标', service: '服务' },
-    empty: '无',
+    titles: {
+      'Logs of the trace': '链路日志', 'Logs of the span': 'Span 日志', 'Failed spans of the service': '失败的 span', 'Error logs of the service': '错误日志',
+      'Traces of the service': '链路', 'Logs of the service': '服务日志', 'Request rate': '请求速率', 'Failed requests': '失败请求', 'Latency, 95th percentile': '延迟 P95',
+    },
+    empty: '0',
   },
 
   palette: {
