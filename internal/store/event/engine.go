@@ -63,11 +63,16 @@ type partition struct {
 	rows    uint64    // as of the last snapshot or Open; only of use while not dirty
 }
 
-func newEngine(dir, name string, kind byte, keep Keep) *engine {
-	if keep.Retention <= 0 {
-		keep.Retention = DefaultRetention
+// kept is how long rows really stay: the engine deletes whole days.
+func (k Keep) kept() time.Duration {
+	if k.Retention <= 0 {
+		return DefaultRetention
 	}
-	keep.Retention = (keep.Retention + oneDay - 1) / oneDay * oneDay
+	return (k.Retention + oneDay - 1) / oneDay * oneDay
+}
+
+func newEngine(dir, name string, kind byte, keep Keep) *engine {
+	keep.Retention = keep.kept()
 	return &engine{
 		name: name, kind: kind, keep: keep,
 		dir:        filepath.Join(dir, name),

@@ -62,6 +62,9 @@ type Options struct {
 	// Sync says when an acknowledged batch is on the disk; see package
 	// journal. Default: on the disk within 200 ms.
 	Sync journal.SyncPolicy
+	// SyncEvery is the interval of journal.SyncInterval. Default
+	// journal.DefaultSyncEvery.
+	SyncEvery time.Duration
 	// QueueBytes bounds the memory of batches that are in the journal and not
 	// yet in the engine. When it is full, writes wait a little and then fail
 	// with ErrUnavailable. Default DefaultQueueBytes.

@@ -28,30 +28,30 @@ import (
 // The engine side is tested with a codec of one row a span or record: its name
 // or body is the row's only column besides the time.
 
-// tally is a helper that counts rows by the part of their id before "/". It
+// helperTally is a helper that counts rows by the part of their id before "/". It
 // must agree with the rows after every crash.
-type tally struct {
+type helperTally struct {
 	mu     sync.Mutex
 	counts map[string]int
 }
 
-func (h *tally) add(id string) {
+func (h *helperTally) add(id string) {
 	batch, _, _ := strings.Cut(id, "/")
 	h.mu.Lock()
 	h.counts[batch]++
 	h.mu.Unlock()
 }
 
-func (h *tally) freeze() ([]byte, error) {
+func (h *helperTally) freeze() ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return json.Marshal(h.counts)
 }
 
-func (h *tally) restore(blob []byte) error { return json.Unmarshal(blob, &h.counts) }
+func (h *helperTally) restore(blob []byte) error { return json.Unmarshal(blob, &h.counts) }
 
-func idCodecs() (codecs, *tally) {
-	h := &tally{counts: map[string]int{}}
+func idCodecs() (codecs, *helperTally) {
+	h := &helperTally{counts: map[string]int{}}
 	add := func(lr *logstorage.LogRows, t store.Tenant, at pcommon.Timestamp, id string) {
 		// A stream for each batch, so that the index has something to lose.
 		batch, _, _ := strings.Cut(id, "/")
@@ -82,7 +82,7 @@ func idCodecs() (codecs, *tally) {
 			}
 			return added, 0
 		},
-		helpers: map[string]checkpointed{"tally": h},
+		helpers: map[string]checkpointed{"helperTally": h},
 	}, h
 }
 
@@ -104,7 +104,7 @@ func (l testLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func mustOpenStore(t testing.TB, dir string, tm timing, change ...func(*Options)) (*Store, *tally) {
+func mustOpenStore(t testing.TB, dir string, tm timing, change ...func(*Options)) (*Store, *helperTally) {
 	t.Helper()
 	opts := Options{Dir: dir, Memory: 64 << 20, Logger: testLogger(testLog{t}, slog.LevelWarn), DiskReserve: 1}
 	for _, c := range change {
