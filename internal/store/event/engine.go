@@ -62,7 +62,16 @@ type partition struct {
 	rows    uint64    // as of the last snapshot or Open; only of use while not dirty
 }
 
+// kept is how long rows really stay: the engine deletes whole days.
+func (k Keep) kept() time.Duration {
+	if k.Retention <= 0 {
+		return DefaultRetention
+	}
+	return (k.Retention + oneDay - 1) / oneDay * oneDay
+}
+
 func newEngine(dir, name string, kind byte, keep Keep) *engine {
+	keep.Retention = keep.kept()
 	return &engine{
 		name: name, kind: kind, keep: keep,
 		dir:        filepath.Join(dir, name),

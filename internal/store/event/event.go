@@ -62,6 +62,9 @@ type Options struct {
 	// Sync says when an acknowledged batch is on the disk; see package
 	// journal. Default: on the disk within 200 ms.
 	Sync journal.SyncPolicy
+	// SyncEvery is the interval of journal.SyncInterval. Default
+	// journal.DefaultSyncEvery.
+	SyncEvery time.Duration
 	// QueueBytes bounds the memory of batches that are in the journal and not
 	// yet in the engine. When it is full, writes wait a little and then fail
 	// with ErrUnavailable. Default DefaultQueueBytes.
@@ -91,13 +94,6 @@ type Keep struct {
 	// MaxBytes bounds the files of the signal. The two newest days are kept
 	// in any case. Default 0: no bound.
 	MaxBytes int64
-}
-
-func (k *Keep) setDefaults() {
-	if k.Retention <= 0 {
-		k.Retention = DefaultRetention
-	}
-	k.Retention = (k.Retention + oneDay - 1) / oneDay * oneDay
 }
 
 // Store is an open data folder. It implements store.Writer. Its methods are
@@ -186,8 +182,6 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	opts.Traces.setDefaults()
-	opts.Logs.setDefaults()
 	s := &Store{
 		opts: opts, log: opts.Logger, timing: tm,
 		queue:        newQueue(opts.QueueBytes),

@@ -200,7 +200,7 @@ func (s *Store) openEngine(e *engine, state *signalState) error {
 		done = max(done, seq)
 	}
 	var err error
-	e.journal, err = journal.Open(filepath.Join(s.opts.Dir, "journal", e.name), journal.Options{Sync: s.opts.Sync, MinSeq: done + 1})
+	e.journal, err = journal.Open(filepath.Join(s.opts.Dir, "journal", e.name), journal.Options{Sync: s.opts.Sync, SyncEvery: s.opts.SyncEvery, MinSeq: done + 1})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,45 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/guanlan-io/guanlan/internal/store"
+)
+
+// together runs independent parts of an answer at once and returns when all
+// have ended. The first error ends the others and is returned.
+func together(ctx context.Context, parts ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, part := range parts {
+		wg.Go(func() {
+			if err := part(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// ignoreMissing drops the error that says that something is not there.
+func ignoreMissing(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// tallies are counts as they go over the wire; named leaves the empty value out.
+func tallies(counts []store.Count, named bool) []Tally {
+	out := make([]Tally, 0, len(counts))
+	for _, c := range counts {
+		if c.Value != "" || !named {
+			out = append(out, Tally{Value: c.Value, Count: c.Count})
+		}
+	}
+	return out
+}
