@@ -11,8 +11,8 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/extension"
+	"go.opentelemetry.io/collector/extension/extensioncapabilities"
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
@@ -57,6 +57,12 @@ func NewFactory(ready func(Summary)) extension.Factory {
 	)
 }
 
+var (
+	_ extensioncapabilities.Dependent             = (*server)(nil)
+	_ extensioncapabilities.PipelineWatcher       = (*server)(nil)
+	_ extensioncapabilities.ConfigSnapshotWatcher = (*server)(nil)
+)
+
 type server struct {
 	config Config
 	set    extension.Settings
@@ -96,9 +102,9 @@ func (s *server) Start(_ context.Context, host component.Host) error {
 	})
 }
 
-// NotifyConfig learns where the receivers listen.
-func (s *server) NotifyConfig(_ context.Context, conf *confmap.Conf) error {
-	s.state.learn(conf)
+// NotifyConfigSnapshot learns where the receivers listen.
+func (s *server) NotifyConfigSnapshot(_ context.Context, c extensioncapabilities.ConfigSnapshot) error {
+	s.state.learn(c.Effective())
 	return nil
 }
 
