@@ -34,6 +34,12 @@ const (
 	// CHECKPOINT, a snapshot costs the space of parts merged since.
 	settleAfter = 15 * time.Minute
 
+	// refreshAfter is how often an idle store looks whether a snapshot holds
+	// parts that were merged since, that is space for nothing; refreshTight
+	// when there is little space.
+	refreshAfter = 10 * time.Second
+	refreshTight = time.Second
+
 	// snapshotTries and snapshotPause: parts that take part in a merge in
 	// memory miss the snapshot, so it is repeated until it is complete. Such
 	// merges take tens of milliseconds.
@@ -214,16 +220,24 @@ func poke(c chan struct{}) {
 // checkpointLoop makes checkpoints until the store closes.
 func (s *Store) checkpointLoop() {
 	for {
-		select {
-		case <-s.closed:
-			return
-		case <-s.firstPending:
+		refresh := s.timing.refresh
+		if s.guard.tight() {
+			refresh = min(refresh, refreshTight)
 		}
 		select {
 		case <-s.closed:
 			return
-		case <-s.enough:
-		case <-time.After(s.timing.after):
+		case <-time.After(refresh):
+			if !s.markStale() {
+				continue
+			}
+		case <-s.firstPending:
+			select {
+			case <-s.closed:
+				return
+			case <-s.enough:
+			case <-time.After(s.timing.after):
+			}
 		}
 		for {
 			err := s.checkpoint()
@@ -238,6 +252,35 @@ func (s *Store) checkpointLoop() {
 			}
 		}
 	}
+}
+
+// markStale has the next checkpoint take new snapshots of partitions whose
+// parts were merged since, and tells whether there are such, or ones to settle.
+func (s *Store) markStale() (found bool) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	limit := time.Now().Add(-s.timing.settle)
+	for _, e := range s.engines() {
+		for name, snapshot := range s.current.Signals[e.name].Partitions {
+			if snapshot == "" {
+				continue
+			}
+			dir := e.partitionDir(name)
+			stale := false
+			for _, table := range []string{dataDir, indexDir} {
+				now, err := partNames(filepath.Join(dir, table))
+				then, serr := partNames(filepath.Join(dir, snapshotsDir, snapshot, table))
+				stale = stale || err == nil && serr == nil && !slices.Equal(now, then)
+			}
+			e.mu.Lock()
+			if p := e.partitions[name]; p != nil {
+				p.dirty = p.dirty || stale
+				found = found || stale || p.written.Before(limit)
+			}
+			e.mu.Unlock()
+		}
+	}
+	return found
 }
 
 // checkpoint makes one.

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
@@ -145,6 +144,7 @@ const (
 	dataDir      = "datadb"
 	indexDir     = "indexdb"
 	snapshotsDir = "snapshots"
+	removeMark   = ".delete-this-dir"
 )
 
 // partNames reads which parts a table of the engine is made of.
@@ -255,11 +255,7 @@ func (b *logBridge) Write(p []byte) (int, error) {
 // defaultMemory is a quarter of what the process may use, at most 1 GiB.
 func defaultMemory() int64 {
 	memory := int64(maxDefaultMemory)
-	var si syscall.Sysinfo_t
-	if err := syscall.Sysinfo(&si); err == nil {
-		memory = min(memory, int64(si.Totalram)*int64(si.Unit)/4)
-	}
-	for _, limit := range []int64{cgroup.GetMemoryLimit(), cgroup.GetHierarchicalMemoryLimit()} {
+	for _, limit := range []int64{machineMemory(), cgroup.GetMemoryLimit(), cgroup.GetHierarchicalMemoryLimit()} {
 		if limit > 0 {
 			memory = min(memory, limit/4)
 		}

@@ -159,20 +159,20 @@ type checkpointed interface {
 	// codecs have seen is exactly what the checkpoint contains.
 	freeze() (blob []byte, err error)
 	// restore takes over what freeze returned. It is called once, before any
-	// codec runs, and not at all when there is no earlier state.
+	// codec runs; where there is no earlier state, freeze is called instead.
 	restore(blob []byte) error
 }
 
 // timing is when checkpoints are made; tests shorten it.
 type timing struct {
-	bytes  int64
-	rows   int64
-	after  time.Duration
-	settle time.Duration
+	bytes, rows int64
+	after       time.Duration
+	settle      time.Duration
+	refresh     time.Duration
 }
 
-// open opens the store with the given codecs.
-func open(opts Options, c codecs, tm timing) (_ *Store, err error) {
+// open opens the store. newCodecs is called when the folder is locked.
+func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *Store, err error) {
 	if opts.QueueBytes <= 0 {
 		opts.QueueBytes = DefaultQueueBytes
 	}
@@ -183,7 +183,7 @@ func open(opts Options, c codecs, tm timing) (_ *Store, err error) {
 		opts.Now = time.Now
 	}
 	s := &Store{
-		opts: opts, log: opts.Logger, codecs: c, timing: tm,
+		opts: opts, log: opts.Logger, timing: tm,
 		queue:        newQueue(opts.QueueBytes),
 		closed:       make(chan struct{}),
 		firstPending: make(chan struct{}, 1),
@@ -211,7 +211,9 @@ func open(opts Options, c codecs, tm timing) (_ *Store, err error) {
 	setUpEngine(opts.Memory, s.log)
 	s.traces = newEngine(opts.Dir, "traces", kindTraces, opts.Traces)
 	s.logs = newEngine(opts.Dir, "logs", kindLogs, opts.Logs)
-
+	if s.codecs, err = newCodecs(opts); err != nil {
+		return nil, fmt.Errorf("open data folder %q: %w", opts.Dir, err)
+	}
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open data folder %q: %w", opts.Dir, err)
 	}
@@ -220,6 +222,7 @@ func open(opts Options, c codecs, tm timing) (_ *Store, err error) {
 		s.appliers.Go(s.applyLate)
 	}
 	s.background.Go(s.checkpointLoop)
+	s.background.Go(s.watchDisk)
 	return s, nil
 }
 

@@ -31,13 +31,13 @@ func TestKillChild(t *testing.T) {
 		t.Skip("is run by TestKill")
 	}
 	run := os.Getenv("EVENT_TEST_CHILD_RUN")
-	c, _ := idCodecs()
+	newCodecs, _ := idCodecs()
 	opts := Options{Dir: dir, Memory: 64 << 20, Logger: testLogger(os.Stderr, slog.LevelWarn), DiskReserve: 1,
 		QueueBytes: 1 << 20}
 	if rand.IntN(3) == 0 {
 		opts.Sync = journal.SyncAlways
 	}
-	s, err := open(opts, c, often)
+	s, err := open(opts, newCodecs, often)
 	if err != nil {
 		t.Fatal(err)
 	}

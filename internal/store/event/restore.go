@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	vmfs "github.com/VictoriaMetrics/VictoriaMetrics/lib/fs"
-
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 	"github.com/guanlan-io/guanlan/internal/journal"
 )
@@ -55,7 +53,6 @@ func (s *Store) recover() error {
 	s.recovery.Clean = last.Clean && !s.recovery.CheckpointLost
 
 	next := newCheckpoint()
-	next.blobs = last.blobs
 	for _, e := range s.engines() {
 		sig := last.Signals[e.name]
 		if sig == nil {
@@ -66,20 +63,15 @@ func (s *Store) recover() error {
 		}
 		next.Signals[e.name] = sig
 	}
+	if next.blobs, err = s.restoreHelpers(last.blobs); err != nil {
+		return err
+	}
 	// Recorded before any row is added: partitions that are created from now
 	// on are unknown to it, and the ones that are gone no longer settled.
 	if err := next.write(s.opts.Dir); err != nil {
 		return err
 	}
 	s.current = next
-
-	for name, blob := range next.blobs {
-		if h := s.codecs.helpers[name]; h != nil {
-			if err := h.restore(blob); err != nil {
-				return fmt.Errorf("restore %s: %w", name, err)
-			}
-		}
-	}
 	for _, e := range s.engines() {
 		if err := s.openEngine(e, next.Signals[e.name]); err != nil {
 			return fmt.Errorf("open %s: %w", e.name, err)
@@ -92,6 +84,27 @@ func (s *Store) recover() error {
 		poke(s.firstPending)
 	}
 	return nil
+}
+
+// restoreHelpers gives the helpers their states back. The state of one that has
+// none yet is recorded as it is, so that a crash before the first checkpoint
+// leads back to it.
+func (s *Store) restoreHelpers(blobs map[string][]byte) (map[string][]byte, error) {
+	states := map[string][]byte{}
+	for name, h := range s.codecs.helpers {
+		blob, known := blobs[name]
+		var err error
+		if known {
+			err = h.restore(blob)
+		} else {
+			blob, err = h.freeze()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("restore %s: %w", name, err)
+		}
+		states[name] = blob
+	}
+	return states, nil
 }
 
 // folderIsNew: no engine has been opened in it.
@@ -116,7 +129,7 @@ func (s *Store) restore(e *engine, state *signalState, clean bool) error {
 		dir := e.partitionDir(name)
 		snapshot, known := state.Partitions[name]
 		switch {
-		case vmfs.IsPartiallyRemovedDir(dir), !known && !clean:
+		case partlyRemoved(dir), !known && !clean:
 			// The retention was removing it, or it was created after the
 			// checkpoint and the journal has all its rows.
 			if err := os.RemoveAll(dir); err != nil {
@@ -145,6 +158,14 @@ func (s *Store) restore(e *engine, state *signalState, clean bool) error {
 		}
 	}
 	return removeSnapshots(e.partitionsDir(), state.Partitions)
+}
+
+// partlyRemoved: the engine was removing the partition. It leaves a mark while
+// it does; its own check for the mark does not work, and it would open what is
+// left.
+func partlyRemoved(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0 || exists(filepath.Join(dir, removeMark))
 }
 
 // completePartition helps a partition whose restore was interrupted when there

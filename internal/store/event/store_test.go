@@ -28,30 +28,30 @@ import (
 // The engine side is tested with a codec of one row a span or record: its name
 // or body is the row's only column besides the time.
 
-// helperTally is a helper that counts rows by the part of their id before "/". It
+// rowCount is a helper that counts rows by the part of their id before "/". It
 // must agree with the rows after every crash.
-type helperTally struct {
+type rowCount struct {
 	mu     sync.Mutex
 	counts map[string]int
 }
 
-func (h *helperTally) add(id string) {
+func (h *rowCount) add(id string) {
 	batch, _, _ := strings.Cut(id, "/")
 	h.mu.Lock()
 	h.counts[batch]++
 	h.mu.Unlock()
 }
 
-func (h *helperTally) freeze() ([]byte, error) {
+func (h *rowCount) freeze() ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return json.Marshal(h.counts)
 }
 
-func (h *helperTally) restore(blob []byte) error { return json.Unmarshal(blob, &h.counts) }
+func (h *rowCount) restore(blob []byte) error { return json.Unmarshal(blob, &h.counts) }
 
-func idCodecs() (codecs, *helperTally) {
-	h := &helperTally{counts: map[string]int{}}
+func idCodecs() (func(Options) (codecs, error), *rowCount) {
+	h := &rowCount{counts: map[string]int{}}
 	add := func(lr *logstorage.LogRows, t store.Tenant, at pcommon.Timestamp, id string) {
 		// A stream for each batch, so that the index has something to lose.
 		batch, _, _ := strings.Cut(id, "/")
@@ -59,7 +59,7 @@ func idCodecs() (codecs, *helperTally) {
 			[]logstorage.Field{{Name: "batch", Value: batch}, {Name: "id", Value: id}}, 1)
 		h.add(id)
 	}
-	return codecs{
+	c := codecs{
 		spans: func(lr *logstorage.LogRows, t store.Tenant, td ptrace.Traces, _ time.Time) (added, dropped int) {
 			for _, rs := range td.ResourceSpans().All() {
 				for _, ss := range rs.ScopeSpans().All() {
@@ -82,15 +82,16 @@ func idCodecs() (codecs, *helperTally) {
 			}
 			return added, 0
 		},
-		helpers: map[string]checkpointed{"helperTally": h},
-	}, h
+		helpers: map[string]checkpointed{"row count": h},
+	}
+	return func(Options) (codecs, error) { return c, nil }, h
 }
 
 // often makes checkpoints all the time.
-var often = timing{bytes: 64 << 10, rows: 1000, after: 20 * time.Millisecond, settle: 100 * time.Millisecond}
+var often = timing{bytes: 64 << 10, rows: 1000, after: 20 * time.Millisecond, settle: 100 * time.Millisecond, refresh: 50 * time.Millisecond}
 
 // seldom makes none while a test runs.
-var seldom = timing{bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Hour}
+var seldom = timing{bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Hour, refresh: time.Hour}
 
 func testLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
@@ -104,14 +105,14 @@ func (l testLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func mustOpenStore(t testing.TB, dir string, tm timing, change ...func(*Options)) (*Store, *helperTally) {
+func mustOpenStore(t testing.TB, dir string, tm timing, change ...func(*Options)) (*Store, *rowCount) {
 	t.Helper()
 	opts := Options{Dir: dir, Memory: 64 << 20, Logger: testLogger(testLog{t}, slog.LevelWarn), DiskReserve: 1}
 	for _, c := range change {
 		c(&opts)
 	}
-	c, h := idCodecs()
-	s, err := open(opts, c, tm)
+	newCodecs, h := idCodecs()
+	s, err := open(opts, newCodecs, tm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +353,7 @@ func TestKillAfterWriteToSettledPartition(t *testing.T) {
 // snapshots; the journal is emptied.
 func TestSettling(t *testing.T) {
 	dir := t.TempDir()
-	s, _ := mustOpenStore(t, dir, timing{bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Millisecond})
+	s, _ := mustOpenStore(t, dir, timing{bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Millisecond, refresh: time.Hour})
 	name := noon.Format(dayFormat)
 	mustWrite(t, s, "a", 10, noon)
 	if err := s.checkpoint(); err != nil {

@@ -103,7 +103,8 @@ func (s *Store) write(ctx context.Context, e *engine, t store.Tenant, payload []
 		s.counters.refusedClosing.Add(1)
 		return fmt.Errorf("write %s: data folder is being closed: %w", e.name, store.ErrUnavailable)
 	}
-	if err := s.guard.check(); err != nil {
+	pending, _ := s.since.size()
+	if err := s.guard.check(pending); err != nil {
 		s.counters.refusedDisk.Add(1)
 		return fmt.Errorf("write %s: %w", e.name, err)
 	}
