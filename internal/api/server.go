@@ -46,7 +46,7 @@ type Doors struct {
 	API        http.Handler // /guanlan/v1/, see New
 	Prometheus http.Handler // /api/v1/; does its own CORS
 	Jaeger     http.Handler // /jaeger/
-	LogsQL     http.Handler // /select/logsql/
+	LogsQL     http.Handler // /select/
 	UI         http.Handler // all else
 	// GRPC takes HTTP/2 requests of content type application/grpc on every
 	// path, for example a *grpc.Server.
@@ -118,7 +118,7 @@ func NewServer(o ServerOptions) *Server {
 func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	questions, tails := newGate(concurrent), newGate(maxTails)
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressed), gzhttp.ContentTypes([]string{
-		"application/json", "application/problem+json", "application/openapi+json", "application/stream+json", "text/plain",
+		"application/json", "application/problem+json", "application/openapi+json", "application/stream+json",
 	}))
 	if err != nil {
 		panic("BUG: compression options: " + err.Error())
@@ -140,11 +140,13 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	door(Prefix+"/logs/tail", d.API, follow, withTenant, sameOrigin.Handler)
 	door("/api/v1/", d.Prometheus, answer, withTenant)
 	door("/jaeger/", d.Jaeger, answer, withTenant, sameOrigin.Handler)
-	door("/select/logsql/", d.LogsQL, answer, withTenant, sameOrigin.Handler)
+	door("/select/", d.LogsQL, answer, withTenant, sameOrigin.Handler)
 	door("/select/logsql/tail", d.LogsQL, follow, withTenant, sameOrigin.Handler)
 	door("/", d.UI)
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "healthy") })
 	mux.HandleFunc("GET /-/ready", s.serveReady)
+	// Clients of VictoriaLogs, such as Grafana's data source, ask here.
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "OK") })
 	rpc := http.Handler(http.HandlerFunc(notHere))
 	if d.GRPC != nil {
 		rpc = questions.limit(withTenant(d.GRPC))
