@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,10 +164,13 @@ func TestTenantReachesTheStore(t *testing.T) {
 
 type tenants struct {
 	*memory
+	mu   sync.Mutex
 	last store.Tenant
 }
 
 func (s *tenants) Services(_ context.Context, sel store.Select, _ int) ([]store.Group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.last = sel.Tenant
 	return nil, nil
 }

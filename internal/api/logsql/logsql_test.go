@@ -90,7 +90,9 @@ func (f fixture) wantJSON(path, want string, params ...string) {
 	}
 }
 
-func at(minutes int) string { return base.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339) }
+func at(minutes int) string {
+	return base.Add(time.Duration(minutes) * time.Minute).Format(time.RFC3339)
+}
 
 func TestQuery(t *testing.T) {
 	f := serve(t)
