@@ -49,7 +49,7 @@ type Doors struct {
 	LogsQL     http.Handler // /select/
 	UI         http.Handler // all else
 	// GRPC takes HTTP/2 requests of content type application/grpc on every
-	// path, for example a *grpc.Server.
+	// path; see NewGRPC.
 	GRPC http.Handler
 }
 

@@ -378,13 +378,21 @@ func TestServerPortTaken(t *testing.T) {
 
 // TestServerGRPC calls a method over the same port as everything else.
 func TestServerGRPC(t *testing.T) {
-	g := grpc.NewServer()
-	g.RegisterService(&grpc.ServiceDesc{ServiceName: "test.Echo", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{
-		MethodName: "Tenant",
-		Handler: func(_ any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-			return nil, status.Error(codes.AlreadyExists, query.TenantOf(ctx).String())
-		},
-	}}}, struct{}{})
+	var log strings.Builder
+	g := NewGRPC(slog.New(slog.NewTextHandler(&log, nil)))
+	method := func(name string, f func(context.Context) error) grpc.MethodDesc {
+		return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, _ func(any) error, around grpc.UnaryServerInterceptor) (any, error) {
+			return around(ctx, nil, &grpc.UnaryServerInfo{Server: srv, FullMethod: name}, func(ctx context.Context, _ any) (any, error) { return nil, f(ctx) })
+		}}
+	}
+	g.RegisterService(&grpc.ServiceDesc{ServiceName: "test.Echo", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{
+		method("Tenant", func(ctx context.Context) error {
+			return status.Error(codes.AlreadyExists, query.TenantOf(ctx).String())
+		}),
+		method("Panic", func(context.Context) error { panic("unary") }),
+	}, Streams: []grpc.StreamDesc{
+		{StreamName: "PanicStream", ServerStreams: true, Handler: func(any, grpc.ServerStream) error { panic("stream") }},
+	}}, struct{}{})
 	s := start(t, ServerOptions{Doors: Doors{UI: says("ui"), GRPC: g}})
 	conn, err := grpc.NewClient(s.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -395,6 +403,19 @@ func TestServerGRPC(t *testing.T) {
 	err = conn.Invoke(ctx, "/test.Echo/Tenant", &emptypb.Empty{}, &emptypb.Empty{})
 	if status.Code(err) != codes.AlreadyExists || status.Convert(err).Message() != "3" {
 		t.Errorf("got %v", err)
+	}
+	stream := func() error {
+		st, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/test.Echo/PanicStream")
+		if err != nil {
+			return err
+		}
+		return st.RecvMsg(&emptypb.Empty{})
+	}
+	for what, err := range map[string]error{"unary": conn.Invoke(ctx, "/test.Echo/Panic", &emptypb.Empty{}, &emptypb.Empty{}), "stream": stream()} {
+		_, id, _ := strings.Cut(status.Convert(err).Message(), "under id ")
+		if status.Code(err) != codes.Internal || id == "" || !strings.Contains(log.String(), "id="+id) || !strings.Contains(log.String(), "panic="+what) {
+			t.Errorf("%s: got %v, logged %s", what, err, log.String())
+		}
 	}
 	// HTTP/2 that is not gRPC goes to the doors.
 	p := new(http.Protocols)

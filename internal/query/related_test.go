@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -145,6 +146,24 @@ func TestQuestionsEnd(t *testing.T) {
 			t.Errorf("four questions took %v, want %v", got, 4*defaultTimeout)
 		}
 	})
+}
+
+func TestTogether(t *testing.T) {
+	first := errors.New("first")
+	err := together(t.Context(),
+		func(context.Context) error { return first },
+		func(ctx context.Context) error { <-ctx.Done(); return errors.New("second") },
+	)
+	if err != first {
+		t.Errorf("got %v, want the first error", err)
+	}
+	defer func() {
+		if p := recover(); p == nil || !strings.HasPrefix(p.(string), "boom\n") {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	together(t.Context(), func(context.Context) error { panic("boom") }, func(context.Context) error { return nil })
+	t.Error("the panic was lost")
 }
 
 func TestTenantReachesTheStore(t *testing.T) {
