@@ -23,7 +23,7 @@ build: ## build bin/guanlan
 	$(GO_BUILD) -o bin/guanlan ./cmd/guanlan
 
 demo: build ## build all, start Guanlan and a shop of live services, print the links
-	cd examples/shop && go build -o ../../bin/ ./cmd/shop ./cmd/demo
+	cd examples/shop && go build -o ../../bin/ . ./cmd/demo
 	@exec bin/demo --guanlan bin/guanlan --shop bin/shop
 
 test: ## run all tests that this machine can run
