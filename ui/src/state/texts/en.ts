@@ -362,7 +362,7 @@ export const en = {
     record: 'Log record',
     observed: 'Observed',
     context: 'Records around it',
-    contextOf: (time: string) => `Records around ${time} from the same source`,
+    contextOf: (service: string) => `Records of the same source (${service}) around`,
     backToResults: 'Back to the results',
     openTrace: 'Open the trace',
     sampledNewest: (x: number) => `From the newest ${many(x, 'record', 'records')}`,
@@ -411,7 +411,10 @@ export const en = {
     histogram: 'Native histogram',
     toggle: (name: string) => `Show or hide ${name}`,
     chartLabel: (x: number) => `Chart of ${many(x, 'series', 'series')}`,
-    explain: 'What the server says',
+    explain: 'The query cannot be evaluated',
+    value: 'Value',
+    help: 'Description',
+    kinds: { counter: 'Counter', gauge: 'Gauge', histogram: 'Histogram', native: 'Histogram (native)' } as Record<string, string>,
   },
 
   settings: {

@@ -361,7 +361,7 @@ export const zh: Texts = {
     record: '日志',
     observed: '采集时间',
     context: '查看前后日志',
-    contextOf: (time) => `${time} 前后来自同一来源的日志`,
+    contextOf: (service) => `同一来源（${service}）前后的日志，时间`,
     backToResults: '返回结果',
     openTrace: '打开链路',
     sampledNewest: (x) => `取自最新的 ${n(x)} 条`,
@@ -409,7 +409,10 @@ export const zh: Texts = {
     histogram: '原生直方图',
     toggle: (name) => `显示或隐藏 ${name}`,
     chartLabel: (x) => `包含 ${n(x)} 条序列的图表`,
-    explain: '服务器的提示',
+    explain: '无法执行该查询',
+    value: '值',
+    help: '说明',
+    kinds: { counter: '计数器', gauge: '仪表', histogram: '直方图', native: '原生直方图' },
   },
 
   settings: {
