@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -95,6 +96,21 @@ func (s *Store) Close(ctx context.Context) error {
 	errs = append(errs, s.engine.close())
 	return errors.Join(errs...)
 }
+
+// Exists reports whether the tenant has data or had some.
+func (s *Store) Exists(t store.Tenant) bool {
+	s.mu.RLock()
+	in := s.tenants[t]
+	s.mu.RUnlock()
+	if in != nil {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(s.opts.Dir, tenantDir(t)))
+	return err == nil
+}
+
+// Promoted returns the resource attributes that become labels of every series.
+func (s *Store) Promoted() []string { return slices.Clone(s.opts.Promote) }
 
 // instance returns the opened tenant. For one that does not exist it returns
 // nil, or creates it when create is set.

@@ -164,7 +164,7 @@ func (s *Store) translation() prometheusremotewrite.Settings {
 		AddMetricSuffixes:                    otlp.TranslationStrategy.ShouldAddSuffixes(),
 		AllowUTF8:                            !otlp.TranslationStrategy.ShouldEscape(),
 		PromoteResourceAttributes:            prometheusremotewrite.NewPromoteResourceAttributes(otlp),
-		LookbackDelta:                        lookback,
+		LookbackDelta:                        Lookback,
 		LabelNameUnderscoreSanitization:      otlp.LabelNameUnderscoreSanitization,
 		LabelNamePreserveMultipleUnderscores: otlp.LabelNamePreserveMultipleUnderscores,
 	}
