@@ -61,6 +61,7 @@ func (l limiter) leave() {
 // guard finds the tenant and holds a request to the limits.
 func (a *API) guard(l limiter, next func(http.ResponseWriter, *http.Request, store.Tenant)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, a.opts.MaxBody)
 		w = &response{ResponseWriter: w}
 		t, err := store.ParseTenant(r.Header.Get(tenantHeader))
 		if err != nil {
@@ -72,7 +73,6 @@ func (a *API) guard(l limiter, next func(http.ResponseWriter, *http.Request, sto
 			return
 		}
 		defer l.leave()
-		r.Body = http.MaxBytesReader(w, r.Body, a.opts.MaxBody)
 		if l != nil {
 			ctx, cancel := context.WithTimeout(r.Context(), a.opts.Timeout)
 			defer cancel()

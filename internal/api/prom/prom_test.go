@@ -358,7 +358,7 @@ func TestRulesAndTargets(t *testing.T) {
 		fmt.Fprint(w, "# HELP jobs_total Jobs done.\n# TYPE jobs_total counter\njobs_total 5\n")
 	}))
 	t.Cleanup(exporter.Close)
-	scrapes, err := scrape.NewManager(nil, nil, nil, nil, db, prometheus.NewRegistry())
+	scrapes, err := scrape.NewManager(&scrape.Options{DiscoveryReloadInterval: model.Duration(50 * time.Millisecond)}, nil, nil, nil, db, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

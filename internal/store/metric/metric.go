@@ -32,6 +32,7 @@ type Store struct {
 	retention *retention
 	engine    *engine
 	counts    counters
+	converter sync.Pool // of *prometheusremotewrite.PrometheusConverter
 
 	mu      sync.RWMutex
 	tenants map[store.Tenant]*instance
@@ -119,7 +120,7 @@ func (s *Store) instance(t store.Tenant, create bool) (*instance, error) {
 	in, closed := s.tenants[t], s.closed
 	s.mu.RUnlock()
 	if closed {
-		return nil, fmt.Errorf("open metrics of tenant %s: closing: %w", t, store.ErrUnavailable)
+		return nil, s.closing(t)
 	}
 	if in == nil {
 		var err error
@@ -133,6 +134,10 @@ func (s *Store) instance(t store.Tenant, create bool) (*instance, error) {
 	return in, nil
 }
 
+func (s *Store) closing(t store.Tenant) error {
+	return fmt.Errorf("open metrics of tenant %s: closing: %w", t, store.ErrUnavailable)
+}
+
 // admitTenant puts t among the tenants of this process, without opening it.
 func (s *Store) admitTenant(t store.Tenant, create bool) (*instance, error) {
 	dir := filepath.Join(s.opts.Dir, tenantDir(t))
@@ -140,6 +145,9 @@ func (s *Store) admitTenant(t store.Tenant, create bool) (*instance, error) {
 	defer s.mu.Unlock()
 	if in := s.tenants[t]; in != nil {
 		return in, nil
+	}
+	if s.closed {
+		return nil, s.closing(t)
 	}
 	if !create {
 		if _, err := os.Stat(dir); err != nil {

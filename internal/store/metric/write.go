@@ -138,7 +138,16 @@ func (in *instance) write(ctx context.Context, md pmetric.Metrics, partial *Part
 		return err
 	}
 	app := &lenient{appenderV2: a, partial: partial}
-	warnings, err := prometheusremotewrite.NewPrometheusConverter(app).FromMetrics(ctx, md, in.s.translation())
+	conv, _ := in.s.converter.Get().(*prometheusremotewrite.PrometheusConverter)
+	if conv == nil {
+		conv = prometheusremotewrite.NewPrometheusConverter(nil)
+	}
+	conv.Reset(app)
+	defer func() {
+		conv.Reset(nil)
+		in.s.converter.Put(conv)
+	}()
+	warnings, err := conv.FromMetrics(ctx, md, in.s.translation())
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return errors.Join(ctxErr, a.Rollback())
 	}
