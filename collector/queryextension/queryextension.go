@@ -70,7 +70,6 @@ type server struct {
 
 	state   state // what status and the first screen show
 	http    *api.Server
-	doors   *doors
 	tracing *tracing
 }
 
@@ -87,10 +86,10 @@ func (s *server) Start(_ context.Context, host component.Host) error {
 	if s.tracing, err = startTracing(s.config.SelfTraces, s.set.BuildInfo.Version, log); err != nil {
 		return err
 	}
-	if s.doors, err = openDoors(st, &s.state, log); err != nil {
+	d, err := openDoors(st, &s.state, s.set.BuildInfo.Version, log)
+	if err != nil {
 		return err
 	}
-	d := s.doors.Doors
 	for _, h := range []*http.Handler{&d.API, &d.Prometheus, &d.Jaeger, &d.LogsQL} {
 		*h = s.tracing.wrap(*h)
 	}
@@ -127,9 +126,6 @@ func (s *server) Shutdown(ctx context.Context) error {
 	var err error
 	if s.http != nil {
 		err = s.http.Shutdown(ctx)
-	}
-	if s.doors != nil {
-		s.doors.close()
 	}
 	if s.tracing != nil {
 		s.tracing.stop(ctx)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/guanlan-io/guanlan/internal/store"
@@ -57,10 +58,17 @@ func (d dialect) where(conds []store.Cond) (stream, filter string, err error) {
 		}
 		parts = append(parts, f)
 		if c.Field == colService && c.Op == store.OpEq && c.Value != "" && stream == "" {
-			stream = "{" + strconv.Quote(colService) + "=" + strconv.Quote(guarded(c.Value)) + " or " + strconv.Quote(colShared) + `="1"}`
+			stream = "{" + strconv.Quote(colService) + "=" + strconv.Quote(guarded(c.Value)) + " or " + strconv.Quote(colShared) + `="1" or ` + freshStreams() + "}"
 		}
 	}
 	return stream, strings.Join(parts, " "), nil
+}
+
+// freshStreams is an alternative of a stream filter that no stream meets. It
+// changes every second: the engine remembers the streams of a filter for up to
+// ten seconds, in which new streams would not be found.
+func freshStreams() string {
+	return `"_g_no"="` + strconv.FormatInt(time.Now().Unix(), 36) + `"`
 }
 
 func (d dialect) cond(c store.Cond) (string, error) {
@@ -202,8 +210,8 @@ func tieBeyond(re *syntax.Regexp, end syntax.Op, guard string) bool {
 	return tied
 }
 
-// number reads a decimal number as conditions understand it.
-func number(s string) (float64, bool) {
+// parseNumber reads a decimal number as conditions understand it.
+func parseNumber(s string) (float64, bool) {
 	if s == "" || strings.ContainsAny(s, "xXpP_") {
 		return 0, false
 	}
@@ -211,7 +219,7 @@ func number(s string) (float64, bool) {
 	return f, err == nil && !math.IsNaN(f) && (!math.IsInf(f, 0) || strings.HasSuffix(s, "Inf"))
 }
 
-// numeric matches texts that number takes. The engine's range filter also
+// numeric matches texts that parseNumber takes. The engine's range filter also
 // takes durations, sizes and addresses for numbers.
 const numeric = `^(?:[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?Inf)$`
 
@@ -230,7 +238,7 @@ func compareNumbers(column string, op store.Op, value string) string {
 
 // compareColumn compares a column that holds numbers only.
 func compareColumn(column string, op store.Op, value string) string {
-	f, ok := number(value)
+	f, ok := parseNumber(value)
 	if !ok {
 		return never
 	}

@@ -68,6 +68,19 @@ func (d *rowDecoder) begin(db *logstorage.DataBlock) error {
 	return nil
 }
 
+// load gathers a row from its fields.
+func (d *rowDecoder) load(fields []logstorage.Field) {
+	d.roles = d.roles[:0]
+	for i := range fields {
+		s, key := d.keyOf(fields[i].Name)
+		d.roles = append(d.roles, columnRole{s, key, []string{fields[i].Value}})
+	}
+	if d.fixed == nil {
+		d.fixed = make(map[string]string)
+	}
+	d.row(0)
+}
+
 // row gathers row i of the block.
 func (d *rowDecoder) row(i int) {
 	clear(d.fixed)
