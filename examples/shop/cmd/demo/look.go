@@ -37,7 +37,7 @@ func look(ctx context.Context, procs *processes, addr string, stops <-chan os.Si
 		{title: "slow trace", look: slowTrace},
 		{title: "failing trace", look: failingTrace},
 		{title: "logs", link: "/logs", look: logs("service.name = order", "of every service, with trace ids")},
-		{title: "access log", link: "/logs", look: logs("log.file.name = access.log", "read from the gateway's file")},
+		{title: "access log", link: "/logs", look: logs("log.log.file.name = access.log", "read from the gateway's file")},
 		{title: "metrics", link: "/metrics", look: metrics(`{__name__=~"http.server.request.duration.*"}`, "of HTTP, gRPC, SQL, Redis and the Go runtime")},
 		{title: "cache", link: "/metrics", look: metrics("cache_keys", "scraped from a Prometheus page")},
 	}}
