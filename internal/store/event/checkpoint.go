@@ -1,20 +1,14 @@
 package event
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 )
 
 // When checkpoints are made.
@@ -40,140 +34,12 @@ const (
 	refreshAfter = 10 * time.Second
 	refreshTight = time.Second
 
-	// snapshotTries and snapshotPause: parts that take part in a merge in
-	// memory miss the snapshot, so it is repeated until it is complete. Such
-	// merges take tens of milliseconds.
-	snapshotTries = 100
-	snapshotPause = 10 * time.Millisecond
-	// snapshotsAtOnce: a snapshot mostly waits for fsync, and fsyncs that run
-	// side by side share the journal commits of the file system.
-	snapshotsAtOnce = 8
 	// checkpointRetry is how soon a failed checkpoint is repeated.
 	checkpointRetry = time.Second
 	// pinRetry is how soon recording a snapshot of a settled partition is
 	// repeated while its rows wait.
 	pinRetry = 100 * time.Millisecond
 )
-
-const checkpointFile = "CHECKPOINT"
-
-// checkpoint is the content of the file CHECKPOINT: to what the files of the
-// engines can be taken back, and from where to go on. See FORMAT.md.
-type checkpoint struct {
-	// Clean: the process ended in order. Files of all partitions are
-	// complete, also of ones that are not listed.
-	Clean   bool
-	Time    time.Time
-	Signals map[string]*signalState
-
-	blobs map[string][]byte // states of the helpers
-}
-
-// signalState is the part of one signal.
-type signalState struct {
-	// Applied: the partitions contain the records of the journal up to this
-	// number, and those of Also, and no others.
-	Applied uint64
-	Also    []uint64
-	// Partitions is all partitions by name, with the name of the snapshot
-	// that holds their state; "" for a settled one.
-	Partitions map[string]string
-}
-
-func newCheckpoint() *checkpoint {
-	return &checkpoint{Time: time.Now().UTC(), Signals: map[string]*signalState{}}
-}
-
-// The file is a line "guanlan checkpoint 1 CRC LENGTH", LENGTH bytes of JSON,
-// and the blobs in the order of their names. CRC is CRC32C of all behind the
-// line.
-const checkpointHeader = "guanlan checkpoint 1 %08x %d\n"
-
-type checkpointJSON struct {
-	*checkpoint
-	Blobs []blobJSON
-}
-
-type blobJSON struct {
-	Name   string
-	Length int
-}
-
-var errCheckpointDamaged = errors.New("CHECKPOINT is damaged")
-
-func (c *checkpoint) encode() ([]byte, error) {
-	out := checkpointJSON{checkpoint: c}
-	var blobs []byte
-	names := make([]string, 0, len(c.blobs))
-	for name := range c.blobs {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		out.Blobs = append(out.Blobs, blobJSON{name, len(c.blobs[name])})
-		blobs = append(blobs, c.blobs[name]...)
-	}
-	text, err := json.Marshal(out)
-	if err != nil {
-		return nil, fmt.Errorf("encode checkpoint: %w", err)
-	}
-	body := append(text, blobs...)
-	sum := crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli))
-	return append(fmt.Appendf(nil, checkpointHeader, sum, len(text)), body...), nil
-}
-
-func decodeCheckpoint(data []byte) (*checkpoint, error) {
-	line, body, _ := bytes.Cut(data, []byte("\n"))
-	var sum uint32
-	var length int
-	if _, err := fmt.Sscanf(string(line)+"\n", checkpointHeader, &sum, &length); err != nil {
-		return nil, fmt.Errorf("%w: first line %q", errCheckpointDamaged, line[:min(len(line), 80)])
-	}
-	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != sum || length < 0 || length > len(body) {
-		return nil, fmt.Errorf("%w: checksum does not match", errCheckpointDamaged)
-	}
-	in := checkpointJSON{checkpoint: newCheckpoint()}
-	if err := json.Unmarshal(body[:length], &in); err != nil {
-		return nil, fmt.Errorf("%w: %w", errCheckpointDamaged, err)
-	}
-	c, rest := in.checkpoint, body[length:]
-	c.blobs = map[string][]byte{}
-	for _, b := range in.Blobs {
-		if b.Length < 0 || b.Length > len(rest) {
-			return nil, fmt.Errorf("%w: state of %q is cut", errCheckpointDamaged, b.Name)
-		}
-		c.blobs[b.Name], rest = rest[:b.Length:b.Length], rest[b.Length:]
-	}
-	for _, sig := range c.Signals {
-		if sig == nil {
-			return nil, fmt.Errorf("%w: signal without state", errCheckpointDamaged)
-		}
-		if sig.Partitions == nil {
-			sig.Partitions = map[string]string{}
-		}
-	}
-	return c, nil
-}
-
-func (c *checkpoint) write(dir string) error {
-	data, err := c.encode()
-	if err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(dir, checkpointFile), data)
-}
-
-// readCheckpoint returns nil when there is none.
-func readCheckpoint(dir string) (*checkpoint, error) {
-	data, err := os.ReadFile(filepath.Join(dir, checkpointFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read checkpoint: %w", err)
-	}
-	return decodeCheckpoint(data)
-}
 
 // backlog is what was journaled since the last checkpoint.
 type backlog struct {
@@ -337,13 +203,6 @@ func (s *Store) checkpoint() (err error) {
 	return err
 }
 
-// taken is a snapshot made by a checkpoint.
-type taken struct {
-	e    *engine
-	name string
-	path string
-}
-
 // capture takes snapshots and the states that belong to them. s.convert and
 // s.state are held, and no batch is on its way to the engine.
 func (s *Store) capture() (next *checkpoint, all []taken, pending bool, err error) {
@@ -425,100 +284,6 @@ func (e *engine) settle(into, fresh, before map[string]string, limit time.Time) 
 	e.partitions = known // partitions that the retention dropped are gone
 }
 
-// snapshot takes a snapshot of each partition that was written since the last
-// one, and makes sure that nothing is missing in them. Nobody adds rows.
-//
-// The engine leaves parts out of a snapshot that take part in a merge in
-// memory just then, and does not tell. Two counts show it. Rows: a merge
-// changes no rows, so those in the snapshots and in the other partitions must
-// add up to all rows of the engine. Parts of the index: merges make them
-// fewer, never more, so when the snapshots and the files of the other
-// partitions have as many as the engine had before, in memory and in files,
-// then none was in memory only.
-func (e *engine) snapshot() (all []taken, err error) {
-	e.mu.Lock()
-	dirty := map[string]bool{}
-	for name, p := range e.partitions {
-		if p.dirty {
-			dirty[name] = true
-		}
-	}
-	e.mu.Unlock()
-	if len(dirty) == 0 {
-		return nil, nil
-	}
-	e.db.DebugFlush() // rows and index items become parts
-	for try := 0; ; try++ {
-		var complete bool
-		all, complete, err = e.trySnapshot(dirty)
-		if err == nil && complete {
-			return all, nil
-		}
-		for _, t := range all {
-			_ = os.RemoveAll(t.path)
-		}
-		if try == snapshotTries {
-			return nil, errors.Join(errors.New("merges in memory do not come to an end"), err)
-		}
-		time.Sleep(snapshotPause)
-	}
-}
-
-func (e *engine) trySnapshot(dirty map[string]bool) (all []taken, complete bool, err error) {
-	names := e.db.PartitionList()
-	var total logstorage.StorageStats
-	e.db.UpdateStats(&total)
-	var (
-		mu               sync.Mutex // guards what follows, and err and all
-		rows, indexParts uint64
-		wg               sync.WaitGroup
-	)
-	slots := make(chan struct{}, snapshotsAtOnce)
-	for _, name := range names {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			t, r, n, perr := e.countPartition(name, dirty[name])
-			mu.Lock()
-			defer mu.Unlock()
-			rows += r
-			indexParts += n
-			err = errors.Join(err, perr)
-			if t.path != "" {
-				all = append(all, t)
-			}
-		})
-	}
-	wg.Wait()
-	complete = rows == total.RowsCount() && indexParts == total.IndexdbPartsCount &&
-		slices.Equal(names, e.db.PartitionList())
-	return all, complete, err
-}
-
-// countPartition takes a snapshot of a dirty partition, and counts the rows
-// and index parts of the snapshot, or of the partition if it is not dirty.
-func (e *engine) countPartition(name string, dirty bool) (t taken, rows, indexParts uint64, err error) {
-	if !dirty {
-		parts, err := partNames(filepath.Join(e.partitionDir(name), indexDir))
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		if p := e.partitions[name]; p != nil {
-			rows = p.rows
-		}
-		return t, rows, uint64(len(parts)), err
-	}
-	path, err := e.db.PartitionSnapshotCreate(name)
-	if err != nil { // the retention has just dropped it
-		return t, 0, 0, err
-	}
-	t = taken{e, name, path}
-	rows, indexParts, err = countParts(path)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.partitions[name].rows = rows
-	return t, rows, indexParts, err
-}
-
 func (s *Store) freezeHelpers() (map[string][]byte, error) {
 	blobs := map[string][]byte{}
 	for name, h := range s.codecs.helpers {
@@ -579,43 +344,6 @@ func (s *Store) tryUnsettle(e *engine, name string) error {
 	p.writable = true
 	e.mu.Unlock()
 	return nil
-}
-
-// clone copies what unsettle changes.
-func (c *checkpoint) clone() *checkpoint {
-	d := *c
-	d.Signals = map[string]*signalState{}
-	for name, sig := range c.Signals {
-		copied := *sig
-		copied.Partitions = map[string]string{}
-		for k, v := range sig.Partitions {
-			copied.Partitions[k] = v
-		}
-		d.Signals[name] = &copied
-	}
-	return &d
-}
-
-// removeSnapshots removes all snapshots but the named ones.
-func removeSnapshots(partitions string, keep map[string]string) error {
-	names, err := listPartitions(partitions)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		dir := filepath.Join(partitions, name, snapshotsDir)
-		entries, rerr := os.ReadDir(dir)
-		if errors.Is(rerr, fs.ErrNotExist) {
-			continue
-		}
-		err = errors.Join(err, rerr)
-		for _, entry := range entries {
-			if entry.Name() != keep[name] {
-				err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
-			}
-		}
-	}
-	return err
 }
 
 func storeMax(v *atomic.Int64, n int64) {

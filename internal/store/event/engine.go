@@ -48,7 +48,7 @@ type engine struct {
 	mu         sync.Mutex
 	partitions map[string]*partition
 
-	rowsAdded, rowsDropped, undecodable atomic.Uint64
+	rowsAdded, rowsDropped, undecodable, repeatedSnapshots atomic.Uint64
 }
 
 // partition is what the store knows of one day of a signal.

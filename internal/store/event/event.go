@@ -32,7 +32,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -113,8 +112,8 @@ type Store struct {
 	crashed  string   // what the last process said when it ended in a panic
 
 	queue  *queue
-	late   chan batch    // encoded batches of writers that met a checkpoint
-	rows   chan batch    // converted batches
+	late   chan *batch   // encoded batches of writers that met a checkpoint
+	rows   chan *batch   // converted batches
 	closed chan struct{} // ends waiting; closed first by Close
 	// gate is held for reading by every write; Close sets closing and waits
 	// for it.
@@ -193,7 +192,7 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 	// A batch weighs at least minWeight, so these never block whoever holds
 	// its weight.
 	slots := int(opts.QueueBytes/minWeight) + 1
-	s.late, s.rows = make(chan batch, slots), make(chan batch, slots)
+	s.late, s.rows = make(chan *batch, slots), make(chan *batch, slots)
 
 	s.reads.open()
 	if s.folder, err = openFolder(opts.Dir); err != nil {
@@ -232,11 +231,11 @@ func (s *Store) engines() []*engine { return []*engine{s.traces, s.logs} }
 // Flush waits until everything that was acknowledged before the call can be
 // found by reads. Without it that takes about a second.
 func (s *Store) Flush(ctx context.Context) error {
-	release, err := s.reads.enter()
+	ctx, done, err := s.reading(ctx)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer done()
 	for _, e := range s.engines() {
 		if err := e.progress.wait(ctx, e.journal.Stats().NextSeq-1); err != nil {
 			return fmt.Errorf("flush %s: %w", e.name, err)
@@ -367,9 +366,6 @@ func (s *Store) reading(ctx context.Context) (_ context.Context, done func(), er
 		release()
 	}, nil
 }
-
-// path joins the data folder with the name of one of its files.
-func (s *Store) path(name string) string { return filepath.Join(s.opts.Dir, name) }
 
 var _ store.Writer = (*Store)(nil)
 

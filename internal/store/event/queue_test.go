@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/guanlan-io/guanlan/internal/journal"
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
@@ -119,5 +120,22 @@ func TestCloseWhileWaiting(t *testing.T) {
 	}
 	if n := s.Stats().Refused.Queue; n != 1 {
 		t.Errorf("refused %d, want 1", n)
+	}
+}
+
+// A batch that can never be taken is told apart from one to send again.
+func TestBatchTooLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 200 MB of memory")
+	}
+	s, _ := mustOpenStore(t, t.TempDir(), seldom)
+	ld := logsOf("a", 1, noon)
+	ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(strings.Repeat("x", journal.MaxPayload))
+	err := s.WriteLogs(t.Context(), store.Tenant{}, ld)
+	if !errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("error: %v", err)
+	}
+	if st := s.Stats(); st.Refused.Size != 1 || st.QueueBytes != 0 {
+		t.Errorf("stats: %+v", st)
 	}
 }

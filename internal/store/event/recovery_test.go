@@ -110,6 +110,31 @@ func TestDamagedJournalRecord(t *testing.T) {
 	}
 }
 
+// A power failure may take the end of the journal although a checkpoint that
+// covers it is on the disk. Sequence numbers must not be used again then, or the
+// next kill would lose the rows that got them.
+func TestLostJournalTail(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := mustOpenStore(t, dir, seldom)
+	for _, name := range []string{"a", "b", "c"} {
+		mustWrite(t, s, name, 2, noon)
+	}
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	dir = crash(t, dir)
+	if err := os.RemoveAll(filepath.Join(dir, "journal")); err != nil {
+		t.Fatal(err)
+	}
+	s, _ = mustOpenStore(t, dir, seldom)
+	mustWrite(t, s, "d", 2, noon)
+	s, _ = mustOpenStore(t, crash(t, dir), seldom)
+	want := wantIDs(map[string]int{"a": 2, "b": 2, "c": 2, "d": 2})
+	if diff := cmp.Diff(want, ids(t, s, s.traces, store.Tenant{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestUndecodableRecordIsSkipped(t *testing.T) {
 	dir, want := killedStore(t)
 	j, err := journal.Open(filepath.Join(dir, "journal", "traces"), journal.Options{})

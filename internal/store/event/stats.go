@@ -18,6 +18,7 @@ type Stats struct {
 	Refused Refused
 
 	Checkpoints, CheckpointErrors uint64
+	RepeatedSnapshots             uint64        // taken again because a merge had kept rows out of them
 	CheckpointTook                time.Duration // of the last one
 	CheckpointPause               time.Duration // longest that appliers had to wait
 	CheckpointAge                 time.Duration // since the last one; 0 before the first
@@ -69,10 +70,11 @@ func (s *Store) Stats() Stats {
 			Size: c.refusedSize.Load(), Closing: c.refusedClosing.Load(),
 		},
 		Checkpoints: c.checkpoints.Load(), CheckpointErrors: c.checkpointErrors.Load(),
-		CheckpointTook:  time.Duration(c.checkpointTook.Load()),
-		CheckpointPause: time.Duration(c.pauseMax.Load()),
-		Recovery:        s.recovery,
-		LastCrash:       s.crashed,
+		RepeatedSnapshots: s.traces.repeatedSnapshots.Load() + s.logs.repeatedSnapshots.Load(),
+		CheckpointTook:    time.Duration(c.checkpointTook.Load()),
+		CheckpointPause:   time.Duration(c.pauseMax.Load()),
+		Recovery:          s.recovery,
+		LastCrash:         s.crashed,
 	}
 	if last := c.lastCheckpoint.Load(); last != 0 {
 		st.CheckpointAge = time.Since(time.Unix(0, last))

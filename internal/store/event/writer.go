@@ -122,7 +122,7 @@ func (s *Store) write(ctx context.Context, e *engine, t store.Tenant, payload []
 	}
 	s.journaled(len(payload), n)
 
-	b := batch{engine: e, seq: seq, weight: weight, tag: tag, payload: payload}
+	b := &batch{engine: e, seq: seq, weight: weight, tag: tag, payload: payload}
 	if !s.convert.TryRLock() {
 		s.late <- b // a checkpoint is being made; do not wait for it
 		return nil
@@ -196,7 +196,7 @@ func (s *Store) decode(e *engine, tag journal.Tag, payload []byte) *logstorage.L
 }
 
 // apply gives rows to the engine and marks the batch as applied.
-func (s *Store) apply(b batch) {
+func (s *Store) apply(b *batch) {
 	if s.makeWritable(b.engine, b.lr) {
 		b.engine.db.MustAddRows(b.lr)
 		b.engine.progress.done(b.seq)
