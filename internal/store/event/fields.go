@@ -283,8 +283,9 @@ const (
 	maxComparedText = 256
 )
 
-// tallies counts values by field.
-type tallies map[string]map[string]uint64
+// tallies counts values by field. Counts are pointers because assigning to an
+// existing key of a map may replace the key, here by memory of the engine.
+type tallies map[string]map[string]*uint64
 
 // Compare implements store.TraceReader.
 func (r *reader) Compare(ctx context.Context, selection, baseline store.Select, limit int) ([]store.Difference, uint64, uint64, error) {
@@ -300,7 +301,7 @@ func (r *reader) Compare(ctx context.Context, selection, baseline store.Select, 
 	for _, side := range [...]tallies{here, there} {
 		for field, values := range side {
 			for _, n := range values {
-				rows[field] += n
+				rows[field] += *n
 			}
 		}
 	}
@@ -315,14 +316,18 @@ func (r *reader) Compare(ctx context.Context, selection, baseline store.Select, 
 }
 
 // differences is the values of a field, those first whose shares differ most.
-func differences(field string, here, there map[string]uint64, selected, base uint64) []store.Difference {
+func differences(field string, here, there map[string]*uint64, selected, base uint64) []store.Difference {
 	var diffs []store.Difference
 	for v, n := range here {
-		diffs = append(diffs, store.Difference{Field: field, Value: v, Selected: n, Baseline: there[v]})
+		d := store.Difference{Field: field, Value: v, Selected: *n}
+		if n := there[v]; n != nil {
+			d.Baseline = *n
+		}
+		diffs = append(diffs, d)
 	}
 	for v, n := range there {
-		if _, ok := here[v]; !ok {
-			diffs = append(diffs, store.Difference{Field: field, Value: v, Baseline: n})
+		if here[v] == nil {
+			diffs = append(diffs, store.Difference{Field: field, Value: v, Baseline: *n})
 		}
 	}
 	gap := func(d store.Difference) float64 {
@@ -368,8 +373,8 @@ func (r *reader) tallySpans(ctx context.Context, sel store.Select) (tallies, uin
 		return nil
 	})
 	for _, values := range counts {
-		for v, n := range values {
-			values[v] = min(n*uint64(stride), total)
+		for _, n := range values {
+			*n = min(*n*uint64(stride), total)
 		}
 	}
 	return counts, total, err
@@ -390,7 +395,7 @@ func absentWord(column string) string {
 func (t tallies) count(field string, values []string, skip, stride int, absent string) {
 	into := t[field]
 	if into == nil {
-		into = make(map[string]uint64)
+		into = make(map[string]*uint64)
 		t[field] = into
 	}
 	flush := func(v string, n uint64) {
@@ -401,10 +406,10 @@ func (t tallies) count(field string, values []string, skip, stride int, absent s
 			return
 		}
 		v = unguarded(v)
-		if _, ok := into[v]; ok {
-			into[v] += n
+		if have := into[v]; have != nil {
+			*have += n
 		} else if len(into) < maxComparedValues {
-			into[strings.Clone(v)] = n
+			into[strings.Clone(v)] = &n
 		}
 	}
 	last, n := "", uint64(0)

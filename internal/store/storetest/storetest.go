@@ -613,7 +613,7 @@ func compare(t *testing.T, w *world) {
 		{Field: "resource.region", Value: "of-order", Selected: 20, Baseline: 40},
 	} {
 		if diff := cmp.Diff(want, got[want.Field+"="+want.Value]); diff != "" {
-			t.Errorf("difference in %s = %s:\n%s", want.Field, want.Value, diff)
+			t.Errorf("difference in %s = %s of %v:\n%s", want.Field, want.Value, diffs, diff)
 		}
 	}
 }
