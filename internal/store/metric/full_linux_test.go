@@ -150,7 +150,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 }
 
 func TestDiskFilledByMetrics(t *testing.T) {
-	dir := smallDisk(t, "20m")
+	dir := smallDisk(t, "16m")
 	s := openStore(t, in(dir), small)
 	now := time.Now()
 	at := now.Add(-time.Hour)
