@@ -281,7 +281,7 @@ func (r *reader) SpansOf(ctx context.Context, tenant store.Tenant, within store.
 		return nil, fmt.Errorf("read spans of traces: %w", err)
 	}
 	var found []placedSpan
-	for _, part := range partition(times) {
+	for _, part := range groupWindows(times) {
 		q := question{r.traces, tenant, part.from, part.to, "(!" + colTraceIndex + ":*) " + colTraceID + ":in(" + strings.Join(part.ids, ",") + ") | fields " + spanRowColumns}
 		err := r.ask(ctx, q, func(db *logstorage.DataBlock) (err error) {
 			found, err = decodeSpanRows(found, db)
@@ -312,8 +312,8 @@ type part struct {
 // maxParts bounds how many reads SpansOf makes.
 const maxParts = 16
 
-// partition turns the windows of traces into few that do not overlap.
-func partition(times map[pcommon.TraceID][]window) []part {
+// groupWindows turns the windows of traces into few that do not overlap.
+func groupWindows(times map[pcommon.TraceID][]window) []part {
 	var all []part
 	for id, ws := range times {
 		for _, w := range ws {
