@@ -35,6 +35,7 @@ var floors = map[string]int{
 	"internal/red":      1,
 	"internal/semconv":  0,
 	"internal/testkit":  0,
+	"internal/quiet":    0,
 	"internal/api/prom": 4,
 }
 

@@ -26,7 +26,6 @@ import (
 	"go.opentelemetry.io/collector/processor/memorylimiterprocessor"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
-	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 
 	// Service discovery for scraping is chosen here, mechanism by mechanism:
 	// the scrape receiver would link every cloud's SDK (see docs/adr).
@@ -74,6 +73,6 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 		storeextension.NewFactory(),
 		queryextension.NewFactory(ready),
 	)
-	f.Telemetry = otelconftelemetry.NewFactory()
+	f.Telemetry = selfTelemetry()
 	return f, errors.Join(errs[:]...)
 }

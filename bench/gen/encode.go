@@ -83,7 +83,6 @@ func (e *encoder) span(s *Span, form Form) {
 		b = append(b, op.nameAttr...)
 		b = e.w.text(b, "kind", [...]string{"", "internal", "server", "client"}[s.Kind])
 		b = e.w.number(b, "duration", s.End-s.Start)
-		b = e.w.number(b, "start_time_unix_nano", s.Start)
 		b = e.w.number(b, "flags", traceFlags)
 		if s.Parent != [8]byte{} {
 			b = e.w.text(b, "parent_span_id", string(appendHex(e.value[:0], s.Parent[:])))

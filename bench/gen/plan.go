@@ -31,8 +31,8 @@ const (
 	Spans Form = iota
 	// Rows is OTLP ExportLogsServiceRequest with one log record a span, for
 	// engines that know logs only: the same resource, ids and attributes, and
-	// name, kind, status, duration, start and parent as more attributes. The
-	// time of the record is the end of the span.
+	// name, kind, status, duration and parent as more attributes. The time of
+	// the record is the end of the span, from which its start follows.
 	Rows
 )
 

@@ -49,6 +49,7 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 		URIs:    uris,
 		Ready: func(s collector.Summary) {
 			welcome(screen, s, time.Since(began))
+			forgetStartup()
 		},
 	})
 	// Signals end ctx; otelcol must not also catch them.

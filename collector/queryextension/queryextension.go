@@ -11,8 +11,8 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/extension"
+	"go.opentelemetry.io/collector/extension/extensioncapabilities"
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
@@ -57,6 +57,12 @@ func NewFactory(ready func(Summary)) extension.Factory {
 	)
 }
 
+var (
+	_ extensioncapabilities.Dependent             = (*server)(nil)
+	_ extensioncapabilities.PipelineWatcher       = (*server)(nil)
+	_ extensioncapabilities.ConfigSnapshotWatcher = (*server)(nil)
+)
+
 type server struct {
 	config Config
 	set    extension.Settings
@@ -64,7 +70,6 @@ type server struct {
 
 	state   state // what status and the first screen show
 	http    *api.Server
-	doors   *doors
 	tracing *tracing
 }
 
@@ -81,10 +86,10 @@ func (s *server) Start(_ context.Context, host component.Host) error {
 	if s.tracing, err = startTracing(s.config.SelfTraces, s.set.BuildInfo.Version, log); err != nil {
 		return err
 	}
-	if s.doors, err = openDoors(st, &s.state, log); err != nil {
+	d, err := openDoors(st, &s.state, s.set.BuildInfo.Version, log)
+	if err != nil {
 		return err
 	}
-	d := s.doors.Doors
 	for _, h := range []*http.Handler{&d.API, &d.Prometheus, &d.Jaeger, &d.LogsQL} {
 		*h = s.tracing.wrap(*h)
 	}
@@ -96,9 +101,9 @@ func (s *server) Start(_ context.Context, host component.Host) error {
 	})
 }
 
-// NotifyConfig learns where the receivers listen.
-func (s *server) NotifyConfig(_ context.Context, conf *confmap.Conf) error {
-	s.state.learn(conf)
+// NotifyConfigSnapshot learns where the receivers listen.
+func (s *server) NotifyConfigSnapshot(_ context.Context, c extensioncapabilities.ConfigSnapshot) error {
+	s.state.learn(c.Effective())
 	return nil
 }
 
@@ -121,9 +126,6 @@ func (s *server) Shutdown(ctx context.Context) error {
 	var err error
 	if s.http != nil {
 		err = s.http.Shutdown(ctx)
-	}
-	if s.doors != nil {
-		s.doors.close()
 	}
 	if s.tracing != nil {
 		s.tracing.stop(ctx)

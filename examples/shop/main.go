@@ -28,6 +28,7 @@ type config struct {
 
 	accessLog string        // gateway: file; empty for none
 	database  string        // inventory: file; created anew
+	timeout   time.Duration // order: for the payment provider
 	sales     int           // inventory: past sales, which make one search slow
 	stocktake time.Duration // inventory: pause between two; 0 for never
 	rate      float64       // load: requests per second
@@ -73,6 +74,7 @@ func parse(service string, args []string) config {
 	f.StringVar(&c.cacheMetrics, "cache-metrics", "127.0.0.1:24385", "`address` of the cache's /metrics (Prometheus)")
 	f.StringVar(&c.accessLog, "access-log", "", "gateway: append a line a request to `file`")
 	f.StringVar(&c.database, "database", "shop.db", "inventory: SQLite `file`, created anew")
+	f.DurationVar(&c.timeout, "payment-timeout", 800*time.Millisecond, "order: how `long` to wait for the payment provider")
 	f.IntVar(&c.sales, "sales", 200_000, "inventory: `number` of past sales, which make one search slow")
 	f.DurationVar(&c.stocktake, "stocktake", 20*time.Second, "inventory: `pause` between two stocktakes; 0 for none")
 	f.Float64Var(&c.rate, "rate", 20, "load: `requests` per second")

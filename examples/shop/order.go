@@ -26,16 +26,14 @@ import (
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
 )
 
-const (
-	paymentTimeout = 800 * time.Millisecond
-	orderTTL       = 10 * time.Minute
-)
+const orderTTL = 10 * time.Minute
 
 // orders takes orders: reserve, charge, remember, hand to fulfilment.
 type orders struct {
 	orderpb.UnimplementedOrdersServer
 
 	inventory, payment *client
+	timeout            time.Duration // for payment
 	cache              *redis.Client
 	fulfilment         *fulfilment
 	log                *zap.Logger
@@ -58,7 +56,7 @@ func runOrder(ctx context.Context, c config) error {
 	}
 	defer cache.Close()
 
-	o := &orders{inventory: newClient(c.inventory), payment: newClient(c.payment), cache: cache, log: log}
+	o := &orders{inventory: newClient(c.inventory), payment: newClient(c.payment), timeout: c.timeout, cache: cache, log: log}
 	meter := otel.Meter("order")
 	if o.placed, err = meter.Int64Counter("shop.orders", metric.WithUnit("{order}"), metric.WithDescription("Orders by outcome.")); err != nil {
 		return err
@@ -136,11 +134,11 @@ func (o *orders) place(ctx context.Context, order *orderpb.Order, card string) e
 }
 
 func (o *orders) charge(ctx context.Context, c charge) error {
-	ctx, cancel := context.WithTimeout(ctx, paymentTimeout)
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	err := o.payment.call(ctx, "POST", "/charges", c, nil)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return status.Errorf(codes.DeadlineExceeded, "payment provider did not answer within %s (支付超时)", paymentTimeout)
+		return status.Errorf(codes.DeadlineExceeded, "payment provider did not answer within %s (支付超时)", o.timeout)
 	}
 	return rpcError("charge card", err)
 }

@@ -73,7 +73,7 @@ func newReceiver(t *testing.T) *receiver {
 // what is missing when that takes too long.
 func (r *receiver) wait(t *testing.T, done func() (missing string)) {
 	t.Helper()
-	late := time.After(30 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		r.mu.Lock()
 		missing, arrived := done(), r.arrived

@@ -46,7 +46,7 @@ func openShop(t *testing.T, flags ...string) *shop {
 	t.Helper()
 	dir := t.TempDir()
 	s := &shop{receiver: newReceiver(t), accessLog: filepath.Join(dir, "access.log")}
-	args := append([]string{"-stocktake=0", "-sales=1000", "-database=" + filepath.Join(dir, "shop.db"), "-access-log=" + s.accessLog}, flags...)
+	args := append([]string{"-stocktake=0", "-sales=1000", "-payment-timeout=1m", "-database=" + filepath.Join(dir, "shop.db"), "-access-log=" + s.accessLog}, flags...)
 	args = append(args, "-cache-metrics=127.0.0.1:0")
 	for _, service := range []string{"cache", "payment", "inventory", "order", "gateway"} {
 		// Each listens on a port of the system's choice and is told of those
@@ -320,7 +320,7 @@ func accessLine(t *testing.T) *regexp.Regexp {
 }
 
 func TestFailures(t *testing.T) {
-	s := openShop(t)
+	s := openShop(t, "-payment-timeout=800ms")
 	const failed, unset = tracepb.Status_STATUS_CODE_ERROR, tracepb.Status_STATUS_CODE_UNSET
 	for _, c := range []struct {
 		name               string
@@ -425,7 +425,7 @@ func TestCacheSpeaksPrometheus(t *testing.T) {
 }
 
 func TestLoadSendsEveryKindOfRequest(t *testing.T) {
-	s := openShop(t)
+	s := openShop(t, "-payment-timeout=800ms")
 	s.start(t, "load", []string{"-gateway=" + strings.TrimPrefix(s.base, "http://"), "-rate=200", "-burst=0"})
 	want := []string{"200 GET /api/products", "200 GET /api/products/:sku", "200 GET /api/products/:sku/price", "500 GET /api/products/:sku/price",
 		"404 GET /api/products/:sku", "200 GET /api/orders/:id", "201 POST /api/orders", "409 POST /api/orders", "402 POST /api/orders", "504 POST /api/orders"}

@@ -9,7 +9,9 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -66,8 +68,11 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 	})
 	d.routes()
 	document := openAPI(d.api)
+	tag := fmt.Sprintf(`"%x"`, sha256.Sum256(document))
 	mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
+		w.Header().Set("ETag", tag)
+		w.Header().Set("Cache-Control", "no-cache") // ask each time whether it changed
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(document))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -99,7 +99,7 @@ func (r *recorder) Related(_ context.Context, a query.Anchor) (*query.Related, e
 	return ask[query.Related](r, "related %q %q %q %v %v", a.Service, a.TraceID, a.SpanID, a.Start, a.End)
 }
 func (r *recorder) Tail(ctx context.Context, filter string, yield func(query.TailEvent) bool) error {
-	ask[int](r, "tail %q", filter)
+	ask[int](r, "tail %q", filter) // panics when told to
 	for {
 		select {
 		case <-ctx.Done():
@@ -251,6 +251,12 @@ func TestStatusAndDocument(t *testing.T) {
 	if diff := cmp.Diff(string(want), w.Body.String()); diff != "" {
 		t.Error("the document served is not the golden one")
 	}
+	req := httptest.NewRequest("GET", Prefix+"/openapi.json", nil)
+	req.Header.Set("If-None-Match", w.Header().Get("ETag"))
+	w = httptest.NewRecorder()
+	if h.ServeHTTP(w, req); w.Code != http.StatusNotModified {
+		t.Errorf("the same document again: got %d", w.Code)
+	}
 	// Every example of the document is accepted by the parsers it is for.
 	for _, in := range []string{"now-1h", "now", "now-20m", "now-10m"} {
 		if _, err := parseMoment(in, noon); err != nil {
@@ -320,5 +326,21 @@ func TestTail(t *testing.T) {
 	}
 	if r.asked != `tail "severity >= warn"` {
 		t.Errorf("asked %s", r.asked)
+	}
+}
+
+func TestTailSurvivesPanic(t *testing.T) {
+	r := &recorder{panic: "boom"}
+	srv := httptest.NewServer(r.handler())
+	defer srv.Close()
+	res, err := http.Get(srv.URL + Prefix + "/logs/tail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	next := events(t, res.Body)
+	next()
+	if got := next(); !strings.HasPrefix(got, "problem {") || !strings.Contains(got, "panic: boom") || strings.Contains(got, "goroutine") {
+		t.Errorf("got %s", got)
 	}
 }

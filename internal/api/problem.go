@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -40,7 +41,8 @@ func (d *door) problem(ctx context.Context, err error) error {
 		return huma.Error504GatewayTimeout("the query took longer than its time limit; shorten the time range or add a condition to the filter")
 	}
 	d.log.ErrorContext(ctx, "answer a question", "error", err)
-	return huma.Error500InternalServerError("internal error: " + err.Error())
+	first, _, _ := strings.Cut(err.Error(), "\n") // stacks are for the log
+	return huma.Error500InternalServerError("internal error: " + first)
 }
 
 func detail(location, value, msg, next string) *huma.ErrorDetail {

@@ -28,7 +28,7 @@ const (
 	// maxHeader bounds request line and headers: a filter of 16 KiB, escaped
 	// thrice its size, must fit.
 	maxHeader = 128 << 10
-	// maxBody bounds bodies: forms with PromQL or LogsQL.
+	// maxBody bounds the bodies of questions: forms with LogsQL.
 	maxBody = 1 << 20
 	// headerTime, readTime and writeTime end connections that stall. A tail
 	// sets its own deadline at every write.
@@ -44,12 +44,12 @@ const (
 // answers 404.
 type Doors struct {
 	API        http.Handler // /guanlan/v1/, see New
-	Prometheus http.Handler // /api/v1/; does its own CORS
+	Prometheus http.Handler // /api/v1/; has its own limits, tenants, compression and CORS
 	Jaeger     http.Handler // /jaeger/
-	LogsQL     http.Handler // /select/logsql/
+	LogsQL     http.Handler // /select/
 	UI         http.Handler // all else
 	// GRPC takes HTTP/2 requests of content type application/grpc on every
-	// path, for example a *grpc.Server.
+	// path; see NewGRPC.
 	GRPC http.Handler
 }
 
@@ -118,7 +118,7 @@ func NewServer(o ServerOptions) *Server {
 func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	questions, tails := newGate(concurrent), newGate(maxTails)
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressed), gzhttp.ContentTypes([]string{
-		"application/json", "application/problem+json", "application/openapi+json", "application/stream+json", "text/plain",
+		"application/json", "application/problem+json", "application/openapi+json", "application/stream+json",
 	}))
 	if err != nil {
 		panic("BUG: compression options: " + err.Error())
@@ -134,27 +134,30 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 		}
 		mux.Handle(pattern, h)
 	}
-	answer := func(h http.Handler) http.Handler { return questions.limit(compress(h)) }
-	follow := func(h http.Handler) http.Handler { return tails.limit(s.untilClosing(h)) }
+	answer := func(h http.Handler) http.Handler { return questions.limit(http.MaxBytesHandler(compress(h), maxBody)) }
+	follow := func(h http.Handler) http.Handler {
+		return tails.limit(http.MaxBytesHandler(s.untilClosing(h), maxBody))
+	}
 	door(Prefix+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door(Prefix+"/logs/tail", d.API, follow, withTenant, sameOrigin.Handler)
-	door("/api/v1/", d.Prometheus, answer, withTenant)
+	door("/api/v1/", d.Prometheus)
 	door("/jaeger/", d.Jaeger, answer, withTenant, sameOrigin.Handler)
-	door("/select/logsql/", d.LogsQL, answer, withTenant, sameOrigin.Handler)
+	door("/select/", d.LogsQL, answer, withTenant, sameOrigin.Handler)
 	door("/select/logsql/tail", d.LogsQL, follow, withTenant, sameOrigin.Handler)
 	door("/", d.UI)
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "healthy") })
 	mux.HandleFunc("GET /-/ready", s.serveReady)
+	// Clients of VictoriaLogs, such as Grafana's data source, ask here.
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "OK") })
 	rpc := http.Handler(http.HandlerFunc(notHere))
 	if d.GRPC != nil {
 		rpc = questions.limit(withTenant(d.GRPC))
 	}
 	return s.recovered(s.addressed(secured(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-			rpc.ServeHTTP(w, r) // a stream has no length to bound; grpc bounds messages
+			rpc.ServeHTTP(w, r)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		mux.ServeHTTP(w, r)
 	}))))
 }

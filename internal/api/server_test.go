@@ -187,17 +187,17 @@ func TestServerCompresses(t *testing.T) {
 	long := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		n := 10
-		if r.URL.Path == "/api/v1/long" {
+		if r.URL.Path == "/jaeger/long" {
 			n = 10_000
 		}
 		fmt.Fprint(w, `"`, strings.Repeat("x", n), `"`)
 	})
-	s := start(t, ServerOptions{Doors: Doors{Prometheus: long}})
+	s := start(t, ServerOptions{Doors: Doors{Jaeger: long}})
 	gz := func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") }
-	if res, body := call(t, s, "GET", "/api/v1/long", gz); res.Header.Get("Content-Encoding") != "gzip" || len(body) > 1000 {
+	if res, body := call(t, s, "GET", "/jaeger/long", gz); res.Header.Get("Content-Encoding") != "gzip" || len(body) > 1000 {
 		t.Errorf("long: got %d bytes, %v", len(body), res.Header)
 	}
-	if res, body := call(t, s, "GET", "/api/v1/short", gz); res.Header.Get("Content-Encoding") != "" || len(body) != 12 {
+	if res, body := call(t, s, "GET", "/jaeger/short", gz); res.Header.Get("Content-Encoding") != "" || len(body) != 12 {
 		t.Errorf("short: got %d bytes, %v", len(body), res.Header)
 	}
 }
@@ -206,21 +206,21 @@ func TestServerRecovers(t *testing.T) {
 	var log strings.Builder
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case "/api/v1/late", "/late":
+		case "/jaeger/late", "/late":
 			w.Write([]byte(strings.Repeat("x", 5000)))
 			w.(http.Flusher).Flush()
 			panic("late")
-		case "/api/v1/abort":
+		case "/jaeger/abort":
 			panic(http.ErrAbortHandler)
 		}
 		panic("early")
 	})
-	o := ServerOptions{Address: "127.0.0.1:0", Doors: Doors{Prometheus: h, UI: h}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	o := ServerOptions{Address: "127.0.0.1:0", Doors: Doors{Jaeger: h, UI: h}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	s := NewServer(o)
 	if err := s.Start(func(err error) { t.Error(err) }); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/api/v1/early", "/early"} {
+	for _, path := range []string{"/jaeger/early", "/early"} {
 		res, body := call(t, s, "GET", path, func(r *http.Request) { r.Header.Set("Accept-Encoding", "gzip") })
 		_, id, _ := strings.Cut(body, "under id ")
 		id, _, _ = strings.Cut(id, `"`)
@@ -231,7 +231,7 @@ func TestServerRecovers(t *testing.T) {
 			t.Errorf("%s: the log says %s", path, log.String())
 		}
 	}
-	for _, path := range []string{"/api/v1/late", "/late", "/api/v1/abort"} {
+	for _, path := range []string{"/jaeger/late", "/late", "/jaeger/abort"} {
 		res, err := http.Get("http://" + s.Addr().String() + path)
 		if err == nil {
 			_, err = io.ReadAll(res.Body)
@@ -243,6 +243,24 @@ func TestServerRecovers(t *testing.T) {
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestServerBoundsBodies(t *testing.T) {
+	size := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n, " ", err)
+	})
+	s := start(t, ServerOptions{Doors: Doors{LogsQL: size, Prometheus: size}})
+	body := func(r *http.Request) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(strings.Repeat("x", 2*maxBody))), 2*maxBody
+	}
+	if _, got := call(t, s, "POST", "/select/logsql/query", body); !strings.Contains(got, "request body too large") {
+		t.Errorf("LogsQL read %s", got)
+	}
+	// Remote write sends much, and its door bounds it.
+	if _, got := call(t, s, "POST", "/api/v1/write", body); got != fmt.Sprint(2*maxBody, " <nil>") {
+		t.Errorf("Prometheus read %s", got)
 	}
 }
 
@@ -265,30 +283,30 @@ func (h hold) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func TestServerLimitsConcurrency(t *testing.T) {
 	h := newHold()
-	s := start(t, ServerOptions{Doors: Doors{Prometheus: h, UI: says("ui")}, MaxConcurrent: 2})
+	s := start(t, ServerOptions{Doors: Doors{Jaeger: h, Prometheus: says("prom"), UI: says("ui")}, MaxConcurrent: 2})
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if res, body := call(t, s, "GET", "/api/v1/query", nil); res.StatusCode != 200 || body != "done" {
+			if res, body := call(t, s, "GET", "/jaeger/api/traces", nil); res.StatusCode != 200 || body != "done" {
 				t.Errorf("got %d %s", res.StatusCode, body)
 			}
 		})
 	}
 	<-h.entered
 	<-h.entered
-	res, _ := call(t, s, "GET", "/api/v1/query", nil)
+	res, _ := call(t, s, "GET", "/jaeger/api/traces", nil)
 	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 		t.Errorf("the third: got %d %v", res.StatusCode, res.Header)
 	}
-	// What costs nothing is not held up.
-	for _, path := range []string{"/", "/-/healthy"} {
+	// What costs nothing, or has limits of its own, is not held up.
+	for _, path := range []string{"/", "/-/healthy", "/api/v1/query"} {
 		if res, _ := call(t, s, "GET", path, nil); res.StatusCode != 200 {
 			t.Errorf("%s: got %d", path, res.StatusCode)
 		}
 	}
 	close(h.release)
 	wg.Wait()
-	if res, _ := call(t, s, "GET", "/api/v1/query", nil); res.StatusCode != 200 {
+	if res, _ := call(t, s, "GET", "/jaeger/api/traces", nil); res.StatusCode != 200 {
 		t.Errorf("after the others: got %d", res.StatusCode)
 	}
 }
@@ -360,13 +378,21 @@ func TestServerPortTaken(t *testing.T) {
 
 // TestServerGRPC calls a method over the same port as everything else.
 func TestServerGRPC(t *testing.T) {
-	g := grpc.NewServer()
-	g.RegisterService(&grpc.ServiceDesc{ServiceName: "test.Echo", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{
-		MethodName: "Tenant",
-		Handler: func(_ any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-			return nil, status.Error(codes.AlreadyExists, query.TenantOf(ctx).String())
-		},
-	}}}, struct{}{})
+	var log strings.Builder
+	g := NewGRPC(slog.New(slog.NewTextHandler(&log, nil)))
+	method := func(name string, f func(context.Context) error) grpc.MethodDesc {
+		return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, _ func(any) error, around grpc.UnaryServerInterceptor) (any, error) {
+			return around(ctx, nil, &grpc.UnaryServerInfo{Server: srv, FullMethod: name}, func(ctx context.Context, _ any) (any, error) { return nil, f(ctx) })
+		}}
+	}
+	g.RegisterService(&grpc.ServiceDesc{ServiceName: "test.Echo", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{
+		method("Tenant", func(ctx context.Context) error {
+			return status.Error(codes.AlreadyExists, query.TenantOf(ctx).String())
+		}),
+		method("Panic", func(context.Context) error { panic("unary") }),
+	}, Streams: []grpc.StreamDesc{
+		{StreamName: "PanicStream", ServerStreams: true, Handler: func(any, grpc.ServerStream) error { panic("stream") }},
+	}}, struct{}{})
 	s := start(t, ServerOptions{Doors: Doors{UI: says("ui"), GRPC: g}})
 	conn, err := grpc.NewClient(s.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -377,6 +403,19 @@ func TestServerGRPC(t *testing.T) {
 	err = conn.Invoke(ctx, "/test.Echo/Tenant", &emptypb.Empty{}, &emptypb.Empty{})
 	if status.Code(err) != codes.AlreadyExists || status.Convert(err).Message() != "3" {
 		t.Errorf("got %v", err)
+	}
+	stream := func() error {
+		st, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/test.Echo/PanicStream")
+		if err != nil {
+			return err
+		}
+		return st.RecvMsg(&emptypb.Empty{})
+	}
+	for what, err := range map[string]error{"unary": conn.Invoke(ctx, "/test.Echo/Panic", &emptypb.Empty{}, &emptypb.Empty{}), "stream": stream()} {
+		_, id, _ := strings.Cut(status.Convert(err).Message(), "under id ")
+		if status.Code(err) != codes.Internal || id == "" || !strings.Contains(log.String(), "id="+id) || !strings.Contains(log.String(), "panic="+what) {
+			t.Errorf("%s: got %v, logged %s", what, err, log.String())
+		}
 	}
 	// HTTP/2 that is not gRPC goes to the doors.
 	p := new(http.Protocols)

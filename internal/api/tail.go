@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"reflect"
+	"runtime/debug"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -63,7 +65,14 @@ func (d *door) tail(hctx huma.Context, filter string) {
 	events := make(chan query.TailEvent, tailQueue)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- d.engine.Tail(ctx, filter, func(e query.TailEvent) bool {
+		var err error
+		defer func() {
+			if p := recover(); p != nil { // Server recovers in its own goroutine only
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			ended <- err
+		}()
+		err = d.engine.Tail(ctx, filter, func(e query.TailEvent) bool {
 			select {
 			case events <- e:
 				return true

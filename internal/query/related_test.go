@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,6 +148,24 @@ func TestQuestionsEnd(t *testing.T) {
 	})
 }
 
+func TestTogether(t *testing.T) {
+	first := errors.New("first")
+	err := together(t.Context(),
+		func(context.Context) error { return first },
+		func(ctx context.Context) error { <-ctx.Done(); return errors.New("second") },
+	)
+	if err != first {
+		t.Errorf("got %v, want the first error", err)
+	}
+	defer func() {
+		if p := recover(); p == nil || !strings.HasPrefix(p.(string), "boom\n") {
+			t.Errorf("recovered %v", p)
+		}
+	}()
+	together(t.Context(), func(context.Context) error { panic("boom") }, func(context.Context) error { return nil })
+	t.Error("the panic was lost")
+}
+
 func TestTenantReachesTheStore(t *testing.T) {
 	seen := tenants{memory: &memory{}}
 	want := store.Tenant{Account: 7, Project: 2}
@@ -163,10 +183,13 @@ func TestTenantReachesTheStore(t *testing.T) {
 
 type tenants struct {
 	*memory
+	mu   sync.Mutex
 	last store.Tenant
 }
 
 func (s *tenants) Services(_ context.Context, sel store.Select, _ int) ([]store.Group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.last = sel.Tenant
 	return nil, nil
 }

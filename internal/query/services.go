@@ -15,9 +15,9 @@ const (
 	// maxOperations bounds the table of a service's operations; span names
 	// beyond it are a cardinality mistake that a table cannot show.
 	maxOperations = 200
-	// maxFailing and maxKinds bound the errors looked at: operations, and
-	// kinds of error in each.
-	maxFailing, maxKinds = 8, 5
+	// maxFailing bounds the operations whose errors are looked at, maxKinds
+	// the kinds of error shown: each costs two reads for its example.
+	maxFailing, maxKinds = 8, 12
 	// maxInstances bounds the list of a service's instances.
 	maxInstances = 100
 	// maxSteps bounds sparklines.
@@ -50,11 +50,17 @@ func (e *engine) Services(ctx context.Context, w Window, steps int) (*Services, 
 }
 
 func (e *engine) services(ctx context.Context, sel store.Select, steps int) ([]store.Group, error) {
-	all, err := e.traces.Services(ctx, sel, steps)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := e.traces.Services(ctx, and(sel, entry), steps)
+	var all, entries []store.Group
+	err := together(ctx,
+		func(ctx context.Context) (err error) {
+			all, err = e.traces.Services(ctx, sel, steps)
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			entries, err = e.traces.Services(ctx, and(sel, entry), steps)
+			return err
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -179,68 +185,94 @@ func (e *engine) instances(ctx context.Context, sel store.Select) ([]Tally, erro
 	return []Tally{}, nil
 }
 
+// failure is a kind of error and the spans that are it.
+type failure struct {
+	ErrorKind
+	sel   store.Select
+	typed bool // by error.type, which says enough
+}
+
 // failures groups failing spans by operation and by error.type, and what is
 // left of an operation by the status message, each with its newest example.
-// The example's exception.type names a group that has no better name.
+// The example's exception.type goes before a message, and stands for one.
 func (e *engine) failures(ctx context.Context, sel store.Select) ([]ErrorKind, error) {
 	failing := and(sel, eq("status", "error"))
 	ops, err := e.traces.Operations(ctx, failing, 0, maxFailing)
 	if err != nil {
 		return nil, err
 	}
-	kinds := []ErrorKind{}
-	for _, op := range ops {
-		of := and(failing, eq("name", op.Name), eq("kind", kindName(op.Kind)))
-		typed, err := e.traces.SpanValues(ctx, of, "span.error.type", maxKinds)
-		if err != nil {
-			return nil, err
-		}
-		var named uint64
-		for _, c := range typed {
-			if c.Value == "" {
-				continue
-			}
-			named += c.Count
-			kind := ErrorKind{Type: c.Value, Operation: op.Name, Count: c.Count}
-			if kind.TraceID, _, err = e.newestFailure(ctx, and(of, eq("span.error.type", c.Value))); err != nil {
-				return nil, err
-			}
-			kinds = append(kinds, kind)
-		}
-		if named >= op.Stored {
-			continue
-		}
-		untyped := and(of, store.Cond{Field: "span.error.type", Op: store.OpNre, Value: "."})
-		messages, err := e.traces.SpanValues(ctx, untyped, "status.message", maxKinds)
-		if err != nil {
-			return nil, err
-		}
-		var told uint64
-		for _, c := range messages {
-			if c.Value == "" {
-				continue
-			}
-			told += c.Count
-			kind := ErrorKind{Type: c.Value, Operation: op.Name, Count: c.Count}
-			var exception string
-			if kind.TraceID, exception, err = e.newestFailure(ctx, and(untyped, eq("status.message", c.Value))); err != nil {
-				return nil, err
-			}
-			if exception != "" {
-				kind.Type = exception + ": " + c.Value
-			}
-			kinds = append(kinds, kind)
-		}
-		if named+told < op.Stored && len(messages) < maxKinds {
-			kind := ErrorKind{Operation: op.Name, Count: op.Stored - named - told}
-			if kind.TraceID, kind.Type, err = e.newestFailure(ctx, and(untyped, store.Cond{Field: "status.message", Op: store.OpNre, Value: "."})); err != nil {
-				return nil, err
-			}
-			kinds = append(kinds, kind)
+	byOp := make([][]failure, len(ops))
+	parts := make([]func(context.Context) error, len(ops))
+	for i, op := range ops {
+		parts[i] = func(ctx context.Context) (err error) {
+			byOp[i], err = e.failuresOf(ctx, op, and(failing, eq("name", op.Name), eq("kind", kindName(op.Kind))))
+			return err
 		}
 	}
-	slices.SortStableFunc(kinds, func(a, b ErrorKind) int { return cmp.Compare(b.Count, a.Count) })
+	if err := together(ctx, parts...); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(byOp...)
+	slices.SortStableFunc(all, func(a, b failure) int { return cmp.Compare(b.Count, a.Count) })
+	all = all[:min(len(all), maxKinds)]
+	parts = parts[:0]
+	for i := range all {
+		f := &all[i]
+		parts = append(parts, func(ctx context.Context) error {
+			trace, exception, err := e.newestFailure(ctx, f.sel)
+			f.TraceID = trace
+			switch {
+			case f.typed || exception == "":
+			case f.Type == "":
+				f.Type = exception
+			default:
+				f.Type = exception + ": " + f.Type
+			}
+			return err
+		})
+	}
+	if err := together(ctx, parts...); err != nil {
+		return nil, err
+	}
+	kinds := make([]ErrorKind, len(all))
+	for i, f := range all {
+		kinds[i] = f.ErrorKind
+	}
 	return kinds, nil
+}
+
+// failuresOf groups the failing spans of one operation.
+func (e *engine) failuresOf(ctx context.Context, op store.Group, of store.Select) ([]failure, error) {
+	without := func(sel store.Select, field string) store.Select {
+		return and(sel, store.Cond{Field: field, Op: store.OpNre, Value: "."})
+	}
+	untyped := without(of, "span.error.type")
+	var out []failure
+	left := op.Stored
+	for _, by := range []struct {
+		field string
+		sel   store.Select
+	}{{"span.error.type", of}, {"status.message", untyped}} {
+		if left == 0 {
+			return out, nil
+		}
+		counts, err := e.traces.SpanValues(ctx, by.sel, by.field, maxKinds)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range counts {
+			if c.Value == "" {
+				continue
+			}
+			left = less(left, c.Count)
+			kind := ErrorKind{Type: c.Value, Operation: op.Name, Count: c.Count}
+			out = append(out, failure{kind, and(by.sel, eq(by.field, c.Value)), by.field == "span.error.type"})
+		}
+	}
+	if left > 0 {
+		out = append(out, failure{ErrorKind{Operation: op.Name, Count: left}, without(untyped, "status.message"), false})
+	}
+	return out, nil
 }
 
 // newestFailure returns the trace of the newest matching span, and the type

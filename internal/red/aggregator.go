@@ -204,6 +204,12 @@ func (a *Aggregator) find(svc *service, span ptrace.Span) *series {
 			h *= mix
 		}
 	}
+	return a.lookup(h, svc, name, kind, status)
+}
+
+// lookup returns the series with this identity, of which h is the hash and
+// a.dims a part; if there is none, a new one.
+func (a *Aggregator) lookup(h uint64, svc *service, name string, kind, status uint8) *series {
 	first := a.series[h]
 	for s := first; s != nil; s = s.next {
 		if s.name == name && s.kind == kind && s.status == status && s.service == svc && slices.Equal(s.dims, a.dims) {

@@ -197,6 +197,41 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
+func TestHashesThatCollide(t *testing.T) {
+	a := newAggregator(t, Options{Dimensions: []Dimension{{Name: "d"}}}, nil)
+	one, two := a.newService(serviceKey{name: "one"}), a.newService(serviceKey{name: "two"})
+	type identity struct {
+		svc          *service
+		name, dim    string
+		kind, status uint8
+	}
+	all := []identity{{one, "n", "", 1, 1}, {two, "n", "", 1, 1}, {one, "m", "", 1, 1}, {one, "n", "d", 1, 1}, {one, "n", "", 2, 1}, {one, "n", "", 1, 2}}
+	find := func(i identity) *series {
+		a.dims[0] = i.dim
+		return a.lookup(7, i.svc, i.name, i.kind, i.status)
+	}
+	found := map[*series]bool{}
+	for _, i := range all {
+		found[find(i)] = true
+	}
+	if len(found) != len(all) {
+		t.Fatalf("%d series for %d identities", len(found), len(all))
+	}
+	// From the middle, the end and the front of the chain.
+	for n, k := range []int{2, 0, 5, 3, 1, 4} {
+		s := find(all[k])
+		a.remove(s)
+		for _, rest := range []int{2, 0, 5, 3, 1, 4}[n+1:] {
+			if !found[find(all[rest])] {
+				t.Fatalf("without %d, %d is a new series", k, rest)
+			}
+		}
+	}
+	if len(a.series) != 0 || a.count != 0 {
+		t.Errorf("%d chains and %d series are left", len(a.series), a.count)
+	}
+}
+
 func TestLabels(t *testing.T) {
 	f := func(in, want string) {
 		t.Helper()

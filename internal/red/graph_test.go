@@ -181,9 +181,10 @@ func TestGraphEdges(t *testing.T) {
 		"weights: the rarer side counts": {
 			[]testSpan{
 				{service: "a", kind: client, trace: 1, id: 2, state: "ot=th:8"}, {service: "b", kind: server, trace: 1, id: 3, parent: 2, state: "ot=th:c"},
+				{service: "c", kind: client, trace: 1, id: 4, state: "ot=th:c"}, {service: "d", kind: server, trace: 1, id: 5, parent: 4, state: "ot=th:8"},
 				{service: "b", kind: server, trace: 2, id: 1, state: "ot=th:8"},
 			},
-			map[string]uint64{"a>b ": 4, "user>b virtual_node": 2},
+			map[string]uint64{"a>b ": 4, "c>d ": 4, "user>b virtual_node": 2},
 		},
 		"no service name": {
 			[]testSpan{{kind: server, trace: 1, id: 2}},
@@ -209,6 +210,22 @@ func TestGraphEdges(t *testing.T) {
 				t.Errorf("still there: names %v, %d edges, %d losses, %d waiting", g.names.ids, len(g.edges), len(g.losses), g.waiting.len())
 			}
 		})
+	}
+}
+
+// The trace of a consumer that is paired by a link is another than the one it
+// is paired in.
+func TestNoExemplarUnderAWrongTrace(t *testing.T) {
+	_, r, _ := edgesOf(t, GraphOptions{}, batch(
+		testSpan{service: "a", kind: producer, trace: 1, id: 2},
+		testSpan{service: "b", kind: consumer, trace: 9, id: 5, link: [2]uint64{1, 2}},
+	))
+	for key, points := range r.series {
+		for _, e := range points[len(points)-1].exemplars {
+			if e.TraceID() != traceID(1) || e.SpanID() != spanID(2) {
+				t.Errorf("%s: exemplar %s of trace %s, which has no such span", key, e.SpanID(), e.TraceID())
+			}
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *suite) binary(ctx context.Context) error {
 
 	path := filepath.Join(s.bin, "guanlan-symbols")
 	defer os.Remove(path)
-	if err := goBuild(ctx, "build guanlan with symbols", s.repo, path, "./cmd/guanlan", "remove_all_sd", ""); err != nil {
+	if err := goBuild(ctx, "build guanlan with symbols", s.repo, path, "./cmd/guanlan", "remove_all_sd", "", false); err != nil {
 		s.rep.Add(report.Row{Part: "binary", Metric: "weight of modules", Subject: "guanlan", Skipped: true, Note: err.Error()})
 		return nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,18 +29,19 @@ func (s *suite) loaded(ctx context.Context) error {
 	}
 	for _, p := range []struct {
 		peer
-		start     func(context.Context) (*server, error)
+		start     func(context.Context, peer) (*server, error)
 		count     counter
 		questions func(*suite, *server) []question
 	}{
 		{victoriaLogs, s.startVictoriaLogs, countVictoriaLogs, victoriaLogsQuestions},
+		{victoriaLogsGo, s.startVictoriaLogs, countVictoriaLogs, victoriaLogsQuestions},
 		{jaeger, s.startJaeger, nil, jaegerQuestions},
 	} {
 		if !s.has(p.subject) || !s.wants("ingest") && !s.wants("query") {
 			continue
 		}
 		err := func() error {
-			v, err := p.start(ctx)
+			v, err := p.start(ctx, p.peer)
 			if err != nil {
 				return err
 			}
@@ -159,7 +161,7 @@ func (s *suite) compare() {
 			Note: "reference: measured earlier on another run, with other spans; not a result of this run",
 		})
 	}
-	if other, ok := s.cost[victoriaLogs.title]; ok {
+	if other := cmp.Or(s.cost[victoriaLogs.title], s.cost[victoriaLogsGo.title]); other > 0 {
 		s.rep.Add(report.Row{
 			Part: "ingest", Metric: "ingest CPU, ours to VictoriaLogs'", Subject: "guanlan", Value: own / other, Unit: "×", Target: "<= 1.5",
 			Note: "which has no journal, no metrics of requests and no service graph",

@@ -48,7 +48,10 @@ type suite struct {
 // one loaded server.
 var allParts = []string{"binary", "idle", "ingest", "query", "start", "ack", "series", "soak"}
 
-var allSubjects = []string{"guanlan", "victorialogs", "jaeger", "prometheus"}
+var (
+	usualSubjects = []string{"guanlan", "victorialogs", "jaeger", "prometheus"}
+	allSubjects   = append(slices.Clone(usualSubjects), "victorialogs-purego")
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,7 +68,7 @@ func run(ctx context.Context) error {
 	var parts, subjects, out, tmp string
 	var spans, batch int
 	flag.StringVar(&parts, "run", "all", "parts to run, comma-separated: "+strings.Join(allParts, ","))
-	flag.StringVar(&subjects, "subjects", "all", "servers to run, comma-separated: "+strings.Join(allSubjects, ","))
+	flag.StringVar(&subjects, "subjects", strings.Join(usualSubjects, ","), "servers to run, comma-separated: "+strings.Join(allSubjects, ","))
 	flag.StringVar(&s.guanlan, "guanlan", "../bin/guanlan", "program under test")
 	flag.StringVar(&out, "out", "results/store.json", "file that takes the rows; parts not run keep theirs")
 	flag.StringVar(&tmp, "tmp", "", "folder for data (default the system's)")

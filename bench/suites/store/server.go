@@ -22,25 +22,29 @@ type peer struct {
 	module  string // folder below peers with the go.mod that pins it
 	pkg     string
 	tags    string
+	cgo     bool
 }
 
 var (
-	victoriaLogs = peer{"victorialogs", "VictoriaLogs 1.43.1", "victorialogs", "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs", ""}
+	// As its releases are built: compression in C. Without cgo its data is a
+	// third larger; that variant is the engine as Guanlan can have it.
+	victoriaLogs   = peer{"victorialogs", "VictoriaLogs 1.43.1", "victorialogs", "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs", "", true}
+	victoriaLogsGo = peer{"victorialogs-purego", "VictoriaLogs 1.43.1 pure Go", "victorialogs", "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs", "", false}
 	// Tags v1.76.0 and v2.13.0 of Jaeger name the same commit; the module
 	// path only admits the former. cmd/jaeger is version 2.
-	jaeger = peer{"jaeger", "Jaeger 2.13.0 Badger", "jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger", ""}
+	jaeger = peer{"jaeger", "Jaeger 2.13.0 Badger", "jaeger", "github.com/jaegertracing/jaeger/cmd/jaeger", "", false}
 	// Version 0.315.0 of the module is 3.15.0 of the program. Without the tag,
 	// service discovery of a dozen clouds would be linked in.
-	prometheus = peer{"prometheus", "Prometheus 3.15.0", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus", "remove_all_sd"}
+	prometheus = peer{"prometheus", "Prometheus 3.15.0", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus", "remove_all_sd", false}
 )
 
 // build returns the program, building it when it is not there yet.
 func (s *suite) build(ctx context.Context, p peer) (string, error) {
-	path := filepath.Join(s.bin, p.module)
+	path := filepath.Join(s.bin, p.subject)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	if err := goBuild(ctx, "build "+p.title, filepath.Join("peers", p.module), path, p.pkg, p.tags, "-s -w"); err != nil {
+	if err := goBuild(ctx, "build "+p.title, filepath.Join("peers", p.module), path, p.pkg, p.tags, "-s -w", p.cgo); err != nil {
 		return "", fmt.Errorf("%w: %w", proc.ErrNoProgram, err)
 	}
 	return path, nil
@@ -48,12 +52,15 @@ func (s *suite) build(ctx context.Context, p peer) (string, error) {
 
 // goBuild builds a program outside of any workspace and tells that it is
 // still at it.
-func goBuild(ctx context.Context, what, dir, out, pkg, tags, ldflags string) error {
+func goBuild(ctx context.Context, what, dir, out, pkg, tags, ldflags string, cgo bool) error {
 	say("%s (minutes when its modules are not cached)", what)
 	began := time.Now()
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", tags, "-ldflags", ldflags, "-o", out, pkg)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "CGO_ENABLED=0")
+	if cgo {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+	}
 	done := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(15 * time.Second)
@@ -161,8 +168,13 @@ func (v *server) dial(ctx context.Context, otlp string) error {
 	return nil
 }
 
-func (s *suite) startVictoriaLogs(ctx context.Context) (*server, error) {
-	path, err := s.build(ctx, victoriaLogs)
+func (s *suite) startVictoriaLogs(ctx context.Context, p peer) (*server, error) {
+	path, err := s.build(ctx, p)
+	if err != nil && p.cgo && ctx.Err() == nil {
+		say("  %v; try without cgo", err)
+		p = victoriaLogsGo
+		path, err = s.build(ctx, p)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -170,11 +182,11 @@ func (s *suite) startVictoriaLogs(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &server{title: victoriaLogs.title, dir: filepath.Join(s.dir, victoriaLogs.subject), http: "http://" + at[0], ready: "http://" + at[0] + "/health", form: gen.Rows}
+	v := &server{title: p.title, dir: filepath.Join(s.dir, p.subject), http: "http://" + at[0], ready: "http://" + at[0] + "/health", form: gen.Rows}
 	v.command = proc.Command{
 		Path: path,
 		Args: []string{"-storageDataPath=" + v.dir, "-httpListenAddr=" + at[0], "-loggerLevel=WARN"},
-		Dir:  s.dir, Log: filepath.Join(s.dir, victoriaLogs.subject+".log"),
+		Dir:  s.dir, Log: filepath.Join(s.dir, p.subject+".log"),
 	}
 	if err := v.start(ctx); err != nil {
 		v.end()
@@ -187,8 +199,8 @@ func (s *suite) startVictoriaLogs(ctx context.Context) (*server, error) {
 	return v, nil
 }
 
-func (s *suite) startJaeger(ctx context.Context) (*server, error) {
-	path, err := s.build(ctx, jaeger)
+func (s *suite) startJaeger(ctx context.Context, p peer) (*server, error) {
+	path, err := s.build(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -196,13 +208,13 @@ func (s *suite) startJaeger(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &server{title: jaeger.title, dir: filepath.Join(s.dir, jaeger.subject), http: "http://" + at[1], ready: "http://" + at[3] + "/status"}
+	v := &server{title: p.title, dir: filepath.Join(s.dir, p.subject), http: "http://" + at[1], ready: "http://" + at[3] + "/status"}
 	config := filepath.Join(s.dir, "jaeger.yaml")
 	text := strings.NewReplacer("DIR", v.dir, "OTLP", at[0], "HTTP", at[1], "GRPC", at[2], "HEALTH", at[3]).Replace(jaegerConfig)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
-	v.command = proc.Command{Path: path, Args: []string{"--config", config}, Dir: s.dir, Log: filepath.Join(s.dir, jaeger.subject+".log")}
+	v.command = proc.Command{Path: path, Args: []string{"--config", config}, Dir: s.dir, Log: filepath.Join(s.dir, p.subject+".log")}
 	if err := v.dial(ctx, at[0]); err != nil {
 		return nil, err
 	}

@@ -1,7 +1,8 @@
 // Package metering runs what makes metrics from spans (package red) as a
 // connector: one meter a tenant, flushed at an interval and once more at
 // shutdown, with metrics about itself. The connectors red and graph are a
-// configuration around it.
+// configuration around it. Tenants come with the client metadata: receivers
+// pass it on with include_metadata, batch processors with metadata_keys.
 package metering
 
 import (

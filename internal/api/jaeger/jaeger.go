@@ -17,6 +17,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -292,6 +293,11 @@ func (d *Door) fetch(ctx context.Context, page []query.TraceSummary) ([]fetched,
 	for i, s := range page {
 		wg.Go(func() {
 			g := &got[i]
+			defer func() {
+				if p := recover(); p != nil { // the server recovers in its own goroutines only
+					g.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
 			id, err := query.ParseTraceID(s.TraceID)
 			if err != nil {
 				g.err = err

@@ -123,10 +123,11 @@ func (s *shapes) get(k shapeKey) *shape {
 	return p
 }
 
-// streamTags is how many of the tags (service, name) the stream of a row has.
+// streamTags is how many of a row's first fields are the tags of its stream:
+// the service and perhaps the name, or the mark of the shared stream.
 func (p *shape) streamTags(name string) int {
 	if p.shared {
-		return 0
+		return 1
 	}
 	if name == "" || len(name) > maxStreamValue {
 		return 1

@@ -105,6 +105,7 @@ type Store struct {
 	traces   *engine
 	logs     *engine
 	codecs   codecs
+	reader   *reader
 	timing   timing
 	swap     swapper
 	recovery Recovery // complete when open returns

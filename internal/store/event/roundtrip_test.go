@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"flag"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -52,7 +53,7 @@ func readAllSpans(t rapid.TB, s *logstorage.Storage, tenant store.Tenant) ptrace
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newTraceDecoder()
+	d := newTraceDecoder(math.MaxInt)
 	var mu sync.Mutex
 	err = s.RunQuery(logstorage.NewQueryContext(context.Background(), &logstorage.QueryStats{}, []logstorage.TenantID{tenantID(tenant)}, q, false, nil), func(_ uint, db *logstorage.DataBlock) {
 		mu.Lock()

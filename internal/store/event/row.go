@@ -23,6 +23,9 @@ const (
 	colSchema  = "_g_schema"  // packed: schema URLs of resource and scope
 
 	colService = "service.name"
+	// colShared is the tag of the stream that services without their own
+	// share.
+	colShared = "_g_shared"
 )
 
 // Limits of a row. The engine refuses rows above 2 MiB (counted as JSON), 2000
@@ -59,12 +62,19 @@ const (
 	sectionField    section = 'f' // a field of the span or record, by name; in colCut only
 )
 
-// Delimiters of colTypes entries: typesBegin, section, code, key, typesEnd.
-// Keys with such bytes are never columns.
+// An entry of colTypes is one of the first two bytes, the section, the key,
+// typesEnd, the code. Keys with such bytes are never columns, so that filters
+// can look for entries as substrings.
 const (
-	typesBegin = '\x1e'
-	typesEnd   = '\x1f'
+	typesWithText    = '\x1e'
+	typesWithoutText = '\x1d' // the value has no text, hence no column: it exists all the same
+	typesEnd         = '\x1f'
 )
+
+// typesEntry is an entry but for the code.
+func typesEntry(dst []byte, begin byte, s section, key string) []byte {
+	return append(append(append(dst, begin, byte(s)), key...), typesEnd)
+}
 
 // Marks of colMore entries.
 const (
@@ -181,13 +191,16 @@ func (b *rowBuilder) guard(s string) string {
 		return s
 	}
 	from := len(b.buf)
-	b.buf = append(append(b.buf, guardByte), s...)
+	b.buf = appendGuarded(b.buf, s)
 	return b.text(from)
 }
 
 func (b *rowBuilder) except(s section, code byte, key string) {
-	b.types = append(b.types, typesBegin, byte(s), code)
-	b.types = append(append(b.types, key...), typesEnd)
+	begin := byte(typesWithText)
+	if withoutText(code) {
+		begin = typesWithoutText
+	}
+	b.types = append(typesEntry(b.types, begin, s, key), code)
 }
 
 // attributes adds the attributes of a section. shape tells which of them may
@@ -308,10 +321,13 @@ func (b *rowBuilder) addNibbles(name string, id []byte) {
 	b.addBytes(name, n)
 }
 
-// resourceAndScope adds what the rows of a scope have in common, the service
-// first. Where second is not empty, an empty column of that name follows, for
+// resourceAndScope adds what the rows of a scope have in common, the stream
+// tags first: the service, or the mark of the shared stream. Where second is not empty, an empty column of that name follows, for
 // the caller to fill, so that the two can be stream tags.
 func (b *rowBuilder) resourceAndScope(p *shape, service string, r pcommon.Resource, scope pcommon.InstrumentationScope, resourceURL, scopeURL, second string) {
+	if p.shared {
+		b.add(colShared, "1")
+	}
 	b.cut.label(sectionResource, colService)
 	b.add(colService, b.guard(b.cut.text(service)))
 	if second != "" {

@@ -68,6 +68,19 @@ func (d *rowDecoder) begin(db *logstorage.DataBlock) error {
 	return nil
 }
 
+// load gathers a row from its fields.
+func (d *rowDecoder) load(fields []logstorage.Field) {
+	d.roles = d.roles[:0]
+	for i := range fields {
+		s, key := d.keyOf(fields[i].Name)
+		d.roles = append(d.roles, columnRole{s, key, []string{fields[i].Value}})
+	}
+	if d.fixed == nil {
+		d.fixed = make(map[string]string)
+	}
+	d.row(0)
+}
+
 // row gathers row i of the block.
 func (d *rowDecoder) row(i int) {
 	clear(d.fixed)
@@ -121,12 +134,13 @@ func fieldHash(s section, key, value string) uint64 {
 }
 
 func parseTypes(dst []typeException, s string) []typeException {
-	for len(s) > 0 && s[0] == typesBegin {
-		entry, rest, _ := strings.Cut(s[1:], string(rune(typesEnd)))
-		if len(entry) >= 2 {
-			dst = append(dst, typeException{section(entry[0]), entry[1], entry[2:]})
+	for len(s) > 2 && (s[0] == typesWithText || s[0] == typesWithoutText) {
+		key, rest, _ := strings.Cut(s[2:], string(rune(typesEnd)))
+		if rest == "" {
+			break
 		}
-		s = rest
+		dst = append(dst, typeException{section(s[1]), rest[0], key})
+		s = rest[1:]
 	}
 	return dst
 }
@@ -151,7 +165,7 @@ func (d *rowDecoder) attributes(s section, m pcommon.Map) error {
 		}
 	}
 	for _, t := range d.types { // values without text have no column
-		if t.section == s && (t.code == codeEmptyString || t.code == codeEmptyBytes || t.code == codeNone) {
+		if t.section == s && withoutText(t.code) {
 			putText(m.PutEmpty(t.key), "", t.code)
 		}
 	}

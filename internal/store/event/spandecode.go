@@ -30,6 +30,8 @@ type traceDecoder struct {
 	rowDecoder
 	traces ptrace.Traces
 	spans  int
+	limit  int
+	full   bool                            // there were more than limit
 	rs     map[uint64]ptrace.ResourceSpans // by resourceSum
 	ss     map[[2]uint64]ptrace.SpanSlice  // by resourceSum and scopeSum
 	seen   map[spanIdentity]struct{}
@@ -40,10 +42,11 @@ type spanIdentity struct {
 	content uint64
 }
 
-func newTraceDecoder() *traceDecoder {
+func newTraceDecoder(limit int) *traceDecoder {
 	return &traceDecoder{
 		rowDecoder: rowDecoder{keyOf: spanColumnKey},
 		traces:     ptrace.NewTraces(),
+		limit:      limit,
 		rs:         make(map[uint64]ptrace.ResourceSpans),
 		ss:         make(map[[2]uint64]ptrace.SpanSlice),
 		seen:       make(map[spanIdentity]struct{}),
@@ -73,6 +76,10 @@ func (d *traceDecoder) span(i int) error {
 	}
 	same := spanIdentity{id, d.content}
 	if _, ok := d.seen[same]; ok {
+		return nil
+	}
+	if d.spans == d.limit {
+		d.full = true
 		return nil
 	}
 	d.seen[same] = struct{}{}

@@ -158,13 +158,18 @@ type spanWriter struct {
 	shape    *shape
 	tally    tally
 
-	base mark
+	base   mark
+	nameAt int // where the span's name goes
 }
 
-// common builds what all spans of the scope share. Place 0 is the service,
-// place 1 is kept for the span's name, so that both can be stream tags.
+// common builds what all spans of the scope share, with a place for the name
+// behind the service, so that both can be stream tags.
 func (w *spanWriter) common(limit int) {
 	b := w.b
+	w.nameAt = 1
+	if w.shape.shared {
+		w.nameAt = 2
+	}
 	b.reset(limit)
 	b.resourceAndScope(w.shape, w.service, w.resource.Resource(), w.scope.Scope(), w.resource.SchemaUrl(), w.scope.SchemaUrl(), colName)
 	w.base = b.mark()
@@ -183,7 +188,7 @@ func (w *spanWriter) span(sp ptrace.Span) bool {
 		w.row(sp, at, exact)
 	}
 	tenant := tenantID(w.tenant)
-	w.lr.MustAdd(tenant, at, b.fields, w.shape.streamTags(b.fields[1].Value))
+	w.lr.MustAdd(tenant, at, b.fields, w.shape.streamTags(b.fields[w.nameAt].Value))
 	if b.cut.limit != maxValueBytes {
 		w.common(maxValueBytes)
 	}
@@ -225,7 +230,7 @@ func (w *spanWriter) row(sp ptrace.Span, at int64, exact bool) {
 	b.discarded = 0
 	b.cut.label(sectionField, colName)
 	name := b.guard(b.cut.text(sp.Name()))
-	b.fields[1].Value = name
+	b.fields[w.nameAt].Value = name
 	b.size += len(name)
 
 	if k := sp.Kind(); k != ptrace.SpanKindUnspecified {
@@ -294,16 +299,17 @@ func (w *spanWriter) events(sp ptrace.Span, at int64) (discarded uint32) {
 	}
 	b := w.b
 	names := len(b.buf)
-	for i, e := range events.All() {
-		if i > 0 && len(b.buf)-names > maxEventBytes/4 {
-			break
-		}
-		b.cut.label(sectionField, colEventName)
+	b.cut.label(sectionField, colEventName)
+	for _, e := range events.All() {
 		name := strings.ReplaceAll(b.cut.text(e.Name()), "\n", " ")
-		if i == 0 {
-			b.buf = append(b.buf, name...)
-		} else if !hasLine(b.text(names), name) {
-			b.buf = append(append(b.buf, '\n'), name...)
+		if name == "" || hasLine(b.text(names), name) {
+			continue
+		}
+		if len(b.buf) > names {
+			b.buf = append(b.buf, '\n')
+		}
+		if b.buf = append(b.buf, name...); len(b.buf)-names > maxEventBytes/4 {
+			break
 		}
 	}
 	if text := b.text(names); text != "" {

@@ -36,6 +36,11 @@ const (
 	codeNone        = 'n' // the empty value: key without value
 )
 
+// withoutText: values with these codes have an empty text.
+func withoutText(code byte) bool {
+	return code == codeEmptyString || code == codeEmptyBytes || code == codeNone
+}
+
 // maxJSONDepth bounds natural JSON; deeper values go to the overflow column.
 // encoding/json gives up at 10,000.
 const maxJSONDepth = 500
@@ -208,18 +213,33 @@ func looksIntegral(text []byte) bool {
 	return !bytes.ContainsAny(text, ".eNI")
 }
 
-// guardByte stands in front of texts that the engine would change.
-const guardByte = '+'
+// A guard makes a text something that the engine keeps as it is and that still
+// reads as the same number where it is one: a plus sign in front, or, behind a
+// minus, a zero exponent at the end.
+const (
+	guardPrefix = "+"
+	guardSuffix = "e0"
+)
 
 // needsGuard reports whether the engine may give s back changed once it finds
 // itself in a block of values of the same look. It repeats the decisions of
-// the pinned engine's value encoder and errs towards true. A text that begins
-// with plus signs needs one more if what follows them needs a guard: so
-// unguarding is unambiguous.
+// the pinned engine's value encoder and errs towards true. A text that has the
+// look of a guarded one needs a guard itself, so that unguarding is
+// unambiguous.
 func needsGuard(s string) bool {
-	s = strings.TrimLeft(s, string(guardByte))
 	if s == "" {
 		return false
+	}
+	switch c := s[0]; {
+	case c == '-':
+		for strings.HasSuffix(s, guardSuffix) {
+			s = s[:len(s)-len(guardSuffix)]
+		}
+	case c == '+':
+		s = strings.TrimLeft(s, guardPrefix)
+		if s == "" || s[0] == '-' {
+			return false
+		}
 	}
 	if c := s[0]; c != '-' && c != '_' && (c < '0' || c > '9') {
 		return false
@@ -250,6 +270,40 @@ func needsGuard(s string) bool {
 		return changesAsAddress(s)
 	}
 	return false
+}
+
+// appendGuarded appends the column's text for a text that needs a guard.
+func appendGuarded(dst []byte, s string) []byte {
+	if s[0] == '-' {
+		return append(append(dst, s...), guardSuffix...)
+	}
+	return append(append(dst, guardPrefix...), s...)
+}
+
+// guarded is the column's text for a text.
+func guarded(s string) string {
+	if needsGuard(s) {
+		return string(appendGuarded(nil, s))
+	}
+	return s
+}
+
+// unguarded is the text for a column's text.
+func unguarded(s string) string {
+	if len(s) < 2 {
+		return s
+	}
+	switch s[0] {
+	case '+':
+		if s[1] != '-' && needsGuard(s[1:]) {
+			return s[1:]
+		}
+	case '-':
+		if text, ok := strings.CutSuffix(s, guardSuffix); ok && needsGuard(text) {
+			return text
+		}
+	}
+	return s
 }
 
 // changesAsFloat: s is digits with one dot in it, and perhaps a minus.
@@ -292,22 +346,6 @@ func changesAsTimestamp(s string) bool {
 	}
 	t, err := time.Parse(layout, s)
 	return err != nil || t.Format(layout) != s
-}
-
-// guarded is the column's text for a text.
-func guarded(s string) string {
-	if needsGuard(s) {
-		return string(guardByte) + s
-	}
-	return s
-}
-
-// unguarded is the text for a column's text.
-func unguarded(s string) string {
-	if len(s) > 1 && s[0] == guardByte && needsGuard(s[1:]) {
-		return s[1:]
-	}
-	return s
 }
 
 // appendJSON appends v as natural JSON. exact is false when the JSON does not

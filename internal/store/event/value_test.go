@@ -76,12 +76,12 @@ func TestGuardIsUnambiguous(t *testing.T) {
 }
 
 func TestNeedsGuard(t *testing.T) {
-	for _, s := range []string{"0.3", "1.10", "1.0", "1_000", "-0", "_", "01.2.3.4", "2024-01-01 00:00:00.000Z", "2024-02-30T00:00:00.000Z", "+0.3"} {
+	for _, s := range []string{"0.3", "1.10", "1.0", "1_000", "-0", "_", "01.2.3.4", "2024-01-01 00:00:00.000Z", "2024-02-30T00:00:00.000Z", "+0.3", "-0.3", "-0.3e0"} {
 		if !needsGuard(s) {
 			t.Errorf("needsGuard(%q) = false: the engine would change it", s)
 		}
 	}
-	for _, s := range []string{"", "0", "200", "-5", "0.5", "1.25", "007", "1.2.3.4", "2024-01-01T00:00:00.000Z", "abc", "+5", "1e5", "v1.10"} {
+	for _, s := range []string{"", "0", "200", "-5", "0.5", "1.25", "007", "1.2.3.4", "2024-01-01T00:00:00.000Z", "abc", "+5", "1e5", "v1.10", "-1e0", "+-0.3"} {
 		if needsGuard(s) {
 			t.Errorf("needsGuard(%q) = true: it would lie among the numbers as a string for nothing", s)
 		}

@@ -133,6 +133,7 @@ func (tx *transaction) commit(commit func() error) error {
 		return fmt.Errorf("write metrics of tenant %s: %w: %w", tx.in.tenant, err, store.ErrUnavailable)
 	}
 	tx.in.s.counts.appended.Add(tx.appended)
+	tx.in.s.space.appended(tx.appended)
 	return nil
 }
 

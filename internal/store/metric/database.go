@@ -2,6 +2,7 @@ package metric
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 
@@ -22,7 +23,7 @@ import (
 // AppendableV2, and what the API needs to administer a TSDB.
 //
 // A Database costs nothing by itself. A tenant that does not exist reads as
-// empty and is made by the first append. Errors wrap store.ErrUnavailable
+// empty and is made by the first append; the zero Database is always empty. Errors wrap store.ErrUnavailable
 // while the disk is full or the tenant is being reopened; appenders then
 // return it from every call.
 type Database struct {
@@ -34,15 +35,30 @@ type Database struct {
 func (s *Store) Database(t store.Tenant) *Database { return &Database{s, t} }
 
 // Dir is the tenant's folder.
-func (d *Database) Dir() string { return filepath.Join(d.s.opts.Dir, tenantDir(d.t)) }
+func (d *Database) Dir() string {
+	if d.s == nil {
+		return ""
+	}
+	return filepath.Join(d.s.opts.Dir, tenantDir(d.t))
+}
 
 // read returns the engine for reading, nil for a tenant that does not exist.
 func (d *Database) read() (*generation, error) {
-	in, err := d.s.instance(d.t, false)
+	in, err := d.instance(false)
 	if in == nil || err != nil {
 		return nil, err
 	}
 	return in.read()
+}
+
+func (d *Database) instance(create bool) (*instance, error) {
+	switch {
+	case d.s != nil:
+		return d.s.instance(d.t, create)
+	case create:
+		return nil, fmt.Errorf("write metrics: no tenant: %w", store.ErrInvalid)
+	}
+	return nil, nil
 }
 
 // Querier implements storage.Queryable.
@@ -124,7 +140,7 @@ func (q *chunkQuerier) Close() error {
 
 // Appender implements storage.Appendable.
 func (d *Database) Appender(ctx context.Context) storage.Appender {
-	in, err := d.s.instance(d.t, true)
+	in, err := d.instance(true)
 	if err != nil {
 		return refusingAppender{err}
 	}
@@ -137,7 +153,7 @@ func (d *Database) Appender(ctx context.Context) storage.Appender {
 
 // AppenderV2 implements storage.AppendableV2.
 func (d *Database) AppenderV2(ctx context.Context) storage.AppenderV2 {
-	in, err := d.s.instance(d.t, true)
+	in, err := d.instance(true)
 	if err != nil {
 		return refusingAppenderV2{err}
 	}
@@ -151,10 +167,12 @@ func (d *Database) AppenderV2(ctx context.Context) storage.AppenderV2 {
 // Admit returns an error that wraps store.ErrUnavailable when an append would
 // be refused now.
 func (d *Database) Admit() error {
-	if err := d.s.space.admit(); err != nil {
-		return err
+	if d.s != nil {
+		if err := d.s.space.admit(); err != nil {
+			return err
+		}
 	}
-	in, err := d.s.instance(d.t, false)
+	in, err := d.instance(false)
 	if in == nil || err != nil {
 		return err
 	}
@@ -167,7 +185,7 @@ func (d *Database) Admit() error {
 // Metadata returns type, unit and help of the metric family of that name, or
 // of all families when it is empty.
 func (d *Database) Metadata(family string) (map[string]metadata.Metadata, error) {
-	in, err := d.s.instance(d.t, false)
+	in, err := d.instance(false)
 	if in == nil || err != nil {
 		return nil, err
 	}
@@ -234,13 +252,13 @@ func (d *Database) Snapshot(dir string, head bool) error {
 
 // change does something that writes to disk.
 func (d *Database) change(f func(*tsdb.DB) error) error {
-	if err := d.s.space.admit(); err != nil {
-		return err
-	}
 	g, err := d.read()
 	if g == nil || err != nil {
 		return err
 	}
 	defer g.reads.leave()
+	if err := d.s.space.admit(); err != nil {
+		return err
+	}
 	return f(g.db)
 }

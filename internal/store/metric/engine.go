@@ -38,7 +38,7 @@ func newEngine(o *Options) *engine {
 		MaxSamples:               int(max(o.QueryMemory/sampleBytes, 1)),
 		Timeout:                  o.QueryTimeout,
 		ActiveQueryTracker:       e.tracker,
-		LookbackDelta:            lookback,
+		LookbackDelta:            Lookback,
 		NoStepSubqueryIntervalFn: func(int64) int64 { return subqueryStep.Milliseconds() },
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,

@@ -40,7 +40,7 @@ func TestInstantAndRange(t *testing.T) {
 	if got, err := s.Instant(ctx, store.Tenant{}, "1 + 2", end); err != nil || len(got) != 1 || got[0].Value != 3 || len(got[0].Labels) != 0 {
 		t.Errorf("scalar: got %v, %v", got, err)
 	}
-	if got, err := s.Instant(ctx, store.Tenant{}, "m", end.Add(lookback+time.Minute)); err != nil || len(got) != 0 {
+	if got, err := s.Instant(ctx, store.Tenant{}, "m", end.Add(Lookback+time.Minute)); err != nil || len(got) != 0 {
 		t.Errorf("beyond the lookback: got %v, %v", got, err)
 	}
 	rng, err := s.Range(ctx, store.Tenant{}, "m * 2", store.Range{Start: end.Add(-2 * time.Minute), End: end}, time.Minute)

@@ -75,7 +75,7 @@ func (in *instance) open() error {
 		return nil
 	}
 	if in.closed {
-		return fmt.Errorf("open metrics of tenant %s: closing: %w", in.tenant, store.ErrUnavailable)
+		return in.s.closing(in.tenant)
 	}
 	if in.down {
 		return in.unavailable()
@@ -84,9 +84,10 @@ func (in *instance) open() error {
 		return in.openErr
 	}
 	if err := in.start(); err != nil {
-		in.down = errors.Is(err, errNoRoom) // upkeep knows when there is room
 		in.openErr = fmt.Errorf("open metrics of tenant %s: %w: %w", in.tenant, err, store.ErrUnavailable)
-		in.nextTry = time.Now().Add(openRetry)
+		if in.down = errors.Is(err, errNoRoom); !in.down { // else upkeep tells when there is room
+			in.nextTry = time.Now().Add(openRetry)
+		}
 		return in.openErr
 	}
 	return nil

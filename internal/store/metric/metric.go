@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type Store struct {
 	retention *retention
 	engine    *engine
 	counts    counters
+	converter sync.Pool // of *prometheusremotewrite.PrometheusConverter
 
 	mu      sync.RWMutex
 	tenants map[store.Tenant]*instance
@@ -96,6 +98,21 @@ func (s *Store) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Exists reports whether the tenant has data or had some.
+func (s *Store) Exists(t store.Tenant) bool {
+	s.mu.RLock()
+	in := s.tenants[t]
+	s.mu.RUnlock()
+	if in != nil {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(s.opts.Dir, tenantDir(t)))
+	return err == nil
+}
+
+// Promoted returns the resource attributes that become labels of every series.
+func (s *Store) Promoted() []string { return slices.Clone(s.opts.Promote) }
+
 // instance returns the opened tenant. For one that does not exist it returns
 // nil, or creates it when create is set.
 func (s *Store) instance(t store.Tenant, create bool) (*instance, error) {
@@ -103,7 +120,7 @@ func (s *Store) instance(t store.Tenant, create bool) (*instance, error) {
 	in, closed := s.tenants[t], s.closed
 	s.mu.RUnlock()
 	if closed {
-		return nil, fmt.Errorf("open metrics of tenant %s: closing: %w", t, store.ErrUnavailable)
+		return nil, s.closing(t)
 	}
 	if in == nil {
 		var err error
@@ -117,6 +134,10 @@ func (s *Store) instance(t store.Tenant, create bool) (*instance, error) {
 	return in, nil
 }
 
+func (s *Store) closing(t store.Tenant) error {
+	return fmt.Errorf("open metrics of tenant %s: closing: %w", t, store.ErrUnavailable)
+}
+
 // admitTenant puts t among the tenants of this process, without opening it.
 func (s *Store) admitTenant(t store.Tenant, create bool) (*instance, error) {
 	dir := filepath.Join(s.opts.Dir, tenantDir(t))
@@ -124,6 +145,9 @@ func (s *Store) admitTenant(t store.Tenant, create bool) (*instance, error) {
 	defer s.mu.Unlock()
 	if in := s.tenants[t]; in != nil {
 		return in, nil
+	}
+	if s.closed {
+		return nil, s.closing(t)
 	}
 	if !create {
 		if _, err := os.Stat(dir); err != nil {

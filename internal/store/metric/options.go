@@ -88,13 +88,13 @@ const (
 	defaultQueryTimeout = 2 * time.Minute
 
 	// MaxTenants bounds the tenants that one Store has open. Each costs one
-	// write-ahead log, some memory (about a megabyte idle) and a compaction
+	// write-ahead log, some memory (about 2 MiB idle) and a compaction
 	// every two hours.
 	MaxTenants = 64
 
-	// lookback is how long an instant query sees the last sample of a series:
+	// Lookback is how long an instant query sees the last sample of a series:
 	// what every Prometheus dashboard and rule assumes.
-	lookback = 5 * time.Minute
+	Lookback = 5 * time.Minute
 
 	// maxAhead is how far in the future a sample may lie. One sample from a
 	// clock that runs ahead moves the time below which all other series of the

@@ -27,8 +27,9 @@ type space struct {
 	min    int64         // Options.MinFree
 	series func() uint64 // in memory, all tenants
 
-	low  atomic.Bool
-	wake chan struct{} // tells the keeper at once when low becomes true
+	low       atomic.Bool
+	unsettled atomic.Uint64 // samples since full chunks were last written
+	wake      chan struct{} // calls the keeper
 
 	mu       sync.Mutex
 	reserved int64 // size of the reserve file; 0 when given back
@@ -40,6 +41,9 @@ const (
 	// pendingBytes is what one series may still have to write when writes
 	// stop: a full chunk of 120 samples is about 200 bytes.
 	pendingBytes = 256
+	// sampleChunkBytes is what a sample takes in a chunk if its values do not
+	// compress.
+	sampleChunkBytes = 8
 )
 
 func newSpace(dir string, min int64, log *slog.Logger, series func() uint64) *space {
@@ -64,14 +68,26 @@ func (s *space) admit() error {
 		}
 		if s.low.CompareAndSwap(false, true) {
 			s.log.Warn("disk nearly full, metrics are refused", "dir", s.dir, "free_bytes", free, "need_bytes", s.need())
-			select {
-			case s.wake <- struct{}{}:
-			default:
-			}
+			s.call()
 		}
 	}
 	return fmt.Errorf("write metrics: less than %d MiB free on the disk of %q: delete files there or lower the retention: %w",
 		s.need()>>20, s.dir, store.ErrUnavailable)
+}
+
+// call has the keeper come by now.
+func (s *space) call() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// appended notes samples that will be in chunks to be written.
+func (s *space) appended(n uint64) {
+	if s.unsettled.Add(n)*sampleChunkBytes > uint64(s.min/4) {
+		s.call()
+	}
 }
 
 // release gives the reserve back to the disk.

@@ -8,6 +8,8 @@ import (
 const (
 	// spacePoll is how often free space is looked at besides every write.
 	spacePoll = time.Second
+	// settleEvery is how often full chunks are written, at least.
+	settleEvery = 5 * time.Second
 	// upkeepEvery is how often blocks are compacted, as in Prometheus.
 	upkeepEvery = time.Minute
 	// dormantEvery is how often the retention is applied to tenants that are
@@ -16,13 +18,14 @@ const (
 )
 
 // keepSpace follows the free space until ctx ends: it gives up the reserve when
-// space is low and takes it back when it is there again. Whether or not space
-// is low, it has the engine write its full chunks, so that little is pending at
-// any time: the engine itself would do so once a minute, in which a fast sender
+// space is low and takes it back when it is there again. All the time it has
+// the engine write its full chunks, so that little is pending when the disk
+// fills: the engine by itself would do so once a minute, in which a fast sender
 // fills more than any reserve.
 func (s *Store) keepSpace(ctx context.Context) {
 	tick := time.NewTicker(spacePoll)
 	defer tick.Stop()
+	var settled time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,27 +34,34 @@ func (s *Store) keepSpace(ctx context.Context) {
 		case <-s.space.wake:
 		}
 		s.pollSpace(ctx)
+		due := s.space.unsettled.Load()*sampleChunkBytes > uint64(s.opts.MinFree/4)
+		if now := time.Now(); due || now.Sub(settled) >= settleEvery {
+			settled = now
+			s.settle()
+		}
 	}
 }
 
 func (s *Store) pollSpace(ctx context.Context) {
 	_ = s.space.admit() // notices low space also when nobody writes
-	low := s.space.low.Load()
-	if low {
+	if s.space.low.Load() {
 		s.space.release()
-	}
-	all := s.instances()
-	for _, in := range all {
-		in.settle()
-	}
-	if low {
+		s.settle()
 		if !s.space.regain() {
 			return
 		}
 		s.opts.Logger.Info("disk has space again, metrics are accepted", "dir", s.opts.Dir)
 	}
-	for _, in := range all {
+	for _, in := range s.instances() {
 		in.reopen(ctx)
+	}
+}
+
+// settle has the engine write its full chunks.
+func (s *Store) settle() {
+	s.space.unsettled.Store(0)
+	for _, in := range s.instances() {
+		in.settle()
 	}
 }
 
@@ -92,8 +102,10 @@ func (s *Store) compactAll(ctx context.Context) {
 
 // compact writes the tenant's due blocks and saves its metadata.
 func (in *instance) compact(ctx context.Context) {
-	if err := in.families.save(); err != nil {
-		in.log.Warn("save metric metadata", "err", err)
+	if !in.s.space.low.Load() {
+		if err := in.families.save(); err != nil {
+			in.log.Warn("save metric metadata", "err", err)
+		}
 	}
 	g, err := in.read()
 	if err != nil {

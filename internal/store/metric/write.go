@@ -138,7 +138,16 @@ func (in *instance) write(ctx context.Context, md pmetric.Metrics, partial *Part
 		return err
 	}
 	app := &lenient{appenderV2: a, partial: partial}
-	warnings, err := prometheusremotewrite.NewPrometheusConverter(app).FromMetrics(ctx, md, in.s.translation())
+	conv, _ := in.s.converter.Get().(*prometheusremotewrite.PrometheusConverter)
+	if conv == nil {
+		conv = prometheusremotewrite.NewPrometheusConverter(nil)
+	}
+	conv.Reset(app)
+	defer func() {
+		conv.Reset(nil)
+		in.s.converter.Put(conv)
+	}()
+	warnings, err := conv.FromMetrics(ctx, md, in.s.translation())
 	if ctxErr := ctx.Err(); ctxErr != nil {
 		return errors.Join(ctxErr, a.Rollback())
 	}
@@ -164,7 +173,7 @@ func (s *Store) translation() prometheusremotewrite.Settings {
 		AddMetricSuffixes:                    otlp.TranslationStrategy.ShouldAddSuffixes(),
 		AllowUTF8:                            !otlp.TranslationStrategy.ShouldEscape(),
 		PromoteResourceAttributes:            prometheusremotewrite.NewPromoteResourceAttributes(otlp),
-		LookbackDelta:                        lookback,
+		LookbackDelta:                        Lookback,
 		LabelNameUnderscoreSanitization:      otlp.LabelNameUnderscoreSanitization,
 		LabelNamePreserveMultipleUnderscores: otlp.LabelNamePreserveMultipleUnderscores,
 	}

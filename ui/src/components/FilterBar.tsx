@@ -33,9 +33,13 @@ interface Props {
   placeholder: string
   value: string
   onChange: (filter: string) => void
+  /** Completes from the rows of this filter instead of those of the page. */
+  within?: string
+  /** A time, in Unix milliseconds, close to these rows. */
+  at?: number
 }
 
-export function FilterInput({ signal, label, placeholder, value, onChange }: Props) {
+export function FilterInput({ signal, label, placeholder, value, onChange, within, at }: Props) {
   const t = useTexts()
   const id = useId()
   const input = useRef<HTMLInputElement>(null)
@@ -45,7 +49,7 @@ export function FilterInput({ signal, label, placeholder, value, onChange }: Pro
   const [error, setError] = useState('')
   const unreadable = value !== '' && tryParse(value).length === 0
   const conditions = tryParse(value)
-  const { title, suggestions } = useSuggestions(signal, text, value, open)
+  const { title, suggestions } = useSuggestions(signal, text, within ?? value, open, at)
 
   useKeys({ '/': () => input.current?.focus() })
 

@@ -16,14 +16,17 @@ export interface Suggestion {
 
 const mostShown = 30
 
-/** What completes the line, given the filter that already holds. */
-export function useSuggestions(signal: Signal, text: string, filter: string, on: boolean): { title: string; suggestions: Suggestion[] } {
+/** Around a named time, completion looks so far. */
+const aroundMs = 3_600_000
+
+/** What completes the line, given the filter that already holds and perhaps a time close to the rows. */
+export function useSuggestions(signal: Signal, text: string, filter: string, on: boolean, at?: number): { title: string; suggestions: Suggestion[] } {
   const t = useTexts()
-  const { start, end } = useQuestion()
+  const page = useQuestion()
   const now = typing(text)
   // Values are asked for by prefix; a fast typist needs only the last answer.
   const prefix = useDeferredValue(now.prefix)
-  const question = { start, end, filter }
+  const question = at === undefined ? { start: page.start, end: page.end, filter } : { start: at - aroundMs, end: at + aroundMs, filter }
   const byName = useQuery({ ...fields(question, signal), enabled: on && now.stage === 'field' })
   const field = now.stage === 'value' ? now.field : ''
   const byValue = useQuery({ ...values(question, signal, field, prefix, mostShown), enabled: on && field !== '' })

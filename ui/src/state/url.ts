@@ -2,7 +2,7 @@
 // default is left out, so that links stay short.
 
 import { useNavigate, useSearch } from '@tanstack/react-router'
-import { useMemo } from 'react'
+import { useCallback, useMemo } from 'react'
 import type { Question } from '../api/queries'
 import { useAsOf } from './clock'
 import { carry, type Condition, formatFilter, type Signal, tryParse } from './filter'
@@ -61,8 +61,10 @@ export function useUrl(): Search {
 /** Changes parts of the URL. `replace` leaves no step for Back. */
 export function useSetUrl(): (patch: Search, how?: { replace?: boolean }) => void {
   const navigate = useNavigate()
-  return (patch, how) =>
-    void navigate({ to: '.', search: (last: Search) => ({ ...last, ...patch }), replace: how?.replace ?? false })
+  return useCallback(
+    (patch, how) => void navigate({ to: '.', search: (last: Search) => ({ ...last, ...patch }), replace: how?.replace ?? false }),
+    [navigate],
+  )
 }
 
 /** Range and filter, for links to another page of the same signal. */

@@ -37,7 +37,7 @@ func look(ctx context.Context, procs *processes, addr string, stops <-chan os.Si
 		{title: "slow trace", look: slowTrace},
 		{title: "failing trace", look: failingTrace},
 		{title: "logs", link: "/logs", look: logs("service.name = order", "of every service, with trace ids")},
-		{title: "access log", link: "/logs", look: logs("log.file.name = access.log", "read from the gateway's file")},
+		{title: "access log", link: "/logs", look: logs("log.log.file.name = access.log", "read from the gateway's file")},
 		{title: "metrics", link: "/metrics", look: metrics(`{__name__=~"http.server.request.duration.*"}`, "of HTTP, gRPC, SQL, Redis and the Go runtime")},
 		{title: "cache", link: "/metrics", look: metrics("cache_keys", "scraped from a Prometheus page")},
 	}}
@@ -135,11 +135,11 @@ func wholeOrder(ctx context.Context, a *api) (string, string, error) {
 }
 
 func slowTrace(ctx context.Context, a *api) (string, string, error) {
-	return a.worst(ctx, "service.name = gateway and duration > 300ms", func(t trace) bool { return t.Service == "gateway" && t.Errors == 0 })
+	return a.worst(ctx, "service.name = gateway and root = true and duration > 300ms", func(t trace) bool { return t.Errors == 0 })
 }
 
 func failingTrace(ctx context.Context, a *api) (string, string, error) {
-	return a.worst(ctx, "service.name = gateway and status = error", func(t trace) bool { return t.Service == "gateway" && t.Errors > 0 })
+	return a.worst(ctx, "service.name = gateway and root = true and status = error", func(trace) bool { return true })
 }
 
 func logs(filter, what string) func(context.Context, *api) (string, string, error) {
@@ -149,13 +149,12 @@ func logs(filter, what string) func(context.Context, *api) (string, string, erro
 				TraceID string `json:"traceId"`
 			} `json:"logs"`
 		}
-		query := url.Values{"filter": {filter}}
-		if err := a.get(ctx, "/guanlan/v1/logs", query, &list); err != nil {
+		if err := a.get(ctx, "/guanlan/v1/logs", url.Values{"filter": {filter}}, &list); err != nil {
 			return "", "", err
 		}
 		for _, l := range list.Logs {
 			if l.TraceID != "" {
-				return what, "/logs?" + query.Encode(), nil
+				return what, "/logs?" + url.Values{"q": {filter}}.Encode(), nil
 			}
 		}
 		return "", "", errUnseen
@@ -169,13 +168,12 @@ func metrics(promQL, what string) func(context.Context, *api) (string, string, e
 				Result []json.RawMessage `json:"result"`
 			} `json:"data"`
 		}
-		query := url.Values{"query": {promQL}}
-		if err := a.get(ctx, "/api/v1/query", query, &answer); err != nil {
+		if err := a.get(ctx, "/api/v1/query", url.Values{"query": {promQL}}, &answer); err != nil {
 			return "", "", err
 		}
 		if len(answer.Data.Result) == 0 {
 			return "", "", errUnseen
 		}
-		return what, "/metrics?" + query.Encode(), nil
+		return what, "/metrics?" + url.Values{"expr": {promQL}}.Encode(), nil
 	}
 }

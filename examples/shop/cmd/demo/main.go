@@ -21,9 +21,9 @@ import (
 	"time"
 )
 
-// patience is how long the first screen may take, including everything that
-// has to start.
-const patience = 60 * time.Second
+// patience is how long everything may take to start and to be seen. A minute is
+// promised; the rest is for printing and stopping.
+const patience = 55 * time.Second
 
 // overlay is merged over Guanlan's own configuration.
 //
@@ -36,20 +36,16 @@ func main() {
 	runtime.LockOSThread()
 
 	d := demo{}
+	flag.StringVar(&d.guanlan, "guanlan", beside("guanlan"), "`path` of the guanlan binary")
 	flag.StringVar(&d.data, "data", "guanlan-data/demo", "`folder` for data and logs")
 	flag.StringVar(&d.shop, "shop", beside("shop"), "`path` of the shop binary")
 	flag.IntVar(&d.port, "port", 24380, "first of the six `port`s that the shop listens on")
 	flag.BoolVar(&d.once, "once", false, "check that everything arrives, then stop")
-	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: demo [flags] path/to/guanlan\n")
-		flag.PrintDefaults()
-	}
 	flag.Parse()
-	if flag.NArg() != 1 {
+	if flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	d.guanlan = flag.Arg(0)
 	if err := d.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		os.Exit(1)

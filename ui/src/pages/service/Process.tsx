@@ -1,9 +1,9 @@
 import { useQueries } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo } from 'react'
-import { jobOf, queryRange, type Series, seriesName } from '../../api/prometheus'
+import { jobOf, queryRange, type Series } from '../../api/prometheus'
+import { align } from '../../components/chart/align'
 import { TimeChart } from '../../components/chart/TimeChart'
-import { seriesColour } from '../../state/colour'
 import { absolute } from '../../state/range'
 import { type Texts, useTexts } from '../../state/texts'
 import { keepRange, useQuestion, useSetUrl } from '../../state/url'
@@ -58,18 +58,4 @@ function Chart({ label, series, format, start, end }: { label: string; series: S
   const set = useSetUrl()
   const { times, lines } = useMemo(() => align(series), [series])
   return <TimeChart label={label} times={times} lines={lines} start={start} end={end} format={format} sync="service" height={120} onBrush={(a, b) => set(absolute({ start: a, end: b }))} />
-}
-
-/** Series on common times, with gaps where one has no point. */
-export function align(series: readonly Series[]) {
-  const times = [...new Set(series.flatMap((s) => s.points.map(([t]) => t)))].sort((a, b) => a - b)
-  const index = new Map(times.map((t, i) => [t, i]))
-  return {
-    times: times.map((t) => t * 1000),
-    lines: series.map((s, i) => {
-      const values: (number | null)[] = Array.from({ length: times.length }, () => null)
-      for (const [t, v] of s.points) values[index.get(t)!] = Number.isFinite(v) ? v : null
-      return { name: seriesName(s.labels), values, colour: seriesColour(i) }
-    }),
-  }
 }
