@@ -253,11 +253,10 @@ func (s *Store) Close() error {
 		return nil
 	}
 	close(s.closed) // wakes writers that wait for the queue
-	s.gate.Lock()
-	s.gate.Unlock() //nolint:staticcheck // whoever comes later sees closing
-
+	s.gate.Lock()   // after writes in progress; later ones see closing
 	close(s.rows)
 	close(s.late)
+	s.gate.Unlock()
 	s.appliers.Wait()
 	s.background.Wait()
 	s.reads.close()
