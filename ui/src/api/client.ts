@@ -64,7 +64,7 @@ export function queryString(values: Record<string, Value>): string {
 export function address<P extends GetPath>(path: P, values: { path?: PathOf<P>; query?: QueryOf<P> }): string {
   const parts: Record<string, string> = values.path ?? {}
   const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(parts[name] ?? ''))
-  return filled + queryString((values.query ?? {}) as Record<string, Value>)
+  return filled + queryString(values.query ?? {})
 }
 
 /** Asks a route of the JSON API. */

@@ -196,7 +196,7 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
         size: (u, values) => (values ? Math.max(36, ...values.map((v) => measure(u.ctx, v, font))) + 10 : 44),
         grid: { stroke: colours.get('line'), width: 1 },
         splits: (u) => linearTicks(u.scales.y!.min!, u.scales.y!.max!, Math.max(2, Math.floor(u.height / 40))),
-        values: (_, splits) => splits.map((v) => latest.current.format(v)),
+        values: (_, splits) => splits.map((v) => (v === 0 ? '0' : latest.current.format(v))),
       },
     ],
     series: [
