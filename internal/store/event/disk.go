@@ -117,10 +117,12 @@ func (g *diskGuard) tend() time.Duration {
 	case g.held > 0 && g.free < g.ballast:
 		if err := os.Remove(path); err == nil || errors.Is(err, os.ErrNotExist) {
 			g.held = 0
+			g.refresh(time.Now())
 		}
 	case g.held == 0 && g.free >= g.reserve+g.ballast:
 		if err := allocateFile(path, int64(g.ballast)); err == nil {
 			g.held = g.ballast
+			g.refresh(time.Now())
 		} else {
 			_ = os.Remove(path) // not every file system can
 		}

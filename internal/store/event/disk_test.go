@@ -16,7 +16,7 @@ func TestDiskGuard(t *testing.T) {
 		var free, total uint64 = 20 << 30, 100 << 30
 		calls := 0
 		var fail error
-		g := newDiskGuard("/data", 0)
+		g := newDiskGuard("/no/such/data", 0)
 		g.statfs = func(string) (uint64, uint64, error) { calls++; return free, total, fail }
 		if err := g.check(0); err != nil {
 			t.Error(err)
@@ -30,7 +30,7 @@ func TestDiskGuard(t *testing.T) {
 		}
 		time.Sleep(diskPoll)
 		err := g.check(0)
-		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), `"/data" has 100 MiB free, 512 MiB are needed`) {
+		if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), `"/no/such/data" has 100 MiB free, 512 MiB are needed`) {
 			t.Errorf("full: %v", err)
 		}
 		free = 600 << 20
@@ -47,12 +47,12 @@ func TestDiskGuard(t *testing.T) {
 			t.Errorf("device gone: %v", err)
 		}
 	})
-	small := newDiskGuard("", 0)
+	small := newDiskGuard(t.TempDir(), 0)
 	small.statfs = func(string) (uint64, uint64, error) { return 5, 1 << 30, nil }
 	if _, reserve, _ := small.look(); reserve != (1<<30)/10 {
 		t.Errorf("reserve of a small device: %d", reserve)
 	}
-	own := newDiskGuard("", 77)
+	own := newDiskGuard(t.TempDir(), 77)
 	own.statfs = small.statfs
 	if _, reserve, _ := own.look(); reserve != 77 {
 		t.Errorf("own reserve: %d", reserve)

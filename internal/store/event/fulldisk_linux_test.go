@@ -145,3 +145,32 @@ func randomSpans(batch, n int) ptrace.Traces {
 	}
 	return td
 }
+
+// The ballast is part of the reserve: it comes and goes without changing what
+// is left.
+func TestBallast(t *testing.T) {
+	const mib = 1 << 20
+	dir := t.TempDir()
+	g := newDiskGuard(dir, 8*mib)
+	others := uint64(0) // bytes that others use of a device of 100 MiB
+	g.statfs = func(string) (uint64, uint64, error) {
+		own := uint64(0)
+		if info, err := os.Stat(filepath.Join(dir, ballastFile)); err == nil {
+			own = uint64(info.Size())
+		}
+		return 100*mib - others - own, 100 * mib, nil
+	}
+	for _, c := range []struct{ others, held uint64 }{
+		{0, 4}, {80, 4}, {92, 4}, {93, 0}, {99, 0}, {92, 0}, {89, 0}, {88, 4}, {90, 4},
+	} {
+		others = c.others * mib
+		g.tend()
+		left, _, _ := g.look()
+		if g.held != c.held*mib || left != (100-c.others)*mib {
+			t.Errorf("others use %d MiB: ballast %d MiB, left %d MiB; want %d, %d", c.others, g.held/mib, left/mib, c.held, 100-c.others)
+		}
+		if exists(filepath.Join(dir, ballastFile)) != (c.held > 0) {
+			t.Errorf("others use %d MiB: the file does not agree", c.others)
+		}
+	}
+}
