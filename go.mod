@@ -2,6 +2,9 @@ module github.com/guanlan-io/guanlan
 
 go 1.26.8
 
+// The web UI's Node packages hold some Go files of their own.
+ignore ./ui/node_modules
+
 require (
 	github.com/VictoriaMetrics/VictoriaLogs v1.43.1
 	github.com/danielgtaylor/huma/v2 v2.37.2

@@ -3,6 +3,8 @@ package queryextension
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
@@ -36,9 +38,22 @@ func openDoors(st storeextension.Store, state *state, version string, log *slog.
 		Prometheus: prometheus.Handler(""),
 		Jaeger:     jaegerDoor.Handler(),
 		LogsQL:     logsql.New(logsql.Options{Reader: st.Events().LogsQL(), Version: version, Logger: log}),
+		Profiles:   profiles(),
 		UI:         ui.Handler(),
 		GRPC:       grpc,
 	}, nil
+}
+
+// profiles serves the profiles of this process, as net/http/pprof does on the
+// default mux that we do not use.
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 // vectors gives package query the metric store in its own words.

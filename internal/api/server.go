@@ -47,6 +47,7 @@ type Doors struct {
 	Prometheus http.Handler // /api/v1/; has its own limits, tenants, compression and CORS
 	Jaeger     http.Handler // /jaeger/
 	LogsQL     http.Handler // /select/
+	Profiles   http.Handler // /debug/pprof/, of this process
 	UI         http.Handler // all else
 	// GRPC takes HTTP/2 requests of content type application/grpc on every
 	// path; see NewGRPC.
@@ -144,6 +145,7 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	door("/jaeger/", d.Jaeger, answer, withTenant, sameOrigin.Handler)
 	door("/select/", d.LogsQL, answer, withTenant, sameOrigin.Handler)
 	door("/select/logsql/tail", d.LogsQL, follow, withTenant, sameOrigin.Handler)
+	door("/debug/pprof/", d.Profiles, sameOrigin.Handler)
 	door("/", d.UI)
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "healthy") })
 	mux.HandleFunc("GET /-/ready", s.serveReady)

@@ -70,6 +70,8 @@ const slow = 100 * time.Millisecond
 // client keeps connections, as browsers and Grafana do.
 var client = &http.Client{Timeout: time.Minute}
 
+var errMissing = errors.New("404 Not Found")
+
 // get returns an answer and how long it took until its last byte.
 func get(ctx context.Context, url string) ([]byte, time.Duration, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -84,7 +86,11 @@ func get(ctx context.Context, url string) ([]byte, time.Duration, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	took := time.Since(began)
-	if err == nil && response.StatusCode != http.StatusOK {
+	switch {
+	case err != nil || response.StatusCode == http.StatusOK:
+	case response.StatusCode == http.StatusNotFound:
+		err = fmt.Errorf("get %s: %w: %.300s", url, errMissing, body)
+	default:
 		err = fmt.Errorf("get %s: %s: %.300s", url, response.Status, body)
 	}
 	return body, took, err
@@ -131,6 +137,11 @@ func (s *suite) ask(ctx context.Context, v *server, while string, questions []qu
 
 // askWhileLoading asks the same while live spans come in.
 func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
+	from, to := s.plan.Start().Add(-time.Minute), time.Now().Add(time.Hour)
+	before, err := countGuanlan(ctx, v, from, to)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
 	flowing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type outcome struct {
@@ -142,7 +153,7 @@ func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
 		r, _, err := s.flow(flowing, v, time.Hour, liveBatch, false)
 		done <- outcome{r, err}
 	}()
-	err := s.ask(ctx, v, ", 10k spans/s coming in", guanlanQuestions(s, v))
+	err = s.ask(ctx, v, ", 10k spans/s coming in", guanlanQuestions(s, v))
 	cancel()
 	o := <-done
 	if err = errors.Join(err, o.err); err != nil {
@@ -150,7 +161,15 @@ func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
 	}
 	s.rep.Add(report.Row{
 		Part: "query", Metric: "rate while asking", Subject: v.title, Value: o.PerSecond(), Unit: "spans/s",
-		Note: fmt.Sprintf("acknowledgement p99 %.1f ms", millis(o.Latencies.Quantile(0.99))),
+		Note: fmt.Sprintf("acknowledgement p99 %.1f ms; %d requests sent again", millis(o.Latencies.Quantile(0.99)), o.Retries),
+	})
+	after, err := countGuanlan(ctx, v, from, to)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	s.rep.Add(report.Row{
+		Part: "query", Metric: "acknowledged but not found", Subject: v.title, Value: float64(before + o.Acked - after), Unit: "spans", Target: "<= 0",
+		Note: fmt.Sprintf("%d before, %d acknowledged, %d after", before, o.Acked, after),
 	})
 	return nil
 }

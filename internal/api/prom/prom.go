@@ -50,8 +50,6 @@ type Options struct {
 	CORSOrigin string
 	// Flags are shown under status/flags.
 	Flags map[string]string
-	// Retention is shown under status/runtimeinfo.
-	Retention time.Duration
 
 	// MaxBody bounds the body of a request in bytes as it is sent; unpacked, a
 	// write may have maxUnpacked times that. Default 16 MiB.
@@ -96,7 +94,7 @@ type API struct {
 	openAPI func() *v1.OpenAPIBuilder
 
 	mu      sync.Mutex
-	tenants map[store.Tenant]http.Handler
+	tenants map[store.Tenant]func() http.Handler
 }
 
 // New returns the API over opts.Store.
@@ -133,7 +131,7 @@ func New(opts Options) (*API, error) {
 		opts: opts, cors: cors, started: time.Now(),
 		reads: newLimiter(opts.MaxReads), writes: newLimiter(opts.MaxWrites),
 		features: features.NewRegistry(),
-		tenants:  map[store.Tenant]http.Handler{},
+		tenants:  map[store.Tenant]func() http.Handler{},
 	}
 	a.nobody = sync.OnceValue(func() http.Handler { return a.build(nil) })
 	a.openAPI = sync.OnceValue(func() *v1.OpenAPIBuilder {
@@ -179,19 +177,20 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, t store.Tenant) {
 // second to make. All tenants that do not exist share theirs.
 func (a *API) tenant(t store.Tenant) (http.Handler, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if h := a.tenants[t]; h != nil {
-		return h, nil
+	h := a.tenants[t]
+	if h == nil {
+		if !a.opts.Store.Exists(t) {
+			h = a.nobody
+		} else if len(a.tenants) < metric.MaxTenants {
+			h = sync.OnceValue(func() http.Handler { return a.build(&t) })
+			a.tenants[t] = h
+		}
 	}
-	if !a.opts.Store.Exists(t) {
-		return a.nobody(), nil
-	}
-	if len(a.tenants) >= metric.MaxTenants {
+	a.mu.Unlock()
+	if h == nil {
 		return nil, fmt.Errorf("serve metrics of tenant %s: %d tenants are served, the most for one process: %w", t, metric.MaxTenants, store.ErrUnavailable)
 	}
-	h := a.build(&t)
-	a.tenants[t] = h
-	return h, nil
+	return h(), nil
 }
 
 // build makes Prometheus' handlers over one tenant, or over nothing for nil.
@@ -262,7 +261,7 @@ func (a *API) build(t *store.Tenant) http.Handler {
 // config is what status/config shows and what remote read needs.
 func (a *API) config() config.Config {
 	c := config.DefaultConfig
-	c.OTLPConfig.PromoteResourceAttributes = a.opts.Store.Promoted()
+	c.OTLPConfig.PromoteResourceAttributes = a.opts.Store.Options().Promote
 	return c
 }
 

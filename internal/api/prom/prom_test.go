@@ -132,7 +132,6 @@ func TestClient(t *testing.T) {
 	f := serve(t, func(o *Options) {
 		o.Admin = true
 		o.Flags = map[string]string{"storage.path": "x"}
-		o.Retention = 24 * time.Hour
 	})
 	now := time.Now().Truncate(time.Second)
 	for i := range 10 {
@@ -211,7 +210,7 @@ func TestClient(t *testing.T) {
 	bi, err := c.Buildinfo(ctx)
 	check("status/buildinfo", buildInfo().Version, bi.Version, err)
 	ri, err := c.Runtimeinfo(ctx)
-	check("status/runtimeinfo", "1d", ri.StorageRetention, err)
+	check("status/runtimeinfo", "15d", ri.StorageRetention, err)
 	ts, err := c.TSDB(ctx)
 	ts.HeadStats.ChunkCount = min(ts.HeadStats.ChunkCount, 3) // more when a block's end lies between
 	check("status/tsdb", client.TSDBHeadStats{NumSeries: 3, NumLabelPairs: 4, ChunkCount: 3,

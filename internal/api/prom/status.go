@@ -74,8 +74,7 @@ func (a *API) runtimeInfo() (v1.RuntimeInfo, error) {
 	if err != nil {
 		host = "<unknown>"
 	}
-	gogc := os.Getenv("GOGC")
-	info := v1.RuntimeInfo{
+	return v1.RuntimeInfo{
 		StartTime:           a.started,
 		CWD:                 cwd,
 		Hostname:            host,
@@ -85,13 +84,10 @@ func (a *API) runtimeInfo() (v1.RuntimeInfo, error) {
 		GoroutineCount:      runtime.NumGoroutine(),
 		GOMAXPROCS:          runtime.GOMAXPROCS(0),
 		GOMEMLIMIT:          debug.SetMemoryLimit(-1),
-		GOGC:                gogc,
+		GOGC:                os.Getenv("GOGC"),
 		GODEBUG:             os.Getenv("GODEBUG"),
-	}
-	if a.opts.Retention > 0 {
-		info.StorageRetention = model.Duration(a.opts.Retention).String()
-	}
-	return info, nil
+		StorageRetention:    model.Duration(a.opts.Store.Options().Retention).String(),
+	}, nil
 }
 
 // familyMetadata is how Prometheus tells a metric's metadata.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/tsdb/chunks"
 
 	"github.com/guanlan-io/guanlan/internal/store"
 )
@@ -27,7 +29,7 @@ const (
 	TooNew           Reason = "too_new"           // further in the future than clocks may differ
 	OutOfOrder       Reason = "out_of_order"      // late, where late samples are not taken
 	Duplicate        Reason = "duplicate"         // another value for the same time
-	InvalidLabels    Reason = "invalid_labels"    // no name, repeated names
+	InvalidLabels    Reason = "invalid_labels"    // no name, repeated names, too long
 	InvalidHistogram Reason = "invalid_histogram" // buckets that contradict each other or cannot be converted
 	InvalidPoint     Reason = "invalid_point"     // OTLP data that cannot be converted: no type, no temporality, no name
 	StaleDelta       Reason = "stale_delta"       // a delta at or before the last one of its stream, or one stream too many
@@ -43,26 +45,47 @@ func reasonOf(err error) (r Reason, ok bool) {
 	switch {
 	case errors.Is(err, errTooNew):
 		return TooNew, true
+	case errors.Is(err, errTooLong), errors.Is(err, tsdb.ErrInvalidSample):
+		return InvalidLabels, true
 	case errors.Is(err, storage.ErrTooOldSample), errors.Is(err, storage.ErrOutOfBounds):
 		return TooOld, true
 	case errors.Is(err, storage.ErrOutOfOrderSample):
 		return OutOfOrder, true
 	case errors.Is(err, storage.ErrDuplicateSampleForTimestamp):
 		return Duplicate, true
-	case errors.Is(err, tsdb.ErrInvalidSample):
-		return InvalidLabels, true
 	case errors.As(err, &h):
 		return InvalidHistogram, true
 	}
 	return "", false
 }
 
-// Both wrap what Prometheus' own callers (scrape, remote write) recognise as
-// the sample's fault.
+// They wrap what a scrape recognises as the sample's fault.
 var (
-	errTooNew = fmt.Errorf("%w: more than %v in the future", storage.ErrOutOfBounds, maxAhead)
-	errTooOld = fmt.Errorf("%w: older than the retention", storage.ErrTooOldSample)
+	errTooNew  = fmt.Errorf("%w: more than %v in the future", storage.ErrOutOfBounds, maxAhead)
+	errTooOld  = fmt.Errorf("%w: older than the retention", storage.ErrTooOldSample)
+	errTooLong = fmt.Errorf("%w: labels of more than %d bytes", storage.ErrOutOfBounds, maxLabels)
 )
+
+// seriesBound refuses series with too long labels. The engine asks when it
+// makes a series, thus not for every sample; while it replays its log it must
+// not be refused what it once took.
+type seriesBound struct{ on atomic.Bool }
+
+// PreCreation implements tsdb.SeriesLifecycleCallback, as do the others.
+func (b *seriesBound) PreCreation(ls labels.Labels) error {
+	if !b.on.Load() {
+		return nil
+	}
+	n := 0
+	ls.Range(func(l labels.Label) { n += len(l.Name) + len(l.Value) })
+	if n > maxLabels {
+		return errTooLong
+	}
+	return nil
+}
+
+func (*seriesBound) PostCreation(labels.Labels)                          {}
+func (*seriesBound) PostDeletion(map[chunks.HeadSeriesRef]labels.Labels) {}
 
 // transaction is what the two kinds of appenders share: the engine's gate, the
 // bounds of time, the counts, and what Commit promises.

@@ -244,7 +244,7 @@ func TestLogBreaks(t *testing.T) {
 	if got := s.Stats().Broken; got != 1 {
 		t.Errorf("broken tenants: got %d, want 1", got)
 	}
-	s.pollSpace(context.Background()) // the keeper comes by
+	comeBy(t, s)
 	if !strings.Contains(log.String(), "Successfully repaired WAL") {
 		t.Errorf("the log was not torn, so this tests nothing:\n%s", log.String())
 	}
@@ -267,6 +267,16 @@ func TestLogBreaks(t *testing.T) {
 	if got := countSamples(t, s, now); got != acked {
 		t.Errorf("reopened: got %v samples, want %v", got, acked)
 	}
+}
+
+// comeBy does what the keeper does, after it was stopped, until all is repaired.
+func comeBy(t *testing.T, s *Store) {
+	t.Helper()
+	until(t, "the tenants are back", func() bool {
+		s.pollSpace(context.Background())
+		s.upkeep.Wait()
+		return s.Stats().Broken == 0
+	})
 }
 
 type logBuffer struct {
@@ -307,7 +317,7 @@ func TestOutOfOrderLogBreaks(t *testing.T) {
 	if err := put(s, store.Tenant{}, "m", now.Add(-2*time.Minute), 2); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("got %v, want ErrUnavailable", err)
 	}
-	s.pollSpace(context.Background())
+	comeBy(t, s)
 	if err := put(s, store.Tenant{}, "m", now.Add(-2*time.Minute), 2); err != nil {
 		t.Fatal(err)
 	}
@@ -367,6 +377,7 @@ func TestReserveGone(t *testing.T) {
 	s.space.release()
 	free := fill(t, dir) // all of it, the reserve too
 	s.pollSpace(context.Background())
+	s.upkeep.Wait()
 	_, err := s.Instant(context.Background(), store.Tenant{}, "m", now)
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("read: got %v, want ErrUnavailable", err)
@@ -375,11 +386,7 @@ func TestReserveGone(t *testing.T) {
 		t.Errorf("write: got %v, want ErrUnavailable", err)
 	}
 	free()
-	until(t, "the tenant is back", func() bool {
-		s.instances()[0].nextTry = time.Time{}
-		s.pollSpace(context.Background())
-		return s.Stats().Broken == 0
-	})
+	comeBy(t, s)
 	at = at.Add(time.Second)
 	if err := scrape(s, n, at); err != nil {
 		t.Fatal(err)

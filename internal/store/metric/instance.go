@@ -27,13 +27,15 @@ type instance struct {
 	log      *slog.Logger
 	families *families
 
-	gen atomic.Pointer[generation] // nil while not open
+	gen       atomic.Pointer[generation] // nil while not open
+	down      atomic.Bool                // had to be closed, or never had room to open; upkeep opens it
+	repairing atomic.Bool                // upkeep is at it
 
-	mu      sync.Mutex // serialises open, reopen and close
+	mu      sync.Mutex // serialises open, reopen and close; guards the next three
 	closed  bool
-	down    bool // had to be closed; only upkeep opens it again
 	openErr error
 	nextTry time.Time
+
 	deltaMu sync.Mutex
 	delta   *accumulator
 }
@@ -50,6 +52,7 @@ type generation struct {
 	// broken: a write to a log failed. What follows the failed record may not
 	// be readable after a restart, so nothing more is acknowledged.
 	broken atomic.Bool
+	bound  seriesBound
 }
 
 // openRetry spaces attempts to open a tenant whose folder cannot be opened.
@@ -77,7 +80,7 @@ func (in *instance) open() error {
 	if in.closed {
 		return in.s.closing(in.tenant)
 	}
-	if in.down {
+	if in.down.Load() {
 		return in.unavailable()
 	}
 	if time.Now().Before(in.nextTry) {
@@ -85,7 +88,9 @@ func (in *instance) open() error {
 	}
 	if err := in.start(); err != nil {
 		in.openErr = fmt.Errorf("open metrics of tenant %s: %w: %w", in.tenant, err, store.ErrUnavailable)
-		if in.down = errors.Is(err, errNoRoom); !in.down { // else upkeep tells when there is room
+		if errors.Is(err, errNoRoom) {
+			in.down.Store(true)
+		} else {
 			in.nextTry = time.Now().Add(openRetry)
 		}
 		return in.openErr
@@ -107,7 +112,7 @@ func (in *instance) start() error {
 		logs += dirSize(filepath.Join(in.dir, name))
 	}
 	in.s.retention.setLogs(in.tenant, logs)
-	db, err := tsdb.Open(in.dir, in.log, g.metrics, in.s.opts.engine(in.blocksToDelete), g.replay)
+	db, err := tsdb.Open(in.dir, in.log, g.metrics, in.s.opts.engine(in.blocksToDelete, &g.bound), g.replay)
 	if err != nil {
 		return err
 	}
@@ -118,6 +123,7 @@ func (in *instance) start() error {
 	if err := g.metrics.ready(in.s.opts.OutOfOrder > 0); err != nil {
 		return errors.Join(err, db.Close())
 	}
+	g.bound.on.Store(true)
 	in.s.export(in.tenant, g)
 	in.gen.Store(g)
 	in.log.Info("metrics opened", "dir", in.dir, "took", time.Since(began), "series", db.Head().NumSeries(), "blocks", len(db.Blocks()))
@@ -153,17 +159,37 @@ func closeEngine(db *tsdb.DB) (err error) {
 	return db.Close()
 }
 
-// reopen replaces a broken generation, which repairs the log: it cuts off what
-// follows the record that failed, all of which was refused to the senders.
-func (in *instance) reopen(ctx context.Context) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	g := in.gen.Load()
-	wanted := in.down || (g != nil && g.broken.Load())
-	if !wanted || in.closed || time.Now().Before(in.nextTry) {
+// repair has upkeep do f, unless it is at this tenant already: f waits for the
+// tenant's readers, and the others must not wait with it.
+func (in *instance) repair(f func()) {
+	if !in.repairing.CompareAndSwap(false, true) {
 		return
 	}
-	in.down = true
+	in.s.upkeep.Go(func() {
+		defer in.repairing.Store(false)
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if !in.closed {
+			f()
+		}
+	})
+}
+
+// needsRepair reports whether the tenant is closed, or should be, for a fault
+// of the disk.
+func (in *instance) needsRepair() bool {
+	g := in.gen.Load()
+	return in.down.Load() || (g != nil && g.broken.Load())
+}
+
+// reopen replaces a broken generation, which repairs the log: it cuts off what
+// follows the record that failed, all of which was refused to the senders.
+// in.mu is held.
+func (in *instance) reopen(ctx context.Context) {
+	if !in.needsRepair() || time.Now().Before(in.nextTry) {
+		return
+	}
+	in.down.Store(true)
 	in.nextTry = time.Now().Add(openRetry)
 	ctx, cancel := context.WithTimeout(ctx, closeGrace)
 	defer cancel()
@@ -178,7 +204,7 @@ func (in *instance) reopen(ctx context.Context) {
 		in.log.Error("reopen metrics after a disk error", "err", err)
 		return
 	}
-	in.down = false
+	in.down.Store(false)
 }
 
 // close closes the tenant for good.
@@ -202,7 +228,7 @@ func (in *instance) unavailable() error {
 	return fmt.Errorf("metrics of tenant %s are closed until the disk has space and takes writes: %w", in.tenant, store.ErrUnavailable)
 }
 
-// read returns the engine for reading; the caller must call done.
+// read returns the engine for reading; the caller must leave its gate reads.
 func (in *instance) read() (g *generation, err error) {
 	if g = in.gen.Load(); g == nil || !g.reads.enter() {
 		return nil, in.unavailable()
@@ -213,7 +239,7 @@ func (in *instance) read() (g *generation, err error) {
 // settle brings pending chunks to disk. If the engine cannot do that, although
 // the reserve made room, the tenant is closed until there is space: the
 // engine's own attempt, within a minute, would end the process.
-func (in *instance) settle() {
+func (in *instance) settle(ctx context.Context) {
 	g := in.gen.Load()
 	if g == nil {
 		return
@@ -232,14 +258,14 @@ func (in *instance) settle() {
 	}
 	in.log.Error("disk full: metrics are closed until the disk has space", "err", err)
 	g.broken.Store(true)
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	in.down = true
-	ctx, cancel := context.WithTimeout(context.Background(), settleGrace)
-	defer cancel()
-	if err := in.stop(ctx); err != nil {
-		in.log.Error("close metrics on a full disk", "err", err)
-	}
+	in.down.Store(true)
+	in.repair(func() {
+		ctx, cancel := context.WithTimeout(ctx, settleGrace)
+		defer cancel()
+		if err := in.stop(ctx); err != nil {
+			in.log.Error("close metrics on a full disk", "err", err)
+		}
+	})
 }
 
 // settleGrace is shorter than the minute after which the engine writes its

@@ -22,6 +22,10 @@ import (
 // Store is the metric store of one Guanlan. All methods are safe for
 // concurrent use.
 //
+// On disk, Dir holds a folder for each tenant, which is an ordinary Prometheus
+// TSDB (blocks, wal, wbl, chunks_head) that promtool reads, with families.json
+// beside; and the file reserve, whose space is given up when the disk fills.
+//
 // Durability: what a write acknowledged is in the write-ahead log, that is in
 // the page cache, and survives the death of the process. The log reaches the
 // disk itself when the system writes it back or a segment is full; a power
@@ -110,8 +114,12 @@ func (s *Store) Exists(t store.Tenant) bool {
 	return err == nil
 }
 
-// Promoted returns the resource attributes that become labels of every series.
-func (s *Store) Promoted() []string { return slices.Clone(s.opts.Promote) }
+// Options returns the options in force, defaults filled in.
+func (s *Store) Options() Options {
+	o := s.opts
+	o.Promote = slices.Clone(o.Promote)
+	return o
+}
 
 // instance returns the opened tenant. For one that does not exist it returns
 // nil, or creates it when create is set.

@@ -105,6 +105,11 @@ const (
 	// limit counts samples.
 	sampleBytes = 16
 
+	// maxLabels bounds the names and values of one series, in bytes. A label
+	// that holds a query or a stack trace by mistake would stay in the index of
+	// every block.
+	maxLabels = 16 << 10
+
 	// blockRange is how much time one new block holds; the head holds up to
 	// one and a half of it in memory.
 	blockRange = 2 * time.Hour
@@ -175,7 +180,7 @@ func (o *Options) setDefaults() error {
 }
 
 // engine returns the options of one tenant's TSDB.
-func (o *Options) engine(blocksToDelete tsdb.BlocksToDeleteFunc) *tsdb.Options {
+func (o *Options) engine(blocksToDelete tsdb.BlocksToDeleteFunc, series tsdb.SeriesLifecycleCallback) *tsdb.Options {
 	t := tsdb.DefaultOptions()
 	t.WALSegmentSize = walSegment
 	t.WALCompression = compression.Snappy
@@ -185,6 +190,7 @@ func (o *Options) engine(blocksToDelete tsdb.BlocksToDeleteFunc) *tsdb.Options {
 	t.MaxBlockDuration = min(max(o.Retention/10, blockRange), maxBlockRange).Milliseconds()
 	t.RetentionDuration = o.Retention.Milliseconds()
 	t.BlocksToDelete = blocksToDelete
+	t.SeriesLifecycleCallback = series
 	t.OutOfOrderTimeWindow = max(o.OutOfOrder, 0).Milliseconds()
 	t.EnableExemplarStorage = o.MaxExemplars > 0
 	t.MaxExemplars = max(o.MaxExemplars, 0)

@@ -2,6 +2,7 @@ package metric
 
 import (
 	"encoding/json"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -139,8 +140,7 @@ func (in *instance) blocksToDelete(blocks []*tsdb.Block) map[ulid.ULID]struct{} 
 }
 
 // sweepDormant applies the retention to tenants that this process has not
-// opened. It holds the lock over the tenants while it takes a block away, so
-// that none is opened meanwhile.
+// opened.
 func (s *Store) sweepDormant(now time.Time) {
 	entries, err := os.ReadDir(s.opts.Dir)
 	if err != nil {
@@ -163,17 +163,45 @@ func (s *Store) sweepDormant(now time.Time) {
 const doomed = ".tmp-for-deletion"
 
 func (s *Store) sweepTenant(t store.Tenant, dir string, now time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.tenants[t] != nil || s.closed {
+	dormant := func() bool { return s.tenants[t] == nil && !s.closed }
+	s.mu.RLock()
+	ok := dormant()
+	s.mu.RUnlock()
+	if !ok {
 		return nil
 	}
-	entries, err := os.ReadDir(dir)
+	blocks, logs, err := holdings(dir)
 	if err != nil {
 		return err
 	}
-	var blocks []blockInfo
-	var logs int64
+	s.retention.setLogs(t, logs)
+	chosen := s.retention.choose(t, blocks, now)
+
+	// Taken away under the lock over the tenants, so that none is opened with
+	// a block half gone.
+	var errs []error
+	s.mu.Lock()
+	if dormant() {
+		for id := range chosen {
+			path := filepath.Join(dir, id.String())
+			errs = append(errs, os.Rename(path, path+doomed))
+		}
+	} else {
+		chosen = nil
+	}
+	s.mu.Unlock()
+	for id := range chosen {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, id.String())+doomed))
+	}
+	return errors.Join(errs...)
+}
+
+// holdings reads what a tenant's folder holds.
+func holdings(dir string) (blocks []blockInfo, logs int64, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, 0, err
+	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		id, err := ulid.ParseStrict(e.Name())
@@ -191,17 +219,7 @@ func (s *Store) sweepTenant(t store.Tenant, dir string, now time.Time) error {
 		}
 		blocks = append(blocks, blockInfo{id, meta.MaxTime, dirSize(path)})
 	}
-	s.retention.setLogs(t, logs)
-	for id := range s.retention.choose(t, blocks, now) {
-		path := filepath.Join(dir, id.String())
-		if err := os.Rename(path, path+doomed); err != nil {
-			return err
-		}
-		if err := os.RemoveAll(path + doomed); err != nil {
-			return err
-		}
-	}
-	return nil
+	return blocks, logs, nil
 }
 
 // dirSize is the size of all files below path, as far as they can be read.

@@ -37,7 +37,7 @@ func (s *Store) keepSpace(ctx context.Context) {
 		due := s.space.unsettled.Load()*sampleChunkBytes > uint64(s.opts.MinFree/4)
 		if now := time.Now(); due || now.Sub(settled) >= settleEvery {
 			settled = now
-			s.settle()
+			s.settle(ctx)
 		}
 	}
 }
@@ -46,22 +46,24 @@ func (s *Store) pollSpace(ctx context.Context) {
 	_ = s.space.admit() // notices low space also when nobody writes
 	if s.space.low.Load() {
 		s.space.release()
-		s.settle()
+		s.settle(ctx)
 		if !s.space.regain() {
 			return
 		}
 		s.opts.Logger.Info("disk has space again, metrics are accepted", "dir", s.opts.Dir)
 	}
 	for _, in := range s.instances() {
-		in.reopen(ctx)
+		if in.needsRepair() {
+			in.repair(func() { in.reopen(ctx) })
+		}
 	}
 }
 
 // settle has the engine write its full chunks.
-func (s *Store) settle() {
+func (s *Store) settle(ctx context.Context) {
 	s.space.unsettled.Store(0)
 	for _, in := range s.instances() {
-		in.settle()
+		in.settle(ctx)
 	}
 }
 

@@ -98,6 +98,9 @@ func (s *Store) Write(ctx context.Context, t store.Tenant, md pmetric.Metrics) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if md.MetricCount() == 0 {
+		return nil
+	}
 	if err := s.space.admit(); err != nil { // before deltas are added up
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,6 +224,7 @@ func TestWriteRefusesOnlyBadPoints(t *testing.T) {
 		"no temporality":       {func(b batch) { b.sum("x", "", pmetric.AggregationTemporalityUnspecified, now, 1) }, map[Reason]int{InvalidPoint: 1}},
 		"nameless label":       {func(b batch) { b.gauge("x", "", now, 1).Attributes().PutStr("", "v") }, map[Reason]int{InvalidLabels: 1}},
 		"label of symbols":     {func(b batch) { b.gauge("x", "", now, 1).Attributes().PutStr("服务", "v") }, map[Reason]int{InvalidLabels: 1}},
+		"long label":           {func(b batch) { b.gauge("x", "", now, 1).Attributes().PutStr("k", strings.Repeat("v", maxLabels)) }, map[Reason]int{InvalidLabels: 1}},
 		"too coarse":           {func(b batch) { b.exponential("x", "", cumulative, now).SetScale(-5) }, map[Reason]int{InvalidHistogram: 1}},
 		"count below buckets":  {func(b batch) { b.exponential("x", "", cumulative, now).SetCount(1) }, map[Reason]int{InvalidHistogram: 1}},
 		"too old":              {func(b batch) { b.gauge("x", "", now.Add(-400*24*time.Hour), 1) }, map[Reason]int{TooOld: 1}},

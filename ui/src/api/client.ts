@@ -62,10 +62,9 @@ export function queryString(values: Record<string, Value>): string {
 
 /** The address of a route of the JSON API. */
 export function address<P extends GetPath>(path: P, values: { path?: PathOf<P>; query?: QueryOf<P> }): string {
-  const filled = (path as string).replace(/\{(\w+)\}/g, (_, name: string) =>
-    encodeURIComponent(String((values.path as Record<string, string> | undefined)?.[name])),
-  )
-  return filled + queryString((values.query ?? {}) as Record<string, Value>)
+  const parts: Record<string, string> = values.path ?? {}
+  const filled = path.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(parts[name] ?? ''))
+  return filled + queryString(values.query ?? {})
 }
 
 /** Asks a route of the JSON API. */

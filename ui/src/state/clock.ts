@@ -1,7 +1,7 @@
 // The moment that relative ranges refer to. It stands still between refreshes,
 // so that all parts of a page speak of the same window.
 
-import { useSyncExternalStore } from 'react'
+import { useEffect, useState, useSyncExternalStore } from 'react'
 
 let asOf = Date.now()
 const listeners = new Set<() => void>()
@@ -20,4 +20,14 @@ export function useAsOf(): number {
     },
     () => asOf,
   )
+}
+
+/** The time now, for texts like "5 seconds ago"; moves on every few seconds. */
+export function useNow(everyMs = 5000): number {
+  const [now, setNow] = useState(() => Date.now())
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), everyMs)
+    return () => clearInterval(timer)
+  }, [everyMs])
+  return now
 }

@@ -21,7 +21,7 @@ export function parseDuration(text: string): number | undefined {
 /** An attribute's value as text, as the store compares it. */
 export function attributeText(value: unknown): string {
   if (value === null || value === undefined) return ''
-  return typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value) : String(value as number)
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
 function find(attributes: readonly Attribute[], key: string): string | undefined {

@@ -2,7 +2,7 @@
 // time range, and exemplars as dots that open their trace.
 
 import 'uplot/dist/uPlot.min.css'
-import { type RefObject, useCallback, useEffect, useMemo, useRef, useState } from 'react'
+import { type RefObject, useEffect, useMemo, useRef, useState } from 'react'
 import uPlot from 'uplot'
 import { themeColours } from '../../state/colour'
 import { type Dates, useDates } from '../../state/dates'
@@ -47,6 +47,8 @@ interface Props {
 
 interface Hover {
   left: number
+  /** Of the chart. */
+  width: number
   index: number
   near: number
 }
@@ -62,7 +64,7 @@ export function TimeChart(p: Props) {
     latest.current = p
   })
   const [hover, setHover] = useState<Hover>()
-  const [, redraw] = useState(0)
+  const [places, setPlaces] = useState<readonly (Place | undefined)[]>([])
   const dates = useDates()
   const dark = useDark()
   const height = p.height ?? 160
@@ -71,7 +73,7 @@ export function TimeChart(p: Props) {
 
   useEffect(() => {
     const el = host.current!
-    const u = new uPlot(options(latest, { width: el.clientWidth || 400, height, dates, onHover: setHover, onDraw: () => redraw((n) => n + 1) }), data, el)
+    const u = new uPlot(options(latest, { width: el.clientWidth || 400, height, dates, onHover: setHover, onDraw: (chart) => setPlaces(placeDots(chart, latest.current)) }), data, el)
     plot.current = u
     const observer = new ResizeObserver(() => u.setSize({ width: el.clientWidth, height }))
     observer.observe(el)
@@ -86,28 +88,35 @@ export function TimeChart(p: Props) {
   useEffect(() => {
     plot.current?.setData(data)
   }, [data, p.start, p.end])
-
-  const place = useCallback((d: Dot) => {
-    const u = plot.current
-    if (!u || u.scales.y?.max == null) return undefined
-    const left = u.valToPos(d.at, 'x') + u.over.offsetLeft
-    const top = Math.max(0, u.valToPos(d.value, 'y')) + u.over.offsetTop
-    return Number.isFinite(left + top) && d.at >= p.start && d.at <= p.end ? { left, top } : undefined
-  }, [p.start, p.end])
+  useEffect(() => plot.current?.redraw(false), [p.dots])
 
   return (
     <div className={css.chart} style={{ height }} role="group" aria-label={p.label}>
       <div ref={host} />
       {p.dots?.map((d, i) => {
-        const at = place(d)
+        const at = places[i]
         return at && <button key={i} type="button" className={css.dot} style={at} title={d.label} aria-label={d.label} onClick={d.onOpen} />
       })}
-      {hover && <ChartTip hover={hover} p={p} dates={dates} width={host.current?.clientWidth ?? 0} />}
+      {hover && <ChartTip hover={hover} p={p} dates={dates} />}
     </div>
   )
 }
 
-function ChartTip({ hover, p, dates, width }: { hover: Hover; p: Props; dates: Dates; width: number }) {
+interface Place {
+  left: number
+  top: number
+}
+
+/** Where the dots are; those out of the range are nowhere, those above the axis stick to the top. */
+function placeDots(u: uPlot, { dots = [], start, end }: Props): (Place | undefined)[] {
+  return dots.map((d) => {
+    const left = u.valToPos(d.at, 'x') + u.over.offsetLeft
+    const top = Math.max(0, u.valToPos(d.value, 'y')) + u.over.offsetTop
+    return Number.isFinite(left + top) && d.at >= start && d.at <= end ? { left, top } : undefined
+  })
+}
+
+function ChartTip({ hover, p, dates }: { hover: Hover; p: Props; dates: Dates }) {
   const at = p.times[hover.index]
   if (at === undefined) return null
   const shown = p.lines
@@ -116,7 +125,7 @@ function ChartTip({ hover, p, dates, width }: { hover: Hover; p: Props; dates: D
     .sort((a, b) => Number(b.i === hover.near) - Number(a.i === hover.near) || b.value! - a.value!)
   if (shown.length === 0) return null
   // On the side of the cursor that has room.
-  const side = hover.left > width / 2 ? { right: width - hover.left + 12, left: 'auto' } : { left: hover.left + 12 }
+  const side = hover.left > hover.width / 2 ? { right: hover.width - hover.left + 12, left: 'auto' } : { left: hover.left + 12 }
   return (
     <div className={css.tip} style={side}>
       <div className={css.when}>{dates.moment(at)}</div>
@@ -137,7 +146,7 @@ interface Setup {
   height: number
   dates: Dates
   onHover: (h: Hover | undefined) => void
-  onDraw: () => void
+  onDraw: (u: uPlot) => void
 }
 
 function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
@@ -187,7 +196,7 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
         size: (u, values) => (values ? Math.max(36, ...values.map((v) => measure(u.ctx, v, font))) + 10 : 44),
         grid: { stroke: colours.get('line'), width: 1 },
         splits: (u) => linearTicks(u.scales.y!.min!, u.scales.y!.max!, Math.max(2, Math.floor(u.height / 40))),
-        values: (_, splits) => splits.map((v) => latest.current.format(v)),
+        values: (_, splits) => splits.map((v) => (v === 0 ? '0' : latest.current.format(v))),
       },
     ],
     series: [
@@ -209,10 +218,10 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
       setCursor: [
         (u) => {
           const { left, idx } = u.cursor
-          s.onHover(left == null || left < 0 || idx == null ? undefined : { left: left + u.over.offsetLeft, index: idx, near: nearest(u, idx) })
+          s.onHover(left == null || left < 0 || idx == null ? undefined : { left: left + u.over.offsetLeft, width: u.width, index: idx, near: nearest(u, idx) })
         },
       ],
-      draw: [() => latest.current.dots && s.onDraw()],
+      draw: [(u) => latest.current.dots && s.onDraw(u)],
       ready: [
         (u) => {
           u.over.addEventListener('mousedown', () => (brushed = false))

@@ -1,11 +1,12 @@
-import { type PointerEvent, useEffect, useMemo, useRef, useState } from 'react'
+import { type PointerEvent, type RefObject, useEffect, useMemo, useRef, useState } from 'react'
 import type { Schemas } from '../../api/client'
 import { serviceColour } from '../../state/colour'
 import { useTexts } from '../../state/texts'
 import { duration, middle, percent, rate } from '../../state/units'
 import { IconButton } from '../Button'
 import { Icon, type IconName } from '../Icon'
-import { layout, nodeHeight, nodeWidth, type Placed, type Route } from './layout'
+import { useSize } from '../useSize'
+import { type Layout, layout, nodeHeight, nodeWidth, type Placed, type Route } from './layout'
 import css from './ServiceMap.module.css'
 
 type Graph = Schemas['Graph']
@@ -32,15 +33,18 @@ interface Props {
 export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
   const t = useTexts()
   const [hover, setHover] = useState<string>()
-  const plan = useMemo(() => layout(graph.nodes.map((n) => n.name), graph.edges), [graph])
-  const view = usePanZoom(plan.width, plan.height, still ?? false)
+  const host = useRef<HTMLDivElement>(null)
+  const size = useSize(host)
+  const plan = useMemo(() => (still ? closest(graph, size) : layout(graph.nodes.map((n) => n.name), graph.edges)), [graph, still, size])
+  const svg = useRef<SVGSVGElement>(null)
+  const view = usePanZoom(svg, plan.width, plan.height, still ?? false)
   const nodes = new Map(graph.nodes.map((n) => [n.name, n]))
   const edges = new Map(graph.edges.map((e) => [`${e.from}\0${e.to}`, e]))
   const busiest = Math.max(1e-9, ...graph.edges.map((e) => e.rate))
   const near = hover && new Set([hover, ...graph.edges.filter((e) => e.from === hover || e.to === hover).flatMap((e) => [e.from, e.to])])
   return (
-    <div className={css.map}>
-      <svg ref={view.ref} className={css.canvas} role="group" aria-label={t.services.mapLabel(graph.nodes.length, graph.edges.length)} {...view.handlers} onClick={(e) => e.target === e.currentTarget && !view.moved() && onChoose(undefined)}>
+    <div ref={host} className={css.map}>
+      <svg ref={svg} className={css.canvas} role="group" aria-label={t.services.mapLabel(graph.nodes.length, graph.edges.length)} {...view.handlers} onClick={(e) => e.target === e.currentTarget && !view.moved() && onChoose(undefined)}>
         <defs>
           <marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse">
             <path d="M0 .5 7 4 0 7.5z" fill="context-stroke" />
@@ -50,7 +54,7 @@ export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
           {plan.routes.map((r) => {
             const e = edges.get(`${r.from}\0${r.to}`)!
             const faded = hover !== undefined && r.from !== hover && r.to !== hover
-            return <EdgePath key={`${r.from}\0${r.to}`} route={r} edge={e} width={1 + 3 * Math.sqrt(e.rate / busiest)} faded={faded} labelled={graph.edges.length <= labelledEdges || (hover !== undefined && !faded)} />
+            return <EdgePath key={`${r.from}\0${r.to}`} route={r} edge={e} width={1 + 3 * Math.sqrt(e.rate / busiest)} faded={faded} down={plan.down} labelled={(!still && graph.edges.length <= labelledEdges) || (hover !== undefined && !faded)} />
           })}
           {plan.nodes.map((p) => (
             <NodeBox
@@ -76,7 +80,7 @@ export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
   )
 }
 
-function EdgePath({ route, edge, width, faded, labelled }: { route: Route; edge: Edge; width: number; faded: boolean; labelled: boolean }) {
+function EdgePath({ route, edge, width, faded, labelled, down }: { route: Route; edge: Edge; width: number; faded: boolean; labelled: boolean; down: boolean }) {
   const t = useTexts()
   const failing = edge.errorRate >= failingShare
   const middlePoint = midpoint(route.points)
@@ -84,7 +88,7 @@ function EdgePath({ route, edge, width, faded, labelled }: { route: Route; edge:
   return (
     <g className={`${css.edgeGroup} ${failing ? css.bad : ''} ${faded ? css.dimmed : ''}`}>
       <title>{`${t.services.edge(edge.from, edge.to)}\n${t.signal.rate} ${rate(edge.rate)} ${t.units.perSecond}\n${t.signal.errorRate} ${percent(edge.errorRate)}\nP95 ${duration(edge.p95)}`}</title>
-      <path className={css.edge} d={curve(route.points)} strokeWidth={width} strokeDasharray={edge.kind === 'messaging' ? '6 4' : undefined} markerEnd="url(#arrow)" />
+      <path className={css.edge} d={curve(route.points, down)} strokeWidth={width} strokeDasharray={edge.kind === 'messaging' ? '6 4' : undefined} markerEnd="url(#arrow)" />
       {labelled && (
         <text className={css.label}>
           <tspan x={middlePoint.x} y={middlePoint.y - 5}>
@@ -149,14 +153,25 @@ function NodeBox({ at, node, chosen, faded, onHover, onChoose }: { at: Placed; n
   )
 }
 
-/** A smooth line through the points, level at each of them. */
-function curve(points: Route['points']): string {
+/** Without figures on the calls, layers need less room between them. */
+const tight = { layerGap: 56, rowGap: 14 }
+
+/** The drawing that is larger in the room there is. */
+function closest(graph: Graph, room: { width: number; height: number }): Layout {
+  const names = graph.nodes.map((n) => n.name)
+  const [across, down] = [false, true].map((d) => layout(names, graph.edges, { ...tight, down: d }))
+  const scale = (l: Layout) => Math.min(room.width / l.width, room.height / l.height)
+  return scale(down!) > scale(across!) ? down! : across!
+}
+
+/** A smooth line through the points, along the layers at each of them. */
+function curve(points: Route['points'], down: boolean): string {
   return points
     .map((p, i) => {
       const last = points[i - 1]
       if (!last) return `M${p.x} ${p.y}`
-      const half = (p.x - last.x) / 2
-      return `C${last.x + half} ${last.y} ${p.x - half} ${p.y} ${p.x} ${p.y}`
+      const [dx, dy] = down ? [0, (p.y - last.y) / 2] : [(p.x - last.x) / 2, 0]
+      return `C${last.x + dx} ${last.y + dy} ${p.x - dx} ${p.y - dy} ${p.x} ${p.y}`
     })
     .join('')
 }
@@ -176,8 +191,7 @@ interface View {
 const margin = 24
 
 /** Drag moves, the wheel zooms around the pointer; fits when the picture or the window changes size. */
-function usePanZoom(width: number, height: number, still: boolean) {
-  const ref = useRef<SVGSVGElement>(null)
+function usePanZoom(ref: RefObject<SVGSVGElement | null>, width: number, height: number, still: boolean) {
   const [view, setView] = useState<View>({ x: margin, y: margin, scale: 1 })
   const drag = useRef<{ x: number; y: number; far: boolean }>(undefined)
 
@@ -194,7 +208,7 @@ function usePanZoom(width: number, height: number, still: boolean) {
     observer.observe(el)
     return () => observer.disconnect()
     // eslint-disable-next-line react-hooks/exhaustive-deps -- fitted depends on the size alone
-  }, [width, height])
+  }, [ref, width, height])
 
   const zoomAt = (factor: number, px: number, py: number) =>
     setView((v) => {
@@ -213,10 +227,9 @@ function usePanZoom(width: number, height: number, still: boolean) {
     }
     el.addEventListener('wheel', onWheel, { passive: false })
     return () => el.removeEventListener('wheel', onWheel)
-  }, [still])
+  }, [ref, still])
 
   return {
-    ref,
     transform: `translate(${view.x} ${view.y}) scale(${view.scale})`,
     zoom: (factor: number) => {
       const box = ref.current?.getBoundingClientRect()

@@ -44,4 +44,17 @@ test('no crossing where none is needed', () => {
   expect(Math.sign(y.a! - y.b!)).toBe(Math.sign(y.y! - y.x!))
 })
 
-test('an empty graph', () => expect(layout([], [])).toEqual({ nodes: [], routes: [], width: 0, height: 0 }))
+test('an empty graph', () => expect(layout([], [])).toEqual({ down: false, nodes: [], routes: [], width: 0, height: 0 }))
+
+test('downwards, calls go from top to bottom and nothing overlaps', () => {
+  const l = layout(['a', 'b', 'c', 'd'], [{ from: 'a', to: 'b' }, { from: 'a', to: 'c' }, { from: 'b', to: 'd' }, { from: 'a', to: 'd' }], { down: true })
+  const y = Object.fromEntries(l.nodes.map((n) => [n.name, n.y]))
+  expect(y.a).toBeLessThan(y.b!)
+  expect(y.b).toBe(y.c)
+  expect(y.b).toBeLessThan(y.d!)
+  expect(overlap(l)).toBe(false)
+  for (const n of l.nodes) {
+    expect(n.x + nodeWidth / 2).toBeLessThanOrEqual(l.width)
+    expect(n.y + nodeHeight / 2).toBeLessThanOrEqual(l.height)
+  }
+})

@@ -1,6 +1,7 @@
-// A layered drawing of who calls whom, from left to right, after Sugiyama,
-// Tagawa and Toda (1981): break cycles, give layers by longest path, order the
-// layers by barycentres to avoid crossings, then straighten.
+// A layered drawing of who calls whom, after Sugiyama, Tagawa and Toda (1981):
+// break cycles, give layers by longest path, order the layers by barycentres
+// to avoid crossings, then straighten. Worked out from left to right; drawn
+// downwards, the axes change places.
 
 export interface Placed {
   name: string
@@ -16,6 +17,8 @@ export interface Route {
 }
 
 export interface Layout {
+  /** Whether calls go from the top downwards instead of to the right. */
+  down: boolean
   nodes: Placed[]
   routes: Route[]
   width: number
@@ -24,8 +27,14 @@ export interface Layout {
 
 export const nodeWidth = 176
 export const nodeHeight = 48
-const layerGap = 120
-const rowGap = 32
+
+export interface Options {
+  down?: boolean
+  /** Room between layers: for the figures of calls, or only for arrows. */
+  layerGap?: number
+  /** Room between neighbours in a layer. */
+  rowGap?: number
+}
 
 /** Enough sweeps for the order to settle on graphs that a person can read. */
 const sweeps = 12
@@ -41,7 +50,9 @@ interface Cell {
   after: Cell[]
 }
 
-export function layout(names: readonly string[], edges: readonly { from: string; to: string }[]): Layout {
+export function layout(names: readonly string[], edges: readonly { from: string; to: string }[], { down = false, layerGap = 120, rowGap = 32 }: Options = {}): Layout {
+  // Along the layers, and across them.
+  const [along, across] = down ? [nodeHeight, nodeWidth] : [nodeWidth, nodeHeight]
   const sorted = [...names].sort()
   const known = new Set(sorted)
   const links = edges.filter((e) => e.from !== e.to && known.has(e.from) && known.has(e.to))
@@ -54,7 +65,7 @@ export function layout(names: readonly string[], edges: readonly { from: string;
     cells.set(id, c)
     return c
   }
-  for (const n of sorted) cell(n, layerOf.get(n)!, nodeHeight / 2)
+  for (const n of sorted) cell(n, layerOf.get(n)!, across / 2)
   const paths = forward.map((e) => {
     const path = [cells.get(e.from)!]
     for (let l = layerOf.get(e.from)! + 1; l < layerOf.get(e.to)!; l++) path.push(cell(`${e.from}\0${e.to}\0${l}`, l, 4))
@@ -67,23 +78,27 @@ export function layout(names: readonly string[], edges: readonly { from: string;
   })
 
   const rows = order([...cells.values()])
-  straighten(rows)
+  straighten(rows, rowGap)
 
-  const x = (layer: number) => layer * (nodeWidth + layerGap) + nodeWidth / 2
+  const at = (layer: number) => layer * (along + layerGap) + along / 2
+  const point = (x: number, y: number) => (down ? { x: y, y: x } : { x, y })
   const routes = paths.map(({ edge, path }) => {
-    const points = path.map((c) => ({ x: x(c.layer), y: c.y }))
-    // Leave and reach nodes at their sides.
-    points[0]!.x += nodeWidth / 2
-    points.at(-1)!.x -= nodeWidth / 2
-    if (edge.reversed) points.reverse()
-    return { from: edge.reversed ? edge.to : edge.from, to: edge.reversed ? edge.from : edge.to, points }
+    const ends = path.map((c, i) => {
+      // Leave and reach nodes at their sides.
+      const side = i === 0 ? along / 2 : i === path.length - 1 ? -along / 2 : 0
+      return point(at(c.layer) + side, c.y)
+    })
+    if (edge.reversed) ends.reverse()
+    return { from: edge.reversed ? edge.to : edge.from, to: edge.reversed ? edge.from : edge.to, points: ends }
   })
   const all = [...cells.values()]
+  const size = point(Math.max(0, ...all.map((c) => at(c.layer) + along / 2)), Math.max(0, ...all.map((c) => c.y + c.half)))
   return {
-    nodes: sorted.map((name) => ({ name, x: x(cells.get(name)!.layer), y: cells.get(name)!.y })),
+    down,
+    nodes: sorted.map((name) => ({ name, ...point(at(cells.get(name)!.layer), cells.get(name)!.y) })),
     routes,
-    width: Math.max(0, ...all.map((c) => x(c.layer) + nodeWidth / 2)),
-    height: Math.max(0, ...all.map((c) => c.y + c.half)),
+    width: size.x,
+    height: size.y,
   }
 }
 
@@ -195,7 +210,7 @@ function crossings(rows: Cell[][]): number {
 }
 
 /** Gives heights: every cell near the middle of its neighbours, none above another. */
-function straighten(rows: Cell[][]): void {
+function straighten(rows: Cell[][], rowGap: number): void {
   for (const row of rows) {
     let y = 0
     for (const c of row) {
@@ -206,7 +221,7 @@ function straighten(rows: Cell[][]): void {
   for (let s = 0; s < sweeps; s++) {
     for (const row of s % 2 === 0 ? rows : [...rows].reverse()) {
       const wish = row.map((c) => mean([...c.before, ...c.after]) ?? c.y)
-      spread(row, wish)
+      spread(row, wish, rowGap)
     }
   }
   const top = Math.min(...rows.flat().map((c) => c.y - c.half))
@@ -218,7 +233,7 @@ function straighten(rows: Cell[][]): void {
  * would overlap form a block around the mean of their wishes (pool adjacent
  * violators).
  */
-function spread(row: Cell[], wish: number[]): void {
+function spread(row: Cell[], wish: number[], rowGap: number): void {
   const offset: number[] = []
   row.forEach((c, i) => offset.push(i === 0 ? 0 : offset[i - 1]! + row[i - 1]!.half + rowGap + c.half))
   const blocks: { from: number; sum: number; n: number }[] = []

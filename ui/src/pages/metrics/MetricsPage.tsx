@@ -1,5 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
-import { useEffect, useMemo, useState } from 'react'
+import { useMemo, useState } from 'react'
 import { metadata, metricNames } from '../../api/prometheus'
 import { Button } from '../../components/Button'
 import { Page } from '../../components/Page'
@@ -27,10 +27,12 @@ export default function MetricsPage() {
   const expr = url.expr ?? ''
   const [draft, setDraft] = useState(expr)
   const [point, setPoint] = useState<Point>()
-  useEffect(() => {
+  const [shown, setShown] = useState(expr)
+  if (shown !== expr) {
+    setShown(expr)
     setDraft(expr)
     setPoint(undefined)
-  }, [expr])
+  }
   const names = useQuery(metricNames({ start, end }))
   const { data: meta } = useQuery(metadata())
   const metrics = useMemo(() => families(names.data ?? [], meta ?? {}), [names.data, meta])

@@ -23,7 +23,7 @@ type Operation = Schemas['Operation']
 
 export default function ServicePage() {
   const t = useTexts()
-  const { service: name } = useParams({ strict: false }) as { service: string }
+  const { service: name = '' } = useParams({ strict: false })
   const { start, end } = useQuestion()
   const url = useUrl()
   const set = useSetUrl()

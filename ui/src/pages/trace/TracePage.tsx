@@ -30,7 +30,7 @@ import css from './TracePage.module.css'
 
 export default function TracePage() {
   const t = useTexts()
-  const { traceId } = useParams({ strict: false }) as { traceId: string }
+  const { traceId = '' } = useParams({ strict: false })
   const url = useUrl()
   const { data, error, refetch, isPending } = useQuery(trace(traceId, url.near))
   const model = useMemo(() => data && build(data), [data])

@@ -175,7 +175,7 @@ function Ruler({ from, to, whole, onZoom }: { from: number; to: number; whole: n
     >
       {linearTicks(0, parts, parts).slice(0, -1).map((i) => (
         <span key={i} style={{ left: `${(100 * i) / parts}%` }}>
-          {duration(from + (i / parts) * (to - from))}
+          {i === 0 && from === 0 ? '0' : duration(from + (i / parts) * (to - from))}
         </span>
       ))}
       {drag && <div className={css.brush} style={{ left: `${a * 100}%`, width: `${(b - a) * 100}%` }} />}

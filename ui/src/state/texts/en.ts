@@ -6,6 +6,13 @@ const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFracti
 const n = (x: number) => (Math.abs(x) < 100_000 ? number.format(Math.round(x)) : compact.format(x))
 const many = (x: number, one: string, other: string) => `${n(x)} ${Math.round(x) === 1 ? one : other}`
 
+/** The largest unit that is not below one. */
+export function spanUnit(ms: number): [number, 'day' | 'hour' | 'minute' | 'second'] {
+  if (ms >= 172_800_000) return [ms / 86_400_000, 'day']
+  if (ms >= 3_600_000) return [ms / 3_600_000, 'hour']
+  return ms >= 60_000 ? [ms / 60_000, 'minute'] : [ms / 1000, 'second']
+}
+
 export const en = {
   language: 'English',
   count: n,
@@ -103,6 +110,10 @@ export const en = {
     refreshEvery: 'Refresh by itself',
     never: 'Off',
     seconds: (s: number) => (s < 60 ? `Every ${s} s` : `Every ${s / 60} min`),
+    span: (ms: number) => {
+      const [x, unit] = spanUnit(ms)
+      return new Intl.NumberFormat('en', { style: 'unit', unit, unitDisplay: 'long', maximumFractionDigits: 1 }).format(x)
+    },
     asOf: (at: string) => `As of ${at}`,
     between: (from: string, to: string) => `${from} – ${to}`,
     ago: (ms: number) => {
@@ -172,11 +183,12 @@ export const en = {
   overview: {
     title: 'Overview',
     moved: 'What moved',
-    movedHint: (span: string) => `Against the ${span} before`,
+    movedHint: (span: string) => `Against the previous ${span}`,
     still: 'Nothing moved',
     stillHint: 'Rates, errors and latency are where they were before.',
     errors: 'Newest errors',
     noErrors: 'No errors in this time range',
+    noBefore: 'No earlier data to compare with yet.',
     map: 'Map',
     errorRateTo: (before: string, after: string) => `Error rate ${before} → ${after}`,
     p95To: (before: string, after: string) => `P95 ${before} → ${after}`,
@@ -435,6 +447,8 @@ export const en = {
     uptime: 'Up for',
     ready: 'Ready',
     notReady: 'Not ready',
+    readyHint: 'Telemetry is taken in and questions are answered',
+    notReadyHint: 'Telemetry is refused until the store is open',
     folder: 'Data folder',
     receivers: 'Receivers',
     receiversHint: 'Send telemetry to, and query from, these addresses.',

@@ -1,6 +1,6 @@
 // 简体中文。
 
-import type { Texts } from './en'
+import { spanUnit, type Texts } from './en'
 
 const number = new Intl.NumberFormat('zh-CN')
 const compact = new Intl.NumberFormat('zh-CN', { notation: 'compact', maximumFractionDigits: 1 })
@@ -103,6 +103,10 @@ export const zh: Texts = {
     refreshEvery: '自动刷新',
     never: '关闭',
     seconds: (s) => (s < 60 ? `每 ${s} 秒` : `每 ${s / 60} 分钟`),
+    span: (ms) => {
+      const [x, unit] = spanUnit(ms)
+      return new Intl.NumberFormat('zh-CN', { style: 'unit', unit, unitDisplay: 'long', maximumFractionDigits: 1 }).format(x)
+    },
     asOf: (at) => `数据截至 ${at}`,
     between: (from, to) => `${from} – ${to}`,
     ago: (ms) => {
@@ -176,6 +180,7 @@ export const zh: Texts = {
     stillHint: '请求速率、错误率和延迟都与之前持平。',
     errors: '最新错误',
     noErrors: '该时间范围内没有错误',
+    noBefore: '还没有更早的数据可供对比。',
     map: '拓扑',
     errorRateTo: (before, after) => `错误率 ${before} → ${after}`,
     p95To: (before, after) => `P95 ${before} → ${after}`,
@@ -433,6 +438,8 @@ export const zh: Texts = {
     uptime: '已运行',
     ready: '就绪',
     notReady: '未就绪',
+    readyHint: '正在接收数据，可以查询',
+    notReadyHint: '存储尚未打开，暂不接收数据',
     folder: '数据目录',
     receivers: '接收地址',
     receiversHint: '向这些地址发送遥测数据，或从中查询。',
