@@ -140,9 +140,9 @@ func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
 	if count == nil {
 		return nil
 	}
-	found, err := count(ctx, v, s.plan.Start().Add(-time.Minute), s.plan.End().Add(time.Minute))
+	found, _, err := settledCount(ctx, v, count, s.plan.Start().Add(-time.Minute), s.plan.End().Add(time.Minute), result.Acked)
 	if err != nil {
-		return fmt.Errorf("count: %w", err)
+		return err
 	}
 	add("acknowledged but not found", n-float64(found), "spans", "<= 0", fmt.Sprintf("%d acknowledged", result.Acked))
 	if ours && found > result.Acked {
