@@ -3,7 +3,6 @@ package event
 import (
 	"context"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"math"
@@ -293,7 +292,7 @@ func worldTraces(t *rapid.T, now time.Time, spans int) ptrace.Traces {
 			sp.Status().SetCode(ptrace.StatusCode(rapid.Int32Range(0, 2).Draw(t, "status")))
 			sp.Status().SetMessage(rapid.SampledFrom(worldTexts).Draw(t, "message"))
 			sp.SetEndTimestamp(pcommon.NewTimestampFromTime(now.Add(-time.Duration(n) * time.Second)))
-			sp.SetStartTimestamp(sp.EndTimestamp() - pcommon.Timestamp(rapid.SampledFrom([]int{0, 5, 200, 404, 1e9}).Draw(t, "duration")))
+			sp.SetStartTimestamp(sp.EndTimestamp() - pcommon.Timestamp(rapid.SampledFrom([]int{0, 5, 200, 404, 1e9, 1 << 32, 5e9, rapid.IntRange(0, 500).Draw(t, "d")}).Draw(t, "duration")))
 			worldMap(t, sp.Attributes())
 			for range rapid.IntRange(0, 3).Draw(t, "events") {
 				e := sp.Events().AppendEmpty()
@@ -343,7 +342,7 @@ func TestSpanConditions(t *testing.T) {
 		for range 30 {
 			where := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) store.Cond { return worldCond(t, spanFields) }), 1, 2).Draw(t, "where")
 			where = slices.DeleteFunc(where, func(c store.Cond) bool { // refused, see TestConditionErrors
-				return (c.Op == store.OpRe || c.Op == store.OpNre) && strings.HasSuffix(c.Field, "span_id")
+				return (c.Op == store.OpRe || c.Op == store.OpNre) && (strings.HasSuffix(c.Field, "_id") || c.Field == "duration")
 			})
 			var want []string
 			for _, rs := range td.ResourceSpans().All() {
@@ -371,11 +370,11 @@ func TestSpanConditions(t *testing.T) {
 			var got []string
 			err = r.ask(context.Background(), q, func(db *logstorage.DataBlock) error {
 				for _, v := range db.GetColumnByName(colSpanID).Values {
-					var id [8]byte
-					if err := unpackID(v, id[:]); err != nil {
+					id, err := parseSpanID(v)
+					if err != nil {
 						return err
 					}
-					got = append(got, hex.EncodeToString(id[:]))
+					got = append(got, id.String())
 				}
 				return nil
 			})
@@ -409,6 +408,7 @@ func TestConditionErrors(t *testing.T) {
 		{Field: "a", Op: store.OpText, Value: "x"},
 		{Field: "a", Op: "~", Value: "x"},
 		{Field: "span_id", Op: store.OpRe, Value: "ab"},
+		{Field: "trace_id", Op: store.OpNre, Value: "ab"},
 	} {
 		if _, err := spanDialect.cond(c); !errors.Is(err, store.ErrInvalid) {
 			t.Errorf("condition %q: error %v, want ErrInvalid", c, err)

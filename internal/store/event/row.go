@@ -315,9 +315,13 @@ func (b *rowBuilder) addUint(name string, u uint64) {
 	b.addBytes(name, n)
 }
 
-func (b *rowBuilder) addNibbles(name string, id []byte) {
+// addID adds an identifier unless it is zero.
+func (b *rowBuilder) addID(name string, id uint64) {
+	if id == 0 {
+		return
+	}
 	n := len(b.buf)
-	b.buf = packNibbles(b.buf, id)
+	b.buf = appendID(b.buf, id)
 	b.addBytes(name, n)
 }
 
