@@ -132,5 +132,5 @@ func (s *Store) Tail(ctx context.Context, sel store.Select, yield func(row store
 	return err
 }
 
-// LogsQL reads the logs by LogsQL. It must not be used after Close.
-func (s *Store) LogsQL() *logsql.Reader { return logsql.New(s.logs.db, "_g_*") }
+// LogsQL reads the logs by LogsQL.
+func (s *Store) LogsQL() *logsql.Reader { return logsql.New(s.logs.db, s.reading, "_g_*") }
