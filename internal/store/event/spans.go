@@ -197,7 +197,7 @@ func decodeSpanRows(dst []placedSpan, db *logstorage.DataBlock) ([]placedSpan, e
 		if err != nil {
 			return dst, err
 		}
-		row.Start = start.AsTime()
+		row.Start, row.Ended = start.AsTime(), time.Unix(0, at).UTC()
 		n, _ := strconv.ParseInt(duration(i), 10, 64)
 		row.Duration = time.Duration(n)
 		row.Weight = parseWeight(weight(i))
