@@ -8,7 +8,7 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/confmap/xconfmap"
+	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/connector"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/exporter"
@@ -53,17 +53,14 @@ func all(f otelcol.Factories) map[string]component.Factory {
 // needsConfig names the components that are nothing without a setting, which
 // the user must give.
 var needsConfig = map[string]bool{
-	"receiver filelog":               true, // files
-	"receiver prometheus":            true, // targets
-	"receiver otlp":                  true, // at least one protocol
-	"processor memory_limiter":       true, // limit
-	"exporter otlp":                  true, // endpoint
-	"exporter otlp_grpc":             true, // endpoint
-	"exporter otlp_http":             true, // endpoint
-	"exporter otlphttp":              true, // endpoint
-	"exporter prometheusremotewrite": true, // endpoint
-	"exporter clickhouse":            true, // endpoint
-	"exporter loadbalancing":         true, // resolver
+	"receiver prometheus":      true, // targets
+	"receiver otlp":            true, // at least one protocol
+	"processor memory_limiter": true, // limit
+	"exporter otlp":            true, // endpoint
+	"exporter otlp_grpc":       true, // endpoint
+	"exporter otlp_http":       true, // endpoint
+	"exporter otlphttp":        true, // endpoint
+	"exporter clickhouse":      true, // endpoint
 }
 
 func TestDefaultConfigs(t *testing.T) {
@@ -72,7 +69,7 @@ func TestDefaultConfigs(t *testing.T) {
 		if err := componenttest.CheckConfigStruct(c); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if err := xconfmap.Validate(c); (err != nil) != needsConfig[name] {
+		if err := confmap.Validate(c); (err != nil) != needsConfig[name] {
 			t.Errorf("%s: default configuration: %v (needs more: %v)", name, err, needsConfig[name])
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -245,6 +246,9 @@ func (p *process) get(tenant, path string, params url.Values, v any) error {
 	}
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s?%s: %s: %s", path, params.Encode(), res.Status, text)
+	}
+	if !utf8.Valid(text) {
+		return fmt.Errorf("%s?%s: the answer is not UTF-8", path, params.Encode())
 	}
 	return json.Unmarshal(text, v)
 }

@@ -36,7 +36,6 @@ for a terminal, a script or CI.
 
 Filters are conditions joined by "and":  service.name = order and duration > 200ms
 Operators are = != =~ !~ < <= > >= and exists; a bare word or "a phrase" searches text.`,
-		Args: cobra.NoArgs,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.server, "server", "http://127.0.0.1:4390", "where Guanlan listens")

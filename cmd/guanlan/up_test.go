@@ -408,17 +408,38 @@ func TestUpMarksOddities(t *testing.T) {
 			return err
 		})
 	}
-	// What is stored can be shown: lists, and every trace that has an id.
-	var list struct {
-		Traces []struct{ TraceID, Name string }
+	// What is stored can be shown: lists, page by page, and every trace.
+	type trace struct{ TraceID, Name string }
+	var list []trace
+	seen := map[string]bool{}
+	params := url.Values{"filter": {"service.name = odd"}, "limit": {"1"}, "end": {"now"}}
+	for pages := 0; ; pages++ {
+		var page struct {
+			Traces []trace
+			Next   string
+		}
+		if err := p.get("", "/guanlan/v1/traces", params, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, tr := range page.Traces {
+			if seen[tr.TraceID] {
+				t.Errorf("trace %s is on two pages", tr.TraceID)
+			}
+			seen[tr.TraceID] = true
+		}
+		list = append(list, page.Traces...)
+		if page.Next == "" {
+			break
+		}
+		if pages > 2*keptRows {
+			t.Fatalf("the list does not end after %d pages", pages)
+		}
+		params.Set("cursor", page.Next)
 	}
-	if err := p.get("", "/guanlan/v1/traces", url.Values{"filter": {"service.name = odd"}, "limit": {"100"}}, &list); err != nil {
-		t.Fatal(err)
+	if want := keptRows - 1; len(list) != want { // the span of zero ids is of no trace
+		t.Errorf("list shows %d traces, want %d", len(list), want)
 	}
-	if len(list.Traces) < keptRows-1 { // the one of zero ids is none
-		t.Errorf("list shows %d traces, want at least %d", len(list.Traces), keptRows-1)
-	}
-	for _, tr := range list.Traces {
+	for _, tr := range list {
 		var whole struct{ SpanList []struct{ Name string } }
 		if err := p.get("", "/guanlan/v1/traces/"+tr.TraceID, nil, &whole); err != nil {
 			t.Errorf("trace %s %.20q: %v", tr.TraceID, tr.Name, err)
@@ -472,5 +493,11 @@ func TestUpMendsText(t *testing.T) {
 	_, err := pmetricotlp.NewGRPCClient(conn).Export(context.Background(), pmetricotlp.NewExportRequestFromMetrics(md))
 	t.Log("metrics:", cmp.Or(err, errors.New("kept")))
 	eventually(t, "metrics", func() error { return p.wantSample("", `sum(sound{job="latin"})`, 2) })
+	var answer struct{ Status string }
+	for _, path := range []string{"/api/v1/query", "/api/v1/series", "/api/v1/label/key/values"} {
+		if err := p.get("", path, url.Values{"query": {"mended"}, "match[]": {"mended"}}, &answer); err != nil || answer.Status != "success" {
+			t.Errorf("metrics: %v %v", answer, err)
+		}
+	}
 	p.healthy(t)
 }

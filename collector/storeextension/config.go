@@ -115,8 +115,8 @@ func (a Age) MarshalText() ([]byte, error) { return []byte(model.Duration(a).Str
 
 // Sync is "always" or an interval.
 type Sync struct {
-	Always bool
-	Every  time.Duration
+	Always bool          `mapstructure:"-"`
+	Every  time.Duration `mapstructure:"-"`
 }
 
 // maxSync bounds what a power failure may take.

@@ -179,7 +179,7 @@ func (s memSpan) row() store.SpanRow {
 		TraceID: s.span.TraceID(), SpanID: s.span.SpanID(), ParentSpanID: s.span.ParentSpanID(),
 		Service: serviceOf(s.resource.Attributes()), Name: s.span.Name(), Kind: s.span.Kind(), Status: s.span.Status().Code(),
 		Start: s.span.StartTimestamp().AsTime(), Duration: time.Duration(s.span.EndTimestamp() - s.span.StartTimestamp()),
-		Weight: stateWeight(s.span.TraceState().AsRaw()),
+		Ended: s.span.EndTimestamp().AsTime(), Weight: stateWeight(s.span.TraceState().AsRaw()),
 	}
 }
 

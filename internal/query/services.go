@@ -283,8 +283,7 @@ func (e *engine) newestFailure(ctx context.Context, sel store.Select) (trace, ex
 		return "", "", err
 	}
 	row := rows[0]
-	end := row.Start.Add(row.Duration)
-	td, _, err := e.traces.Trace(ctx, sel.Tenant, row.TraceID, store.Range{Start: end, End: end.Add(time.Nanosecond)})
+	td, _, err := e.traces.Trace(ctx, sel.Tenant, row.TraceID, store.Range{Start: row.Ended, End: row.Ended.Add(time.Nanosecond)})
 	if err != nil {
 		// Retention may take the span between the two reads.
 		return row.TraceID.String(), "", ignoreMissing(err)

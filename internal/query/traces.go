@@ -113,12 +113,15 @@ func (e *engine) tracePage(ctx context.Context, sel store.Select, cur traceCurso
 			return nil, nil, err
 		}
 		for _, r := range rows {
-			end := r.Start.Add(r.Duration)
+			end := r.Ended
 			if (len(page) >= limit || scanned >= maxScanned) && end.Before(last) {
 				return page, &traceCursor{before: last, end: cur.end}, nil
 			}
 			last = end
 			scanned++
+			if r.TraceID.IsEmpty() {
+				continue // of no trace; heat map and values count it
+			}
 			f := byID[r.TraceID]
 			if f == nil {
 				f = &found{id: r.TraceID, start: r.Start, end: end}

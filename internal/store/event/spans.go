@@ -188,7 +188,7 @@ func decodeSpanRows(dst []placedSpan, db *logstorage.DataBlock) ([]placedSpan, e
 		if err != nil {
 			return dst, err
 		}
-		row.Start = start.AsTime()
+		row.Start, row.Ended = start.AsTime(), time.Unix(0, at).UTC()
 		row.Duration = time.Duration(parseDuration(duration(i)))
 		row.Weight = parseWeight(weight(i))
 		p.place = place{at: at, hash: spanRowHash(row)}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/histogram"
@@ -191,6 +192,12 @@ type lenient struct {
 }
 
 func (l *lenient) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, opts storage.AOptions) (storage.SeriesRef, error) {
+	ls = mend(ls)
+	for i := range opts.Exemplars {
+		opts.Exemplars[i].Labels = mend(opts.Exemplars[i].Labels)
+	}
+	opts.Metadata.Help = strings.ToValidUTF8(opts.Metadata.Help, "\uFFFD")
+	opts.Metadata.Unit = strings.ToValidUTF8(opts.Metadata.Unit, "\uFFFD")
 	ref, err := l.appenderV2.Append(ref, ls, st, t, v, h, fh, opts)
 	if err == nil {
 		return ref, nil
@@ -204,4 +211,19 @@ func (l *lenient) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v
 	}
 	l.failed = fmt.Errorf("write metrics of tenant %s: %w: %w", l.in.tenant, err, store.ErrUnavailable)
 	return 0, l.failed
+}
+
+// mend replaces what is not UTF-8 in label values, as the event store does in
+// texts: protobuf promises it and senders break the promise. The answers of
+// the query API would be no JSON otherwise. Names are made of ASCII by the
+// converter.
+func mend(ls labels.Labels) labels.Labels {
+	sound := true
+	ls.Range(func(l labels.Label) { sound = sound && utf8.ValidString(l.Value) })
+	if sound {
+		return ls
+	}
+	b := labels.NewBuilder(ls)
+	ls.Range(func(l labels.Label) { b.Set(l.Name, strings.ToValidUTF8(l.Value, "\uFFFD")) })
+	return b.Labels()
 }
