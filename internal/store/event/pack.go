@@ -105,7 +105,7 @@ func packValue(dst []byte, v pcommon.Value, cut *cutter, depth int) []byte {
 func packAttributes(dst []byte, m pcommon.Map, cut *cutter, depth int) []byte {
 	dst = packUint(dst, uint64(m.Len()))
 	for k, v := range m.All() {
-		dst = packValue(packText(dst, cut.text(k)), v, cut, depth)
+		dst = packValue(packText(dst, validText(k)), v, cut, depth)
 	}
 	return dst
 }

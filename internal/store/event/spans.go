@@ -74,13 +74,13 @@ func (r *reader) readTrace(ctx context.Context, tenant store.Tenant, id pcommon.
 		}
 		return nil
 	})
-	if err != nil || len(ends) == 0 {
+	if err != nil || len(ends) == 0 || limit == 0 {
 		return d, err
 	}
 	slices.Sort(ends)
 	d = newTraceDecoder(limit)
 	d.full = true
-	err = r.ask(ctx, question{r.traces, tenant, w.from, ends[min(limit, len(ends)-1)] + 1, filter + " | delete _stream, _stream_id"}, d.block)
+	err = r.ask(ctx, question{r.traces, tenant, w.from, ends[min(limit, len(ends))-1] + 1, filter + " | delete _stream, _stream_id"}, d.block)
 	return d, err
 }
 
