@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+
+	"github.com/guanlan-io/guanlan/internal/semconv"
 )
 
 // open asks path of the server and returns its answer's body. An answer that
@@ -26,7 +28,7 @@ func (a *asking) open(ctx context.Context, path string, params url.Values) (io.R
 		return nil, err
 	}
 	if a.tenant != "" {
-		req.Header.Set("X-Scope-OrgID", a.tenant)
+		req.Header.Set(semconv.TenantHeader, a.tenant)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

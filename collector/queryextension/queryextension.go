@@ -116,9 +116,11 @@ func (s *server) Ready() error {
 	return nil
 }
 
-// NotReady is called before the pipelines stop.
+// NotReady is called before the pipelines stop: the last moment at which our
+// own spans find a receiver.
 func (s *server) NotReady() error {
 	s.state.close()
+	s.tracing.stop(context.Background())
 	return nil
 }
 
@@ -126,9 +128,6 @@ func (s *server) Shutdown(ctx context.Context) error {
 	var err error
 	if s.http != nil {
 		err = s.http.Shutdown(ctx)
-	}
-	if s.tracing != nil {
-		s.tracing.stop(ctx)
 	}
 	return err
 }

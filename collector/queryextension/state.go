@@ -156,16 +156,17 @@ func (s *state) Status(context.Context) (*api.Status, error) {
 		DataFolder: folder,
 		Listeners:  append([]api.Listener{{Name: "UI, APIs", Address: s.query}}, s.listeners...),
 		Stores: []api.Store{
-			{Signal: "traces", Bytes: e.Traces.Bytes, Rows: e.Traces.Rows, RetentionNs: int64(c.Traces.Age), RetentionBytes: uint64(c.Traces.MaxSize)},
-			{Signal: "logs", Bytes: e.Logs.Bytes, Rows: e.Logs.Rows, RetentionNs: int64(c.Logs.Age), RetentionBytes: uint64(c.Logs.MaxSize)},
+			{Signal: "traces", Bytes: e.Traces.Bytes, Rows: e.Traces.Rows, Oldest: e.Traces.Oldest, Newest: e.Traces.Newest, RetentionNs: int64(c.Traces.Age), RetentionBytes: uint64(c.Traces.MaxSize)},
+			{Signal: "logs", Bytes: e.Logs.Bytes, Rows: e.Logs.Rows, Oldest: e.Logs.Oldest, Newest: e.Logs.Newest, RetentionNs: int64(c.Logs.Age), RetentionBytes: uint64(c.Logs.MaxSize)},
 			{Signal: "metrics", Bytes: uint64(m.BlockBytes + m.WALBytes + m.HeadChunkBytes), Rows: m.Appended, RetentionNs: int64(c.Metrics.Age), RetentionBytes: uint64(c.Metrics.MaxSize)},
 		},
 		Memory: memory(),
-		Disk:   api.Disk{FreeBytes: e.DiskFree},
+		Disk:   api.Disk{FreeBytes: e.DiskFree, TotalBytes: e.DiskTotal},
 		Journal: api.Journal{
 			Bytes:    uint64(e.Traces.Journal.Bytes + e.Logs.Journal.Bytes),
 			Segments: e.Traces.Journal.Segments + e.Logs.Journal.Segments,
-			Broken:   e.Traces.Journal.Damaged + e.Logs.Journal.Damaged,
+			Replayed: uint64(e.Recovery.ReplayedBatches),
+			Broken:   e.Traces.Journal.Damaged + e.Traces.Journal.Torn + e.Logs.Journal.Damaged + e.Logs.Journal.Torn,
 		},
 		Drops: []api.Drop{},
 	}

@@ -59,13 +59,12 @@ func (t *tracing) wrap(h http.Handler) http.Handler {
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + route(r.URL.Path) }))
 }
 
-// stop sends what is left. The receivers are gone by now, so that little can
-// be hoped for and nobody should wait.
+// stop sends what is left. Nobody should wait long for it.
 func (t *tracing) stop(ctx context.Context) {
 	if t.provider == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		t.log.Debug("send the last own spans", "error", err)

@@ -23,16 +23,14 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
+	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
+	"github.com/guanlan-io/guanlan/internal/store/metric"
 )
 
 // retryAfter is what a refused sender is told to wait. A full disk or queue
 // is looked at several times a second, so that one second is enough.
 const retryAfter = time.Second
-
-// tenantHeader is the metadata key that names the tenant, as in Grafana's
-// data sources and in Prometheus-compatible stores.
-const tenantHeader = "x-scope-orgid"
 
 // Config is the exporter's YAML.
 type Config struct {
@@ -93,11 +91,16 @@ func (s *sink) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	if err == nil {
 		err = s.store.Metrics().Write(ctx, tenant, md)
 	}
+	// Part of the batch is kept, so that an error would be wrong; what is not
+	// is counted by reason (guanlan.metrics.rejected) and shown by the status.
+	if partial := (*metric.PartialError)(nil); errors.As(err, &partial) {
+		return nil
+	}
 	return answer(err)
 }
 
 func tenantOf(ctx context.Context) (store.Tenant, error) {
-	values := client.FromContext(ctx).Metadata.Get(tenantHeader)
+	values := client.FromContext(ctx).Metadata.Get(semconv.TenantHeader)
 	switch len(values) {
 	case 0:
 		return store.Tenant{}, nil

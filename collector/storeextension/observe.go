@@ -50,7 +50,7 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 	var (
 		queueBytes    = m.gauge("guanlan.queue.size", "By", "Memory of batches that are in the journal and not yet in the engine.")
 		queueLimit    = m.gauge("guanlan.queue.limit", "By", "Above it, writes are refused.")
-		refused       = m.counter("guanlan.store.refused", "{batch}", "Batches refused, by reason; the sender was told to retry.")
+		refused       = m.counter("guanlan.store.refused", "{batch}", "Batches refused, by reason; the sender was told to retry, or, where the reason is too_large, not to.")
 		journalBytes  = m.gauge("guanlan.journal.size", "By", "Journal on disk.")
 		journalIn     = m.counter("guanlan.journal.written", "By", "Payload written to the journal.")
 		journalRecs   = m.counter("guanlan.journal.records", "{record}", "Batches written to the journal.")

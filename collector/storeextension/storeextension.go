@@ -130,6 +130,7 @@ func (e *Extension) metricOptions(log *slog.Logger) metric.Options {
 		Retention:  c.Age.Duration(),
 		MaxBytes:   int64(c.MaxSize),
 		OutOfOrder: c.OutOfOrder.Duration(),
+		MinFree:    int64(e.config.MinFree),
 		Logger:     log,
 	}
 }

@@ -11,11 +11,12 @@ import (
 	"strings"
 
 	"github.com/guanlan-io/guanlan/internal/query"
+	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
 // TenantHeader names the tenant of a request; see store.ParseTenant.
-const TenantHeader = "X-Scope-OrgID"
+const TenantHeader = semconv.TenantHeader
 
 // withTenant puts the tenant of a request in its context.
 func withTenant(next http.Handler) http.Handler {

@@ -49,7 +49,7 @@ type Store struct {
 type Memory struct {
 	UsedBytes  uint64 `json:"usedBytes" doc:"Resident set."`
 	HeapBytes  uint64 `json:"heapBytes" doc:"Live Go heap."`
-	LimitBytes uint64 `json:"limitBytes" doc:"The lower of the control group's limit and the configured one; 0 when none."`
+	LimitBytes uint64 `json:"limitBytes" doc:"What the Go runtime keeps below (GOMEMLIMIT); 0 when none."`
 }
 
 // Disk is the file system of the data folder.

@@ -37,7 +37,7 @@ const (
 	// DefaultSyncEvery bounds what a power loss can take under SyncInterval.
 	DefaultSyncEvery = 200 * time.Millisecond
 	// MaxPayload is well above the largest OTLP request that the receivers
-	// let in (20 MiB over HTTP), and keeps a segment readable in one piece.
+	// let in (32 MiB by default), and keeps a segment readable in one piece.
 	MaxPayload = 64 << 20
 )
 

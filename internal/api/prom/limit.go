@@ -10,12 +10,13 @@ import (
 
 	"github.com/prometheus/prometheus/util/httputil"
 
+	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
 const (
 	// tenantHeader names the tenant, as for Mimir and its kin.
-	tenantHeader = "X-Scope-OrgID"
+	tenantHeader = semconv.TenantHeader
 	// patience is how long a request waits for its turn.
 	patience = 10 * time.Second
 	// retryAfter tells clients when to come again after a 503: about when the

@@ -45,13 +45,13 @@ type diskGuard struct {
 	dir    string
 	statfs func(dir string) (free, total uint64, err error)
 
-	mu      sync.Mutex
-	reserve uint64 // 0 until known; ballast included
-	ballast uint64 // size it should have
-	held    uint64 // size it has
-	free    uint64
-	err     error
-	checked time.Time
+	mu          sync.Mutex
+	reserve     uint64 // 0 until known; ballast included
+	ballast     uint64 // size it should have
+	held        uint64 // size it has
+	free, total uint64
+	err         error
+	checked     time.Time
 }
 
 func newDiskGuard(dir string, reserve uint64) *diskGuard {
@@ -80,12 +80,18 @@ func (g *diskGuard) look() (free, reserve uint64, err error) {
 	return g.free + g.held, g.reserve, g.err
 }
 
+// size is the size of the file system as of the last look.
+func (g *diskGuard) size() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.total
+}
+
 func (g *diskGuard) refresh(now time.Time) {
-	var total uint64
-	g.free, total, g.err = g.statfs(g.dir)
+	g.free, g.total, g.err = g.statfs(g.dir)
 	g.checked = now
 	if g.reserve == 0 && g.err == nil {
-		g.reserve = min(maxDiskReserve, total/diskReserveShare)
+		g.reserve = min(maxDiskReserve, g.total/diskReserveShare)
 	}
 	g.ballast = g.reserve / ballastShare
 }

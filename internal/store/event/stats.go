@@ -1,6 +1,7 @@
 package event
 
 import (
+	"math"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
@@ -24,7 +25,7 @@ type Stats struct {
 	CheckpointAge                 time.Duration // since the last one; 0 before the first
 	SinceBytes, SinceRows         int64         // journaled since the last one: what a restart would replay
 
-	DiskFree, DiskReserve uint64
+	DiskFree, DiskTotal, DiskReserve uint64
 
 	Recovery  Recovery
 	LastCrash string // what the process before said when it panicked; "" if it did not
@@ -48,6 +49,8 @@ type SignalStats struct {
 	FileParts     uint64
 	MergesRunning uint64
 	Streams       uint64 // created since Open
+	// Oldest and Newest bound the times of rows; zero when nothing is stored.
+	Oldest, Newest time.Time
 }
 
 // Refused counts writes that failed, by reason.
@@ -83,6 +86,7 @@ func (s *Store) Stats() Stats {
 	st.QueueBytes, st.QueueBatches = s.queue.size()
 	st.QueueLimit = s.queue.limit
 	st.DiskFree, st.DiskReserve, _ = s.guard.look()
+	st.DiskTotal = s.guard.size()
 	return st
 }
 
@@ -107,5 +111,8 @@ func (s *Store) signalStats(e *engine) SignalStats {
 	st.MemoryParts, st.FileParts = db.InmemoryParts, db.SmallParts+db.BigParts
 	st.MergesRunning = db.ActiveInmemoryMerges + db.ActiveSmallMerges + db.ActiveBigMerges
 	st.Streams = db.StreamsCreatedTotal
+	if st.Rows > 0 && db.MinTimestamp > math.MinInt64 && db.MaxTimestamp < math.MaxInt64 {
+		st.Oldest, st.Newest = time.Unix(0, db.MinTimestamp).UTC(), time.Unix(0, db.MaxTimestamp).UTC()
+	}
 	return st
 }

@@ -290,7 +290,7 @@ func (a *appender) AppendExemplar(ref storage.SeriesRef, ls labels.Labels, e exe
 // UpdateMetadata keeps metadata for the metric family, not for each series:
 // the engine would hold a copy with every one.
 func (a *appender) UpdateMetadata(ref storage.SeriesRef, ls labels.Labels, m metadata.Metadata) (storage.SeriesRef, error) {
-	a.note(familyOf(ls.Get(labels.MetricName), m.Type), m)
+	a.note(familyOf(ls.Get(model.MetricNameLabel), m.Type), m)
 	return ref, nil
 }
 

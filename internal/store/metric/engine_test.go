@@ -129,7 +129,8 @@ func TestQueriesTakeTurns(t *testing.T) {
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g gate
-		if !g.enter() || !g.enter() {
+		first, second := g.enter(), g.enter()
+		if !first || !second {
 			t.Fatal("an open gate let nobody in")
 		}
 		g.leave()

@@ -151,7 +151,7 @@ func (r *remoteWrite) series(ls labels.Labels, n int) bool {
 	r.ref = 0
 	dup, repeated := ls.HasDuplicateLabelNames()
 	switch {
-	case !ls.Has(labels.MetricName) || !ls.IsValid(model.UTF8Validation):
+	case !ls.Has(model.MetricNameLabel) || !ls.IsValid(model.UTF8Validation):
 		r.refuse(InvalidLabels, n, fmt.Errorf("%s: no metric name, or a label that is not UTF-8", ls))
 	case repeated:
 		r.refuse(InvalidLabels, n, fmt.Errorf("%s: label %q twice", ls, dup))

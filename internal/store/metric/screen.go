@@ -184,7 +184,8 @@ func labelFault(attrs pcommon.Map) Reason {
 		if hasAlphanumeric(k) {
 			continue
 		}
-		namer := otlptranslator.LabelNamer{UnderscoreLabelSanitization: true, PreserveMultipleUnderscores: true} //nolint:staticcheck // as in translation
+		//lint:ignore SA1019 it must judge names as the translation does, which sets it
+		namer := otlptranslator.LabelNamer{UnderscoreLabelSanitization: true, PreserveMultipleUnderscores: true}
 		if _, err := namer.Build(k); err != nil {
 			return InvalidLabels
 		}

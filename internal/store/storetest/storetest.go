@@ -290,7 +290,7 @@ func traceOverHours(t *testing.T, w *world) {
 	poll(t, func() error {
 		got, _, err := w.Trace(t.Context(), w.tenant, pcommon.TraceID{1: 7, 15: 1}, store.Range{})
 		if err == nil && got.SpanCount() != 6 {
-			err = fmt.Errorf("Trace has %d spans, want 6", got.SpanCount())
+			err = fmt.Errorf("trace has %d spans, want 6", got.SpanCount())
 		}
 		return err
 	})
