@@ -34,7 +34,7 @@ const retryAfter = time.Second
 // data sources and in Prometheus-compatible stores.
 const tenantHeader = "x-scope-orgid"
 
-// Config is the exporter's YAML.
+// Config is the YAML of the exporter and of the processor.
 type Config struct {
 	// Store names the extension that holds the data (default "store").
 	Store component.ID `mapstructure:"store"`
@@ -44,7 +44,7 @@ type Config struct {
 func NewFactory() exporter.Factory {
 	return exporter.NewFactory(
 		component.MustNewType("store"),
-		func() component.Config { return &Config{Store: component.MustNewID("store")} },
+		defaultConfig,
 		exporter.WithTraces(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Traces, error) {
 			return &sink{config: c.(*Config)}, nil
 		}, component.StabilityLevelBeta),
@@ -56,6 +56,8 @@ func NewFactory() exporter.Factory {
 		}, component.StabilityLevelBeta),
 	)
 }
+
+func defaultConfig() component.Config { return &Config{Store: component.MustNewID("store")} }
 
 // sink is the end of a pipeline.
 type sink struct {
