@@ -5,6 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/guanlan-io/guanlan/bench/gen"
@@ -95,6 +99,9 @@ type counter func(ctx context.Context, v *server, from, to time.Time) (int64, er
 // ingest loads the planned spans as fast as they are taken.
 func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
 	say("load %d spans into %s", s.plan.Spans(), v.title)
+	// What lies there before, such as a reserve for a full disk, is no cost of
+	// spans.
+	empty := folders(v.dir)
 	cpu, client := v.proc.CPU(), proc.Self()
 	result, err := load.Full(ctx, s.workers, s.plan.Batches(), func(int) load.Make {
 		m := s.plan.Maker()
@@ -107,7 +114,7 @@ func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
 	peak := v.proc.Memory().Peak
 	waited := v.proc.Settle(ctx, v.dir, quiet, settleWithin)
 	settled := v.proc.CPU() - cpu
-	disk := proc.Allocated(v.dir)
+	full := folders(v.dir)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -133,22 +140,53 @@ func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
 	add("ingest rate", result.PerSecond(), "spans/s", ">= 80000", fmt.Sprintf("the client's %.1f µs/span on the same cores", micros(client)/n))
 	add("ingest acknowledgement p99", millis(result.Latencies.Quantile(0.99)), "ms", "", fmt.Sprintf("at full load, %d requests under way", s.workers))
 	add("ingest peak RSS", peak, "MiB", "", "")
-	add("disk", float64(disk)/n, "B/span", "<= 75", fmt.Sprintf("settled%s; sent %.0f B/span", unsettled, float64(result.Bytes)/n))
+	disk, where := grown(empty, full, n)
+	add("disk", disk, "B/span", "<= 75", fmt.Sprintf("settled%s; %s; sent %.0f B/span", unsettled, where, float64(result.Bytes)/n))
 	if result.Rejected > 0 || result.Retries > 0 {
 		add("ingest rejected spans", float64(result.Rejected), "", "<= 0", fmt.Sprintf("%d requests were sent again", result.Retries))
 	}
 	if count == nil {
 		return nil
 	}
-	found, err := count(ctx, v, s.plan.Start().Add(-time.Minute), s.plan.End().Add(time.Minute))
+	found, _, err := settledCount(ctx, v, count, s.plan.Start().Add(-time.Minute), s.plan.End().Add(time.Minute), result.Acked)
 	if err != nil {
-		return fmt.Errorf("count: %w", err)
+		return err
 	}
 	add("acknowledged but not found", n-float64(found), "spans", "<= 0", fmt.Sprintf("%d acknowledged", result.Acked))
 	if ours && found > result.Acked {
 		add("found but not acknowledged", float64(found)-n, "spans", "<= 0", "")
 	}
 	return nil
+}
+
+// folders is the disk space of the folders and files up to two levels below
+// dir, by path.
+func folders(dir string) map[string]int64 {
+	sizes := map[string]int64{}
+	for _, pattern := range []string{"*", "*/*"} {
+		paths, _ := filepath.Glob(filepath.Join(dir, pattern)) // the pattern is well-formed
+		for _, path := range paths {
+			name, _ := filepath.Rel(dir, path) // path is below dir
+			sizes[name] = proc.Allocated(path)
+			if parent := filepath.Dir(name); parent != "." {
+				sizes[parent] -= sizes[name]
+			}
+		}
+	}
+	return sizes
+}
+
+// grown is the growth of folders for each of n spans, in all and by folder.
+func grown(before, after map[string]int64, n float64) (total float64, where string) {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		growth := float64(after[name]-before[name]) / n
+		total += growth
+		if growth >= 0.5 {
+			parts = append(parts, fmt.Sprintf("%s %.1f", name, growth))
+		}
+	}
+	return total, strings.Join(parts, ", ")
 }
 
 // compare adds what the peers' figures make of Guanlan's.

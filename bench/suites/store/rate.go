@@ -100,14 +100,14 @@ func (s *suite) soaking(ctx context.Context) error {
 	add("acknowledgement p99 at that rate", millis(o.spans.Latencies.Quantile(0.99)), "ms", "", fmt.Sprintf("logs %.1f ms", millis(o.logs.Latencies.Quantile(0.99))))
 
 	v.proc.Settle(ctx, v.dir, quiet, settleWithin)
-	found, err := countGuanlan(ctx, v, began.Add(-time.Hour), time.Now().Add(time.Hour))
+	found, _, err := settledCount(ctx, v, countGuanlan, began.Add(-time.Hour), time.Now().Add(time.Hour), o.spans.Acked)
 	if err != nil {
-		return fmt.Errorf("count: %w", err)
+		return err
 	}
 	add("acknowledged but not found", float64(o.spans.Acked-found), "spans", "<= 0", fmt.Sprintf("%d acknowledged", o.spans.Acked))
-	records, err := countLogs(ctx, v, began.Add(-time.Hour), time.Now().Add(time.Hour))
+	records, _, err := settledCount(ctx, v, countLogs, began.Add(-time.Hour), time.Now().Add(time.Hour), o.logs.Acked)
 	if err != nil {
-		return fmt.Errorf("count: %w", err)
+		return err
 	}
 	add("acknowledged but not found, logs", float64(o.logs.Acked-records), "records", "<= 0", fmt.Sprintf("%d acknowledged", o.logs.Acked))
 	add("disk, spans and logs", float64(proc.Allocated(v.dir))/float64(o.spans.Acked), "B/span", "", "half a record a span; Guanlan's own telemetry too")

@@ -2,6 +2,8 @@ package main
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -88,5 +90,32 @@ func TestAnswersDiffer(t *testing.T) {
 	}
 	if v, err := readScalar([]byte(`{"data":{"result":[{"metric":{},"value":[1,"100000"]}]}}`)); err != nil || v != 100000 {
 		t.Errorf("scalar %v, %v", v, err)
+	}
+}
+
+func TestGrownCountsEveryBlockOnce(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, kib int) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, make([]byte, kib<<10), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("events/reserve", 512)
+	before := folders(dir)
+	write("events/traces/a/b", 128)
+	write("events/index", 64)
+	write("metrics/wal", 32)
+	write("top", 16)
+	total, where := grown(before, folders(dir), 1024)
+	if total != 128+64+32+16 {
+		t.Errorf("%v KiB, want %d", total, 128+64+32+16)
+	}
+	if want := "events/index 64.0, events/traces 128.0, metrics/wal 32.0, top 16.0"; where != want {
+		t.Errorf("%s, want %s", where, want)
 	}
 }

@@ -37,7 +37,7 @@ func serve(t *testing.T) fixture {
 	}
 	f.add(7, base, "other", `quote " and \ and 中文 and <b>`)
 	s.DebugFlush()
-	f.Server = httptest.NewServer(New(Options{Reader: engine.New(s, "_g_*"), Version: "v9", Now: func() time.Time { return base.Add(2 * time.Hour) }}))
+	f.Server = httptest.NewServer(New(Options{Reader: engine.New(s, nil, "_g_*"), Version: "v9", Now: func() time.Time { return base.Add(2 * time.Hour) }}))
 	t.Cleanup(func() { f.Server.Close(); s.MustClose() })
 	return f
 }

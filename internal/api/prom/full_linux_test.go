@@ -57,7 +57,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("read: got %s", got)
 	}
 	os.Remove(dir + "/hog")
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		code, _, body := f.do(t, http.MethodPost, "/api/v1/write", bytes.NewReader(snappy.Encode(nil, raw)), "Content-Type", "application/x-protobuf")
 		if code == http.StatusNoContent {
 			break

@@ -332,11 +332,19 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-func TestProductVersion(t *testing.T) {
-	for in, want := range map[string]string{"v0.315.0": "3.15.0", "v0.302.11": "3.2.11", "v0.54.1": fallbackVersion, "(devel)": fallbackVersion} {
-		if got := productVersion(in); got != want {
-			t.Errorf("%s: got %s, want %s", in, got, want)
-		}
+// TestBuildInfo: Grafana chooses what to ask by the version.
+func TestBuildInfo(t *testing.T) {
+	mod, err := os.ReadFile("../../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(mod), "github.com/prometheus/prometheus v0.")
+	var minor, patch int
+	if _, err := fmt.Sscanf(rest, "%d.%d", &minor, &patch); err != nil {
+		t.Fatalf("version of the engine in go.mod: %v", err)
+	}
+	if got, want := buildInfo().Version, fmt.Sprintf("%d.%d.%d", minor/100, minor%100, patch); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -18,18 +18,15 @@ import (
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
-// engineModule is where the version comes from that clients go by.
-const engineModule = "github.com/prometheus/prometheus"
+// engineVersion is the version of Prometheus whose engine and API these are:
+// v0.315.0 of its module is 3.15.0. A test holds it against go.mod.
+const engineVersion = "3.15.0"
 
-// fallbackVersion is given when the binary does not say what it was built
-// from, as some test binaries do not.
-const fallbackVersion = "3.0.0"
-
-// buildInfo is what Grafana asks to learn what it talks to: the version of
-// Prometheus whose engine and API this is.
+// buildInfo is what Grafana asks to learn what it talks to, and by whose version
+// it chooses what else to ask.
 func buildInfo() *v1.PrometheusVersion {
 	info := &v1.PrometheusVersion{
-		Version:   fallbackVersion,
+		Version:   engineVersion,
 		Branch:    "guanlan",
 		BuildUser: "guanlan",
 		GoVersion: runtime.Version(),
@@ -46,22 +43,7 @@ func buildInfo() *v1.PrometheusVersion {
 			info.BuildDate = s.Value
 		}
 	}
-	for _, m := range build.Deps {
-		if m.Path == engineModule {
-			info.Version = productVersion(m.Version)
-		}
-	}
 	return info
-}
-
-// productVersion is the version of Prometheus that a version of its module
-// stands for: v0.315.2 is 3.15.2.
-func productVersion(module string) string {
-	var major, patch int
-	if n, err := fmt.Sscanf(module, "v0.%d.%d", &major, &patch); n != 2 || err != nil || major < 300 {
-		return fallbackVersion
-	}
-	return fmt.Sprintf("%d.%d.%d", major/100, major%100, patch)
 }
 
 // runtimeInfo describes this process.

@@ -392,3 +392,22 @@ func TestBodiesAreBounded(t *testing.T) {
 		t.Errorf("no protobuf: got %d %s", code, body)
 	}
 }
+
+// FuzzUnpack: what senders pack must never grow beyond the bound, nor be
+// blamed on us.
+func FuzzUnpack(f *testing.F) {
+	encodings := []string{"", "snappy", "gzip", "zstd", "br"}
+	for i := range encodings {
+		f.Add(byte(i), snappy.Encode(nil, []byte("seed")))
+	}
+	a := &API{opts: Options{MaxBody: 512}}
+	f.Fuzz(func(t *testing.T, encoding byte, body []byte) {
+		out, err := a.unpack(bytes.NewReader(body), encodings[int(encoding)%len(encodings)])
+		if code, _ := status(err); err != nil && code/100 != 4 {
+			t.Errorf("got %d for %v", code, err)
+		}
+		if len(out) > max(512*maxUnpacked, len(body)) {
+			t.Errorf("%d bytes unpacked to %d", len(body), len(out))
+		}
+	})
+}

@@ -36,7 +36,7 @@ type signal struct {
 
 func spanSignal() signal {
 	return signal{spanDialect, spanColumnKey, "span.", (*reader).spanQuestion, map[string]string{
-		colTraceID: "trace_id", colSpanID: "span_id", colParentSpanID: "parent_span_id", colService: "service.name", colName: "name", colKind: "kind",
+		colTraceLow: "trace_id", colSpanID: "span_id", colParentSpanID: "parent_span_id", colService: "service.name", colName: "name", colKind: "kind",
 		colDuration: "duration", colStatus: "status", colStatusMessage: "status.message", colScopeName: "scope.name", colScopeVersion: "scope.version", colEventName: "event.name",
 	}}
 }
@@ -196,20 +196,19 @@ func (r *reader) valuesOf(ctx context.Context, s signal, sel store.Select, o ope
 		return r.columnValues(ctx, s, sel, string(o), narrow, limit, unguarded, "", found)
 	case idColumn:
 		return r.columnValues(ctx, s, sel, string(o.textColumn), narrow, limit, unguarded, "", found)
-	case numberColumn:
-		return r.columnValues(ctx, s, sel, string(o), narrow, limit, unguarded, "", found)
+	case duration:
+		return r.columnValues(ctx, s, sel, colDuration, narrow, limit, func(s string) string { return strconv.FormatInt(parseDuration(s), 10) }, "", found)
 	case wordColumn:
 		return r.columnValues(ctx, s, sel, o.column, narrow, limit, unguarded, o.absent, found)
 	case severity:
 		return r.columnValues(ctx, s, sel, o.column, narrow, limit, unguarded, o.absent, found)
 	case packedID:
 		return r.columnValues(ctx, s, sel, string(o), narrow, limit, func(s string) string {
-			var id [8]byte
-			if unpackID(s, id[:]) != nil {
-				return ""
-			}
-			return fmt.Sprintf("%x", id)
+			id, _ := parseSpanID(s)
+			return id.String()
 		}, "", found)
+	case traceID:
+		return r.traceIDValues(ctx, s, sel, narrow, limit, found)
 	case eventName:
 		names := make(map[string]uint64)
 		if err := r.columnValues(ctx, s, sel, colEventName, narrow, maxValues, unguarded, "", names); err != nil {
@@ -253,6 +252,25 @@ func (r *reader) columnValues(ctx context.Context, s signal, sel store.Select, c
 				v = strings.Clone(text(value(i)))
 			}
 			found[v] += parseCount(n(i))
+		}
+		return nil
+	})
+}
+
+// traceIDValues is columnValues for trace ids, which take two columns.
+func (r *reader) traceIDValues(ctx context.Context, s signal, sel store.Select, narrow string, limit int, found map[string]uint64) error {
+	q, err := s.ask(r, sel, fmt.Sprintf("%s %s | top %d by (%s, %s) hits as n", narrow, hasText(colTraceLow), limit, colTraceHigh, colTraceLow))
+	if err != nil {
+		return err
+	}
+	return r.ask(ctx, q, func(db *logstorage.DataBlock) error {
+		high, low, n := cells(db, colTraceHigh), cells(db, colTraceLow), cells(db, "n")
+		for i := range db.RowsCount() {
+			id, err := parseTraceID(high(i), low(i))
+			if err != nil {
+				return err
+			}
+			found[id.String()] += parseCount(n(i))
 		}
 		return nil
 	})
@@ -347,7 +365,7 @@ func (r *reader) tallySpans(ctx context.Context, sel store.Select) (tallies, uin
 		return nil, 0, err
 	}
 	stride := int((total + maxComparedRows - 1) / maxComparedRows)
-	q, err := s.ask(r, sel, "| delete _stream, _stream_id, "+strings.Join([]string{privatePrefix + "*", colTraceID, colSpanID, colParentSpanID, colDuration, colWeight, colFlags, colTraceState, colStatusMessage, colEventName, colScopeName, colScopeVersion, strconv.Quote(scopeAttrPrefix + "*")}, ", "))
+	q, err := s.ask(r, sel, "| delete _stream, _stream_id, "+strings.Join([]string{privatePrefix + "*", colTraceHigh, colTraceLow, colSpanID, colParentSpanID, colDuration, colWeight, colFlags, colTraceState, colStatusMessage, colEventName, colScopeName, colScopeVersion, strconv.Quote(scopeAttrPrefix + "*")}, ", "))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -409,7 +427,8 @@ func (t tallies) count(field string, values []string, skip, stride int, absent s
 		if have := into[v]; have != nil {
 			*have += n
 		} else if len(into) < maxComparedValues {
-			into[strings.Clone(v)] = &n
+			count := n
+			into[strings.Clone(v)] = &count
 		}
 	}
 	last, n := "", uint64(0)

@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/guanlan-io/guanlan/internal/store"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 )
 
 // Conditions are compiled to the engine's query language as text. Names and
@@ -141,16 +142,49 @@ func equalText(column, text string) string {
 // The engine's own reading differs: its shortcuts lose word boundaries and
 // multi-line mode, which an alternative that never matches keeps it from
 // taking, and its point also matches newlines. A plain substring has its own
-// filter, which uses the word filters of blocks.
+// filter, which uses the word filters of blocks, and goes ahead of an expression
+// that requires one.
 func matchText(column string, expr string) string {
-	if re, err := syntax.Parse(expr, syntax.Perl); err == nil {
-		if re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0 {
-			return contains(column, string(re.Rune))
-		}
-		spellOutPoints(re)
-		expr = re.String()
+	re, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return never // callers compile the expression first
 	}
-	return "(" + strconv.Quote(column) + ":~" + strconv.Quote("(?:"+expr+`)|\z.`) + ")"
+	if re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0 {
+		return contains(column, string(re.Rune))
+	}
+	literal := requiredLiteral(re)
+	spellOutPoints(re)
+	f := "(" + strconv.Quote(column) + ":~" + strconv.Quote("(?:"+re.String()+`)|\z.`) + ")"
+	if literal != "" {
+		f = allOf(contains(column, literal), f)
+	}
+	return f
+}
+
+// requiredLiteral is the longest text that every match contains, as far as
+// that is easily told.
+func requiredLiteral(re *syntax.Regexp) string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase == 0 {
+			return string(re.Rune)
+		}
+	case syntax.OpCapture, syntax.OpPlus:
+		return requiredLiteral(re.Sub[0])
+	case syntax.OpRepeat:
+		if re.Min > 0 {
+			return requiredLiteral(re.Sub[0])
+		}
+	case syntax.OpConcat:
+		longest := ""
+		for _, s := range re.Sub {
+			if l := requiredLiteral(s); len(l) > len(longest) {
+				longest = l
+			}
+		}
+		return longest
+	}
+	return ""
 }
 
 func spellOutPoints(re *syntax.Regexp) {
@@ -402,16 +436,23 @@ func (s severity) compares(op store.Op, value string) string {
 	return anyOf(fs...)
 }
 
-// numberColumn holds a number in every row.
-type numberColumn string
+// duration is the duration of spans; every row has it.
+type duration struct{}
 
-func (c numberColumn) exists() string            { return always }
-func (c numberColumn) equals(text string) string { return textColumn(c).equals(text) }
-func (c numberColumn) matches(re *regexp.Regexp) (string, error) {
-	return matchText(string(c), re.String()), nil
+func (duration) exists() string { return always }
+
+func (duration) equals(text string) string {
+	d, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || d < 0 || strconv.FormatInt(d, 10) != text {
+		return never
+	}
+	return "(" + colDuration + `:="` + string(appendDuration(nil, d)) + `")`
 }
-func (c numberColumn) compares(op store.Op, value string) string {
-	return compareColumn(string(c), op, value)
+
+func (duration) matches(*regexp.Regexp) (string, error) { return "", errNoExpression("duration") }
+
+func (duration) compares(op store.Op, value string) string {
+	return compareColumn(colDuration, op, value)
 }
 
 // idColumn holds hexadecimal identifiers.
@@ -434,6 +475,36 @@ func parseHex(text string, size int) ([]byte, bool) {
 	return id, err == nil && len(id) == size
 }
 
+// traceID is the trace id of spans, in its two columns.
+type traceID struct{}
+
+func (traceID) exists() string { return hasText(colTraceLow) }
+
+func (c traceID) equals(text string) string {
+	b, ok := parseHex(text, 16)
+	if !ok || pcommon.TraceID(b).IsEmpty() {
+		return never
+	}
+	return c.is(pcommon.TraceID(b))
+}
+
+func (traceID) is(id pcommon.TraceID) string {
+	high, low := traceHalves(id)
+	f := "(" + strconv.Quote(colTraceLow) + `:="` + strconv.FormatUint(low, 10) + `")`
+	if high == 0 {
+		return allOf(f, not(hasText(colTraceHigh)))
+	}
+	return allOf(f, packedID(colTraceHigh).is(high))
+}
+
+func (traceID) matches(*regexp.Regexp) (string, error) { return "", errNoExpression("trace_id") }
+
+func (traceID) compares(store.Op, string) string { return never }
+
+func errNoExpression(field string) error {
+	return fmt.Errorf("%s cannot be matched by an expression: %w", field, store.ErrInvalid)
+}
+
 // packedID holds the span ids of spans.
 type packedID string
 
@@ -441,14 +512,18 @@ func (c packedID) exists() string { return hasText(string(c)) }
 
 func (c packedID) equals(text string) string {
 	id, ok := parseHex(text, 8)
-	if !ok {
+	if !ok || pcommon.SpanID(id).IsEmpty() {
 		return never
 	}
-	return "(" + strconv.Quote(string(c)) + ":=" + strconv.Quote(string(packNibbles(nil, id))) + ")"
+	return c.is(spanIDNumber(pcommon.SpanID(id)))
+}
+
+func (c packedID) is(id uint64) string {
+	return "(" + strconv.Quote(string(c)) + ":=" + strconv.Quote(string(appendID(nil, id))) + ")"
 }
 
 func (c packedID) matches(*regexp.Regexp) (string, error) {
-	return "", fmt.Errorf("%s can be compared with = and != only: %w", string(c), store.ErrInvalid)
+	return "", errNoExpression(string(c))
 }
 
 func (c packedID) compares(store.Op, string) string { return never }
@@ -557,7 +632,7 @@ func withoutNewline(class []rune) []rune {
 func spanOperand(field string) (operand, error) {
 	switch field {
 	case "trace_id":
-		return idColumn{colTraceID, 16}, nil
+		return traceID{}, nil
 	case "span_id":
 		return packedID(colSpanID), nil
 	case "parent_span_id":
@@ -567,7 +642,7 @@ func spanOperand(field string) (operand, error) {
 	case "kind":
 		return wordColumn{colKind, "unspecified"}, nil
 	case "duration":
-		return numberColumn(colDuration), nil
+		return duration{}, nil
 	case "status":
 		return wordColumn{colStatus, "unset"}, nil
 	case "root":

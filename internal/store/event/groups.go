@@ -31,7 +31,7 @@ type groupKey struct{ service, name, kind string }
 type spanGroup struct {
 	stored float64
 	failed float64 // weighted
-	all    serviceCells
+	bands  [maxBand + 1]float64
 	points []groupCells
 }
 
@@ -71,9 +71,22 @@ func (s *serviceCells) quantile(q float64) time.Duration {
 	return -1
 }
 
+func (g *spanGroup) weight() (w float64) {
+	for _, n := range g.bands {
+		w += n
+	}
+	return w
+}
+
 func (g *spanGroup) result(k groupKey) store.Group {
-	out := store.Group{Service: k.service, Name: k.name, Kind: parseKind(k.kind), Count: g.all.totalWeight(), Errors: g.failed, Stored: uint64(math.Round(g.stored)),
-		P50: g.all.quantile(0.5), P95: g.all.quantile(0.95), P99: g.all.quantile(0.99)}
+	var all serviceCells
+	for b, n := range g.bands {
+		if n > 0 {
+			all.cells = append(all.cells, cell{band: uint8(b), weight: n})
+		}
+	}
+	out := store.Group{Service: k.service, Name: k.name, Kind: parseKind(k.kind), Count: all.totalWeight(), Errors: g.failed, Stored: uint64(math.Round(g.stored)),
+		P50: all.quantile(0.5), P95: all.quantile(0.95), P99: all.quantile(0.99)}
 	for i := range g.points {
 		p := &g.points[i]
 		out.Series = append(out.Series, store.GroupPoint{Count: p.all.totalWeight(), Errors: p.failed, P95: p.all.quantile(0.95)})
@@ -144,7 +157,7 @@ func (r *reader) rollupGroups(tenant store.Tenant, from, to int64, steps int, on
 		for _, c := range cells {
 			g.stored += share * float64(c.count)
 			w := share * c.weight
-			g.all.add(cell{band: c.band, weight: w})
+			g.bands[c.band] += w
 			if c.failed {
 				g.failed += w
 			}
@@ -181,7 +194,7 @@ func (r *reader) Operations(ctx context.Context, sel store.Select, steps, limit 
 	}
 	keys := slices.Collect(maps.Keys(groups))
 	slices.SortFunc(keys, func(a, b groupKey) int {
-		return cmp.Or(cmp.Compare(groups[b].all.totalWeight(), groups[a].all.totalWeight()), cmp.Compare(a.service, b.service), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
+		return cmp.Or(cmp.Compare(groups[b].weight(), groups[a].weight()), cmp.Compare(a.service, b.service), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
 	})
 	keys = keys[:min(len(keys), max(1, limit))]
 	if steps > 0 {
@@ -211,7 +224,7 @@ func (r *reader) spanGroups(ctx context.Context, sel store.Select, by []string) 
 		}
 		g.stored += float64(c.stored)
 		g.failed += c.failedWeight
-		g.all.add(cell{band: c.band, weight: c.weight})
+		g.bands[c.band] += c.weight
 	})
 	return groups, err
 }

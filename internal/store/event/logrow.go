@@ -19,6 +19,7 @@ import (
 // resource.KEY.
 const (
 	colBody         = "_msg"
+	colTraceID      = "trace_id"      // hexadecimal; absent when zero
 	colSeverity     = "severity"      // trace, debug, info, warn, error, fatal; absent when unset
 	colSeverityText = "severity_text" // as sent
 	colLogSpanID    = "span_id"       // hexadecimal, unlike that of spans: users search for it

@@ -6,7 +6,9 @@ import (
 
 // Open opens the data folder, replaying what was acknowledged but not on disk
 // when the last process ended.
-func Open(opts Options) (*Store, error) {
+func Open(opts Options) (*Store, error) { return openTimed(opts, normally) }
+
+func openTimed(opts Options, tm timing) (*Store, error) {
 	var spans *spanCodec
 	var logs *logCodec
 	s, err := open(opts, func(opts Options) (codecs, error) {
@@ -19,9 +21,9 @@ func Open(opts Options) (*Store, error) {
 		return codecs{
 			spans:   spans.appendRows,
 			logs:    logs.appendRows,
-			helpers: map[string]checkpointed{"rollup": roll},
+			helpers: map[string]checkpointed{"traces": spans, "logs": logs},
 		}, nil
-	}, normally)
+	}, tm)
 	if err != nil {
 		return nil, err
 	}
@@ -30,4 +32,9 @@ func Open(opts Options) (*Store, error) {
 }
 
 // normally is when checkpoints are made outside tests.
-var normally = timing{bytes: checkpointBytes, rows: checkpointRows, after: checkpointAfter, settle: settleAfter}
+var normally = timing{
+	bytes: checkpointBytes, rows: checkpointRows,
+	after:   checkpointAfter,
+	settle:  settleAfter,
+	refresh: refreshAfter,
+}

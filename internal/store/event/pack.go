@@ -1,10 +1,10 @@
 package event
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
+	"github.com/guanlan-io/guanlan/internal/store"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 )
 
@@ -34,7 +34,8 @@ const (
 // maxPackDepth bounds nesting, so that damaged data cannot exhaust the stack.
 const maxPackDepth = 10_000
 
-var errPacked = errors.New("packed column is damaged")
+// errPacked is what reading rows fails with when they are not as written.
+var errPacked = fmt.Errorf("row is damaged: %w", store.ErrUnavailable)
 
 func packUint(dst []byte, u uint64) []byte {
 	for u >= 8 {
@@ -104,7 +105,7 @@ func packValue(dst []byte, v pcommon.Value, cut *cutter, depth int) []byte {
 func packAttributes(dst []byte, m pcommon.Map, cut *cutter, depth int) []byte {
 	dst = packUint(dst, uint64(m.Len()))
 	for k, v := range m.All() {
-		dst = packValue(packText(dst, cut.text(k)), v, cut, depth)
+		dst = packValue(packText(dst, validText(k)), v, cut, depth)
 	}
 	return dst
 }

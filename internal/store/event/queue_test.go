@@ -52,6 +52,39 @@ func TestQueue(t *testing.T) {
 	})
 }
 
+// A large batch gets in although small ones keep coming.
+func TestQueueIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(100)
+		got := make(chan int64, 3)
+		enter := func(weight int64) {
+			go func() {
+				if err := q.reserve(context.Background(), weight, nil); err != nil {
+					t.Error(err)
+				}
+				got <- weight
+			}()
+			synctest.Wait()
+		}
+		enter(60)
+		enter(80)
+		enter(10) // there is room for it, but it is not its turn
+		if len(got) != 1 {
+			t.Fatalf("%d are in, want 1", len(got))
+		}
+		q.shrink(60, 20)
+		synctest.Wait()
+		q.release(20)
+		synctest.Wait()
+		if <-got != 60 || <-got+<-got != 90 {
+			t.Error("not first come, first served")
+		}
+		if bytes, batches := q.size(); bytes != 90 || batches != 2 {
+			t.Errorf("size: %d bytes, %d batches", bytes, batches)
+		}
+	})
+}
+
 func TestWeigh(t *testing.T) {
 	q := newQueue(1 << 20)
 	for _, c := range []struct {
@@ -102,7 +135,7 @@ func TestCloseWhileWaiting(t *testing.T) {
 	go func() { waiting <- s.WriteTraces(context.Background(), store.Tenant{}, spansOf("b", 1, noon)) }()
 	for {
 		s.queue.mu.Lock()
-		n := s.queue.waiting
+		n := len(s.queue.waiting)
 		s.queue.mu.Unlock()
 		if n == 1 {
 			break

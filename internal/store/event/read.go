@@ -65,26 +65,29 @@ func (r *reader) ask(ctx context.Context, q question, take func(db *logstorage.D
 // run is ask for a query that was parsed already; columns that hidden lists
 // are out of its sight.
 func (r *reader) run(ctx context.Context, s *logstorage.Storage, tenant store.Tenant, query *logstorage.Query, hidden []string, take func(db *logstorage.DataBlock) error) error {
-	return r.takeTurn(ctx, func(ctx context.Context) error {
-		ctx, stop := context.WithCancelCause(ctx)
-		defer stop(nil)
+	var failed error // of take
+	err := r.takeTurn(ctx, func(ctx context.Context) error {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
 		var mu sync.Mutex
-		var failed error
 		qctx := logstorage.NewQueryContext(ctx, &logstorage.QueryStats{}, []logstorage.TenantID{tenantID(tenant)}, query, false, hidden)
-		err := s.RunQuery(qctx, func(_ uint, db *logstorage.DataBlock) {
+		return s.RunQuery(qctx, func(_ uint, db *logstorage.DataBlock) {
 			mu.Lock()
 			defer mu.Unlock()
 			if failed == nil {
 				if failed = take(db); failed != nil {
-					stop(failed)
+					stop()
 				}
 			}
 		})
-		if failed != nil {
-			return failed
-		}
-		return err
 	})
+	switch {
+	case errors.Is(failed, errEnough):
+		return nil
+	case failed != nil:
+		return failed
+	}
+	return err
 }
 
 // takeTurn waits for a place among the running queries and gives the error of
@@ -104,10 +107,6 @@ func (r *reader) takeTurn(ctx context.Context, do func(context.Context) error) e
 	defer func() { <-r.turns }()
 	err := do(ctx)
 	switch {
-	case errors.Is(err, errEnough):
-		return nil
-	case err != nil && hasSentinel(err):
-		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("run query: %w: %w", store.ErrLimit, ctx.Err())
 	case err != nil: // what the engine reports while it runs is a lack of memory
@@ -118,15 +117,6 @@ func (r *reader) takeTurn(ctx context.Context, do func(context.Context) error) e
 
 // errEnough is returned by a taker that has what it wanted.
 var errEnough = errors.New("enough")
-
-func hasSentinel(err error) bool {
-	for _, s := range []error{store.ErrInvalid, store.ErrLimit, store.ErrNotFound, store.ErrUnavailable} {
-		if errors.Is(err, s) {
-			return true
-		}
-	}
-	return false
-}
 
 // bounds is a range as the engine takes it. Times before 1970 and after 2262
 // have no nanoseconds.
@@ -147,6 +137,9 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
+// noHelpers leaves the rows of the trace index out.
+const noHelpers = "(!" + colTraceIndex + ":*)"
+
 // spanQuestion is a query of spans; pipes follow the conditions.
 func (r *reader) spanQuestion(sel store.Select, pipes string) (question, error) {
 	stream, filter, err := spanDialect.where(sel.Where)
@@ -154,7 +147,7 @@ func (r *reader) spanQuestion(sel store.Select, pipes string) (question, error) 
 		return question{}, err
 	}
 	from, to, err := bounds(sel.Range)
-	text := strings.Join([]string{stream, "(!" + colTraceIndex + ":*)", filter, pipes}, " ")
+	text := strings.Join([]string{stream, noHelpers, filter, pipes}, " ")
 	return question{r.traces, sel.Tenant, from, to, text}, err
 }
 

@@ -52,7 +52,9 @@ func (s *Store) Spans(ctx context.Context, sel store.Select, limit int, after st
 
 // SpansOf implements store.TraceReader.
 func (s *Store) SpansOf(ctx context.Context, tenant store.Tenant, within store.Range, ids []pcommon.TraceID) ([]store.SpanRow, error) {
-	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.SpanRow, error) { return r.SpansOf(ctx, tenant, within, ids) })
+	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.SpanRow, error) {
+		return r.SpansOf(ctx, tenant, within, ids)
+	})
 }
 
 // Heat implements store.TraceReader.
@@ -67,7 +69,9 @@ func (s *Store) Services(ctx context.Context, sel store.Select, steps int) ([]st
 
 // Operations implements store.TraceReader.
 func (s *Store) Operations(ctx context.Context, sel store.Select, steps, limit int) ([]store.Group, error) {
-	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.Group, error) { return r.Operations(ctx, sel, steps, limit) })
+	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.Group, error) {
+		return r.Operations(ctx, sel, steps, limit)
+	})
 }
 
 // Compare implements store.TraceReader.
@@ -86,7 +90,9 @@ func (s *Store) SpanFields(ctx context.Context, sel store.Select) ([]store.Count
 
 // SpanValues implements store.TraceReader.
 func (s *Store) SpanValues(ctx context.Context, sel store.Select, field string, limit int) ([]store.Count, error) {
-	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.Count, error) { return r.SpanValues(ctx, sel, field, limit) })
+	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.Count, error) {
+		return r.SpanValues(ctx, sel, field, limit)
+	})
 }
 
 // Logs implements store.LogReader.
@@ -115,7 +121,9 @@ func (s *Store) LogFields(ctx context.Context, sel store.Select) ([]store.Count,
 
 // LogValues implements store.LogReader.
 func (s *Store) LogValues(ctx context.Context, sel store.Select, field string, limit int) ([]store.Count, error) {
-	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.Count, error) { return r.LogValues(ctx, sel, field, limit) })
+	return read(ctx, s, func(ctx context.Context, r *reader) ([]store.Count, error) {
+		return r.LogValues(ctx, sel, field, limit)
+	})
 }
 
 // Tail implements store.LogReader.
@@ -124,5 +132,5 @@ func (s *Store) Tail(ctx context.Context, sel store.Select, yield func(row store
 	return err
 }
 
-// LogsQL reads the logs by LogsQL. It must not be used after Close.
-func (s *Store) LogsQL() *logsql.Reader { return logsql.New(s.logs.db, "_g_*") }
+// LogsQL reads the logs by LogsQL.
+func (s *Store) LogsQL() *logsql.Reader { return logsql.New(s.logs.db, s.reading, "_g_*") }

@@ -297,7 +297,7 @@ func (r *rollup) visit(tenant store.Tenant, from, to int64, only *string, yield 
 	r.mu.Unlock()
 	for _, f := range files {
 		if err := r.visitDay(f.day, f.length, minuteFilter{tenant, from, to, only}, yield); err != nil {
-			return fmt.Errorf("read rollup: %w", err)
+			return fmt.Errorf("read rollup: %w: %w", store.ErrUnavailable, err)
 		}
 	}
 	return nil

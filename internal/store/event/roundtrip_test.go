@@ -72,6 +72,7 @@ func TestSpanRoundTrip(t *testing.T) {
 	s := openTestStorage(t)
 	tenant := store.Tenant{}
 	c := newTestSpanCodec(t)
+	written := make(map[store.Tenant][]string)
 	rapid.Check(t, func(t *rapid.T) {
 		tenant.Account++
 		now := time.Now()
@@ -85,10 +86,18 @@ func TestSpanRoundTrip(t *testing.T) {
 		logstorage.PutLogRows(lr)
 		s.DebugFlush()
 		got := readAllSpans(t, s, tenant)
-		if diff := gocmp.Diff(dumpTraces(td), dumpTraces(got)); diff != "" {
+		written[tenant] = dumpTraces(td)
+		if diff := gocmp.Diff(written[tenant], dumpTraces(got)); diff != "" {
 			t.Fatalf("written (-) and read (+) differ:\n%s", diff)
 		}
 	})
+	// Merging writes blocks anew.
+	mergeAll(s)
+	for tenant, want := range written {
+		if diff := gocmp.Diff(want, dumpTraces(readAllSpans(t, s, tenant))); diff != "" {
+			t.Fatalf("written (-) and read after merges (+) differ:\n%s", diff)
+		}
+	}
 }
 
 func TestLogRoundTrip(t *testing.T) {

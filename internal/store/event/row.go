@@ -43,6 +43,9 @@ const (
 	// maxMoreBytes bounds colMore; attributes past it are discarded and
 	// counted as dropped.
 	maxMoreBytes = 256 << 10
+	// maxKeyBytes bounds the keys of attributes without a column. A key is
+	// never cut: it would become another's. Longer ones go with their value.
+	maxKeyBytes = 4 << 10
 	// maxNoteBytes bounds colCut: the first cuts are named.
 	maxNoteBytes = 64 << 10
 	// maxRowBytes is below the engine's 2 MiB, for what it adds itself.
@@ -102,10 +105,16 @@ func (c *cutter) text(s string) string {
 		c.note(len(s))
 		s = s[:n]
 	}
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
+	return validText(s)
+}
+
+// validText replaces what is not UTF-8: the wire format forbids it, and the
+// JSON of answers cannot carry it.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
 	}
-	return s
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 func (c *cutter) note(size int) {
@@ -114,7 +123,7 @@ func (c *cutter) note(size int) {
 	}
 	key := c.key
 	if len(key) > maxColumnName {
-		key = strings.ToValidUTF8(key[:maxColumnName], "\uFFFD")
+		key = validText(key[:maxColumnName])
 	}
 	c.notes = append(c.notes, byte(c.section))
 	c.notes = packUint(packText(c.notes, key), uint64(size))
@@ -218,7 +227,7 @@ func (b *rowBuilder) attributes(s section, m pcommon.Map, shape *shape) {
 			// stands in colService
 		case col == nil:
 			b.cut.label(s, key)
-			b.packMore(moreAdd, s, b.cut.text(key), v)
+			b.packMore(moreAdd, s, validText(key), v)
 		default:
 			b.value(s, col.name, col.key, v)
 		}
@@ -229,7 +238,7 @@ func (b *rowBuilder) packMore(how byte, s section, key string, v pcommon.Value) 
 	from := len(b.more)
 	b.more = packText(append(b.more, how, byte(s)), key)
 	b.more = packValue(b.more, v, &b.cut, 0)
-	if len(b.more) > maxMoreBytes {
+	if len(b.more) > maxMoreBytes || len(key) > maxKeyBytes {
 		b.more = b.more[:from]
 		if how == moreAdd {
 			b.discarded++
@@ -267,9 +276,6 @@ func (b *rowBuilder) value(s section, name, key string, v pcommon.Value) {
 	text := b.text(from)
 	if len(text) > b.cut.limit { // only arrays, maps and bytes can be that long: keep the beginning, for the eye
 		text, code, exact = b.cut.text(text), 0, true
-	}
-	if !utf8.ValidString(text) { // a key or string inside; parsing gives the same repair
-		text = strings.ToValidUTF8(text, "\uFFFD")
 	}
 	if code != 0 {
 		b.except(s, code, key)
@@ -315,9 +321,13 @@ func (b *rowBuilder) addUint(name string, u uint64) {
 	b.addBytes(name, n)
 }
 
-func (b *rowBuilder) addNibbles(name string, id []byte) {
+// addID adds an identifier unless it is zero.
+func (b *rowBuilder) addID(name string, id uint64) {
+	if id == 0 {
+		return
+	}
 	n := len(b.buf)
-	b.buf = packNibbles(b.buf, id)
+	b.buf = appendID(b.buf, id)
 	b.addBytes(name, n)
 }
 

@@ -60,7 +60,7 @@ func (d *rowDecoder) begin(db *logstorage.DataBlock) error {
 	var ok bool
 	d.times, ok = db.GetTimestamps(d.times[:0])
 	if !ok {
-		return fmt.Errorf("read rows: result without _time")
+		return fmt.Errorf("read rows without _time: %w", errPacked)
 	}
 	if d.fixed == nil {
 		d.fixed = make(map[string]string)

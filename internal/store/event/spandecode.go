@@ -1,7 +1,6 @@
 package event
 
 import (
-	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -67,8 +66,8 @@ func (d *traceDecoder) block(db *logstorage.DataBlock) error {
 
 func (d *traceDecoder) span(i int) error {
 	d.row(i)
-	var id pcommon.SpanID
-	if err := unpackID(d.fixed[colSpanID], id[:]); err != nil {
+	id, err := parseSpanID(d.fixed[colSpanID])
+	if err != nil {
 		return err
 	}
 	if d.fixed[colTimes] == "" {
@@ -132,17 +131,15 @@ func (d *traceDecoder) place(dropped [5]uint32) (ptrace.SpanSlice, error) {
 }
 
 func (d *traceDecoder) fill(sp ptrace.Span, at int64) error {
-	if t := d.fixed[colTraceID]; t != "" {
-		id, err := parseTraceID(t)
-		if err != nil {
-			return err
-		}
-		sp.SetTraceID(id)
-	}
-	var parent pcommon.SpanID
-	if err := unpackID(d.fixed[colParentSpanID], parent[:]); err != nil {
+	trace, err := parseTraceID(d.fixed[colTraceHigh], d.fixed[colTraceLow])
+	if err != nil {
 		return err
 	}
+	parent, err := parseSpanID(d.fixed[colParentSpanID])
+	if err != nil {
+		return err
+	}
+	sp.SetTraceID(trace)
 	sp.SetParentSpanID(parent)
 	sp.SetName(d.text(colName))
 	sp.SetKind(parseKind(d.fixed[colKind]))
@@ -179,8 +176,7 @@ func spanTimes(at int64, duration, times string) (start, end pcommon.Timestamp, 
 		start, end = pcommon.Timestamp(u.uint()), pcommon.Timestamp(u.uint())
 		return start, end, u.damage(colTimes)
 	}
-	n, _ := strconv.ParseInt(duration, 10, 64)
-	return pcommon.Timestamp(at - n), pcommon.Timestamp(at), nil
+	return pcommon.Timestamp(at - parseDuration(duration)), pcommon.Timestamp(at), nil
 }
 
 func (d *traceDecoder) events(events ptrace.SpanEventSlice, at int64) error {
@@ -211,24 +207,4 @@ func (d *traceDecoder) links(links ptrace.SpanLinkSlice) error {
 		u.attributes(l.Attributes(), 0)
 	}
 	return u.damage(colLinks)
-}
-
-// unpackID reads an identifier of half bytes; an absent one is zero.
-func unpackID(s string, dst []byte) error {
-	if s == "" {
-		return nil
-	}
-	u := unpacker{s: s}
-	u.nibbles(dst)
-	return u.damage(colSpanID)
-}
-
-func parseTraceID(s string) (id pcommon.TraceID, err error) {
-	if len(s) != 2*len(id) {
-		return id, errPacked
-	}
-	if _, err := hex.Decode(id[:], []byte(s)); err != nil {
-		return pcommon.TraceID{}, errPacked
-	}
-	return id, nil
 }

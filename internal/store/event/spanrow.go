@@ -2,7 +2,6 @@ package event
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -20,11 +19,12 @@ import (
 // Columns of a span besides the private ones. _time is the end of the span.
 const (
 	colName          = "name"
-	colTraceID       = "trace_id"       // hexadecimal; absent when zero
-	colSpanID        = "span_id"        // packed half bytes: found by scanning, but two bytes less
-	colParentSpanID  = "parent_span_id" // as span_id; absent when zero
+	colTraceLow      = "trace_lo"       // number; absent when the whole id is zero
+	colTraceHigh     = "trace_hi"       // digits of ids.go; absent when zero
+	colSpanID        = "span_id"        // digits of ids.go; absent when zero
+	colParentSpanID  = "parent_span_id" // likewise
 	colKind          = "kind"           // word, absent when unspecified
-	colDuration      = "duration"       // nanoseconds
+	colDuration      = "duration"       // nanoseconds, as ids.go writes them
 	colStatus        = "status"         // ok, error; absent when unset
 	colStatusMessage = "status.message"
 	colTraceState    = "trace_state"
@@ -111,6 +111,8 @@ func (c *spanCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, td ptrace
 // freeze returns what must be in a checkpoint of the rows appended so far. The
 // appliers stand still meanwhile.
 func (c *spanCodec) freeze() (blob []byte, err error) {
+	// A day that cannot be deleted now is tried again at the next checkpoint.
+	_ = c.rollup.dropBefore(time.Now().Add(-c.retention))
 	counts, err := c.rollup.freeze()
 	if err != nil {
 		return nil, err
@@ -249,18 +251,16 @@ func (w *spanWriter) row(sp ptrace.Span, at int64, exact bool) {
 		b.addUint(colFlags, uint64(f))
 	}
 	if id := sp.TraceID(); !id.IsEmpty() {
-		n := len(b.buf)
-		b.buf = hex.AppendEncode(b.buf, id[:])
-		b.addBytes(colTraceID, n)
+		high, low := traceHalves(id)
+		b.addUint(colTraceLow, low)
+		b.addID(colTraceHigh, high)
 	}
-	if id := sp.SpanID(); !id.IsEmpty() {
-		b.addNibbles(colSpanID, id[:])
-	}
-	if id := sp.ParentSpanID(); !id.IsEmpty() {
-		b.addNibbles(colParentSpanID, id[:])
-	}
+	b.addID(colSpanID, spanIDNumber(sp.SpanID()))
+	b.addID(colParentSpanID, spanIDNumber(sp.ParentSpanID()))
 	start, end := sp.StartTimestamp(), sp.EndTimestamp()
-	b.addUint(colDuration, uint64(spanDuration(sp)))
+	n := len(b.buf)
+	b.buf = appendDuration(b.buf, spanDuration(sp))
+	b.addBytes(colDuration, n)
 	if !exact || start > end {
 		n := len(b.buf)
 		b.buf = packUint(packUint(b.buf, uint64(start)), uint64(end))

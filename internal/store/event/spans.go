@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strconv"
@@ -52,7 +51,7 @@ func (r *reader) Trace(ctx context.Context, tenant store.Tenant, id pcommon.Trac
 // readTrace decodes at most limit spans of a trace that end within w, those
 // that end first.
 func (r *reader) readTrace(ctx context.Context, tenant store.Tenant, id pcommon.TraceID, w window, limit int) (*traceDecoder, error) {
-	filter := "(!" + colTraceIndex + ":*) " + equalText(colTraceID, id.String())
+	filter := noHelpers + " " + traceID{}.is(id)
 	q := question{r.traces, tenant, w.from, w.to, filter + " | delete _stream, _stream_id"}
 	d := newTraceDecoder(limit)
 	err := r.ask(ctx, q, func(db *logstorage.DataBlock) error {
@@ -75,13 +74,13 @@ func (r *reader) readTrace(ctx context.Context, tenant store.Tenant, id pcommon.
 		}
 		return nil
 	})
-	if err != nil || len(ends) == 0 {
+	if err != nil || len(ends) == 0 || limit == 0 {
 		return d, err
 	}
 	slices.Sort(ends)
 	d = newTraceDecoder(limit)
 	d.full = true
-	err = r.ask(ctx, question{r.traces, tenant, w.from, ends[min(limit, len(ends)-1)] + 1, filter + " | delete _stream, _stream_id"}, d.block)
+	err = r.ask(ctx, question{r.traces, tenant, w.from, ends[min(limit, len(ends))-1] + 1, filter + " | delete _stream, _stream_id"}, d.block)
 	return d, err
 }
 
@@ -104,8 +103,7 @@ func (r *reader) traceTimes(ctx context.Context, tenant store.Tenant, ids []pcom
 	byKey := make(map[string][]pcommon.TraceID)
 	var buckets, keys []string
 	for _, id := range ids {
-		var low [16]byte
-		bucket, key := indexKey(id, low[:])
+		bucket, key := indexKey(id)
 		if byKey[key] == nil {
 			buckets = append(buckets, strconv.Quote(bucket))
 			keys = append(keys, strconv.Quote(key))
@@ -117,7 +115,7 @@ func (r *reader) traceTimes(ctx context.Context, tenant store.Tenant, ids []pcom
 		anchors[id] = r.spanRows.index.recent(nil, tenant, id)
 	}
 	slices.Sort(buckets)
-	text := "{" + colTraceIndex + " in (" + strings.Join(slices.Compact(buckets), ",") + ") or " + freshStreams() + "} " + colTraceID + ":in(" + strings.Join(keys, ",") + ") | fields _time, " + colTraceID
+	text := "{" + colTraceIndex + " in (" + strings.Join(slices.Compact(buckets), ",") + ") or " + freshStreams() + "} " + colTraceKey + ":in(" + strings.Join(keys, ",") + ") | fields _time, " + colTraceKey
 	reach := int64(traceReach)
 	q := question{r.traces, tenant, within.from - reach, within.to + reach, text}
 	err := r.ask(ctx, q, func(db *logstorage.DataBlock) error {
@@ -125,7 +123,7 @@ func (r *reader) traceTimes(ctx context.Context, tenant store.Tenant, ids []pcom
 		if !ok {
 			return errPacked
 		}
-		for i, key := range db.GetColumnByName(colTraceID).Values {
+		for i, key := range db.GetColumnByName(colTraceKey).Values {
 			for _, id := range byKey[key] {
 				anchors[id] = append(anchors[id], times[i])
 			}
@@ -157,7 +155,7 @@ func around(times []int64, reach int64, within window) []window {
 }
 
 // The columns of list rows, beside _time.
-var spanRowColumns = strings.Join([]string{"_time", colTraceID, colSpanID, colParentSpanID, colService, strconv.Quote(colName), colKind, colStatus, colDuration, colWeight, colTimes}, ", ")
+var spanRowColumns = strings.Join([]string{"_time", colTraceHigh, colTraceLow, colSpanID, colParentSpanID, colService, strconv.Quote(colName), colKind, colStatus, colDuration, colWeight, colTimes}, ", ")
 
 // placedSpan is a list row with its place in the order of pages.
 type placedSpan struct {
@@ -171,24 +169,17 @@ func decodeSpanRows(dst []placedSpan, db *logstorage.DataBlock) ([]placedSpan, e
 	if !ok {
 		return dst, errPacked
 	}
-	column := func(name string) func(i int) string {
-		c := db.GetColumnByName(name)
-		if c == nil {
-			return func(int) string { return "" }
-		}
-		return func(i int) string { return c.Values[i] }
-	}
-	trace, span, parent := column(colTraceID), column(colSpanID), column(colParentSpanID)
-	service, name, kind, status := column(colService), column(colName), column(colKind), column(colStatus)
-	duration, weight, explicit := column(colDuration), column(colWeight), column(colTimes)
+	high, low, span, parent := cells(db, colTraceHigh), cells(db, colTraceLow), cells(db, colSpanID), cells(db, colParentSpanID)
+	service, name, kind, status := cells(db, colService), cells(db, colName), cells(db, colKind), cells(db, colStatus)
+	duration, weight, explicit := cells(db, colDuration), cells(db, colWeight), cells(db, colTimes)
 	for i, at := range times {
 		var p placedSpan
 		row := &p.row
-		hex.Decode(row.TraceID[:], []byte(trace(i)[:min(2*len(row.TraceID), len(trace(i)))]))
-		if err := unpackID(span(i), row.SpanID[:]); err != nil {
-			return dst, err
-		}
-		if err := unpackID(parent(i), row.ParentSpanID[:]); err != nil {
+		var err1, err2, err3 error
+		row.TraceID, err1 = parseTraceID(high(i), low(i))
+		row.SpanID, err2 = parseSpanID(span(i))
+		row.ParentSpanID, err3 = parseSpanID(parent(i))
+		if err := cmp.Or(err1, err2, err3); err != nil {
 			return dst, err
 		}
 		row.Service, row.Name = strings.Clone(unguarded(service(i))), strings.Clone(unguarded(name(i)))
@@ -198,8 +189,7 @@ func decodeSpanRows(dst []placedSpan, db *logstorage.DataBlock) ([]placedSpan, e
 			return dst, err
 		}
 		row.Start, row.Ended = start.AsTime(), time.Unix(0, at).UTC()
-		n, _ := strconv.ParseInt(duration(i), 10, 64)
-		row.Duration = time.Duration(n)
+		row.Duration = time.Duration(parseDuration(duration(i)))
 		row.Weight = parseWeight(weight(i))
 		p.place = place{at: at, hash: spanRowHash(row)}
 		dst = append(dst, p)
@@ -282,7 +272,7 @@ func (r *reader) SpansOf(ctx context.Context, tenant store.Tenant, within store.
 	}
 	var found []placedSpan
 	for _, part := range groupWindows(times) {
-		q := question{r.traces, tenant, part.from, part.to, "(!" + colTraceIndex + ":*) " + colTraceID + ":in(" + strings.Join(part.ids, ",") + ") | fields " + spanRowColumns}
+		q := question{r.traces, tenant, part.from, part.to, colTraceLow + ":in(" + strings.Join(part.lows, ",") + ") | fields " + spanRowColumns}
 		err := r.ask(ctx, q, func(db *logstorage.DataBlock) (err error) {
 			found, err = decodeSpanRows(found, db)
 			if err == nil && len(found) > store.MaxPage {
@@ -294,6 +284,7 @@ func (r *reader) SpansOf(ctx context.Context, tenant store.Tenant, within store.
 			return nil, fmt.Errorf("read spans of traces: %w", err)
 		}
 	}
+	found = slices.DeleteFunc(found, func(p placedSpan) bool { return !slices.Contains(ids, p.row.TraceID) })
 	slices.SortFunc(found, func(a, b placedSpan) int { return comparePlaces(a.place, b.place) })
 	found = slices.CompactFunc(found, func(a, b placedSpan) bool { return a.place == b.place })
 	rows := make([]store.SpanRow, 0, len(found))
@@ -306,7 +297,7 @@ func (r *reader) SpansOf(ctx context.Context, tenant store.Tenant, within store.
 // part is a window with the traces that have spans in it.
 type part struct {
 	window
-	ids []string // quoted
+	lows []string // low halves of their ids
 }
 
 // maxParts bounds how many reads SpansOf makes.
@@ -316,8 +307,9 @@ const maxParts = 16
 func groupWindows(times map[pcommon.TraceID][]window) []part {
 	var all []part
 	for id, ws := range times {
+		_, low := traceHalves(id)
 		for _, w := range ws {
-			all = append(all, part{w, []string{strconv.Quote(id.String())}})
+			all = append(all, part{w, []string{strconv.FormatUint(low, 10)}})
 		}
 	}
 	slices.SortFunc(all, func(a, b part) int { return cmp.Compare(a.from, b.from) })
@@ -325,9 +317,9 @@ func groupWindows(times map[pcommon.TraceID][]window) []part {
 		for _, p := range all {
 			if n := len(merged); n > 0 && p.from <= merged[n-1].to+gap {
 				merged[n-1].to = max(merged[n-1].to, p.to)
-				merged[n-1].ids = append(merged[n-1].ids, p.ids...)
+				merged[n-1].lows = append(merged[n-1].lows, p.lows...)
 			} else {
-				merged = append(merged, part{p.window, slices.Clone(p.ids)})
+				merged = append(merged, part{p.window, slices.Clone(p.lows)})
 			}
 		}
 		return merged
@@ -337,8 +329,8 @@ func groupWindows(times map[pcommon.TraceID][]window) []part {
 		parts = merge(gap)
 	}
 	for i := range parts {
-		slices.Sort(parts[i].ids)
-		parts[i].ids = slices.Compact(parts[i].ids)
+		slices.Sort(parts[i].lows)
+		parts[i].lows = slices.Compact(parts[i].lows)
 	}
 	return parts
 }

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"encoding/hex"
 	"hash/maphash"
 	"strconv"
 	"sync"
@@ -15,9 +14,9 @@ import (
 // traceIndex tells when the spans of a trace ended, so that a trace is read
 // from the few blocks of that time instead of all of them.
 //
-// It is helper rows among the spans, in streams of their own: a row with the
-// low half of the trace id says that spans of the trace end within traceReach
-// of its _time, the anchor. A new row is written for a span outside of what
+// It is helper rows among the spans, in streams of their own: a row with a key
+// made of the trace id says that spans of the trace end within traceReach of
+// its _time, the anchor. A new row is written for a span outside of what
 // the anchors known for its trace cover. Known are the last traces, in a
 // fixed table; forgetting one costs a second row later, nothing else. The
 // table also answers for rows that the engine does not show yet.
@@ -32,6 +31,7 @@ const (
 	// colTraceIndex marks helper rows; its value is the bucket. Span reads
 	// exclude rows that have it.
 	colTraceIndex = "trace_idx"
+	colTraceKey   = "trace_key" // number
 	// traceBuckets spreads the helper rows over streams: a lookup reads one
 	// in 64 of them.
 	traceBuckets = 64
@@ -133,16 +133,16 @@ func (x *traceIndex) recent(dst []int64, t store.Tenant, id pcommon.TraceID) []i
 
 // add adds the helper row of an anchor.
 func (x *traceIndex) add(lr *logstorage.LogRows, tenant logstorage.TenantID, id pcommon.TraceID, anchor int64) {
-	var low [16]byte
-	bucket, key := indexKey(id, low[:])
-	lr.MustAdd(tenant, anchor, []logstorage.Field{{Name: colTraceIndex, Value: bucket}, {Name: colTraceID, Value: key}}, 1)
+	bucket, key := indexKey(id)
+	lr.MustAdd(tenant, anchor, []logstorage.Field{{Name: colTraceIndex, Value: bucket}, {Name: colTraceKey, Value: key}}, 1)
 }
 
-// indexKey is the bucket of a trace and how its helper rows name it: the low
-// half of the id. Senders with 64-bit ids leave the high half zero. That two
-// traces share a key only costs a look at the wrong time.
-func indexKey(id pcommon.TraceID, buf []byte) (bucket, key string) {
-	return bucketNames[id[15]%traceBuckets], string(hex.AppendEncode(buf[:0], id[8:]))
+// indexKey is the bucket of a trace and how its helper rows name it: 38 bits of
+// the low half of the id, as senders with 64-bit ids leave the high half zero.
+// That two traces share a key only costs a look at the wrong time.
+func indexKey(id pcommon.TraceID) (bucket, key string) {
+	_, low := traceHalves(id)
+	return bucketNames[low>>32%traceBuckets], strconv.FormatUint(uint64(uint32(low)), 10)
 }
 
 var bucketNames = func() (names [traceBuckets]string) {

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 )
@@ -411,21 +410,12 @@ func appendJSON(dst []byte, v pcommon.Value, depth int) (out []byte, exact bool)
 
 func appendJSONString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
+	s = validText(s)
 	dst = append(dst, '"')
 	from := 0
-	for i := 0; i < len(s); {
+	for i := range len(s) {
 		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && n == 1 {
-				dst = append(append(dst, s[from:i]...), "\uFFFD"...)
-				from = i + 1
-			}
-			i += n
-			continue
-		}
 		if c >= ' ' && c != '"' && c != '\\' {
-			i++
 			continue
 		}
 		dst = append(dst, s[from:i]...)
@@ -441,8 +431,7 @@ func appendJSONString(dst []byte, s string) []byte {
 		default:
 			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
-		i++
-		from = i
+		from = i + 1
 	}
 	return append(append(dst, s[from:]...), '"')
 }

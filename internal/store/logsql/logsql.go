@@ -23,13 +23,23 @@ import (
 // Reader runs queries over one storage. Safe for concurrent use.
 type Reader struct {
 	storage *logstorage.Storage
+	enter   Enter
 	hidden  []string
 }
 
-// New returns a reader over s. Columns that match hidden (names, or prefixes
-// that end with an asterisk) exist for no query.
-func New(s *logstorage.Storage, hidden ...string) *Reader {
-	return &Reader{storage: s, hidden: hidden}
+// Enter lets a query use the storage: it returns a context that ends with ctx
+// and when the storage is about to close, and what to call when the query has
+// ended.
+type Enter func(ctx context.Context) (_ context.Context, done func(), err error)
+
+// New returns a reader over s. enter guards every query; nil stands for a
+// storage that outlives the reader. Columns that match hidden (names, or
+// prefixes that end with an asterisk) exist for no query.
+func New(s *logstorage.Storage, enter Enter, hidden ...string) *Reader {
+	if enter == nil {
+		enter = func(ctx context.Context) (context.Context, func(), error) { return ctx, func() {}, nil }
+	}
+	return &Reader{storage: s, enter: enter, hidden: hidden}
 }
 
 // Query is what to run.
@@ -221,6 +231,11 @@ func (r *Reader) Values(ctx context.Context, q Query, kind Kind, field string, l
 	if r.hides(q, field) {
 		return []store.Count{}, nil
 	}
+	ctx, done, err := r.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	qctx, n := r.context(ctx, q, parsed), uint64(limit)
 	var got []logstorage.ValueWithHits
 	switch kind {

@@ -46,7 +46,7 @@ func filled(t *testing.T) *Reader {
 	}
 	add(s, 7, base, "service.name", "other", "_msg", "of another tenant")
 	s.DebugFlush()
-	return New(s, "_g_*")
+	return New(s, nil, "_g_*")
 }
 
 func rows(t *testing.T, r *Reader, q Query, offset, limit int) (out []string) {
@@ -309,7 +309,7 @@ func TestValues(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	s := open(t)
-	r := New(s, "_g_*")
+	r := New(s, nil, "_g_*")
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	now := time.Now()

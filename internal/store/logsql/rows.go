@@ -79,6 +79,11 @@ func (r *Reader) newest(ctx context.Context, q Query, parsed *logstorage.Query, 
 // run executes a query and yields its rows one at a time; stopped tells that
 // yield ended it.
 func (r *Reader) run(ctx context.Context, q Query, parsed *logstorage.Query, yield func([]Field) bool) (stopped bool, err error) {
+	ctx, done, err := r.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex // the engine calls from all its workers

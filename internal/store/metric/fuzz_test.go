@@ -2,7 +2,9 @@ package metric
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"testing"
 	"time"
 
 	"github.com/gogo/protobuf/proto"
@@ -10,10 +12,37 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"github.com/prometheus/prometheus/storage"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 
 	"github.com/guanlan-io/guanlan/internal/store"
 )
+
+// FuzzWrite feeds bytes from outside to the doors: they may be refused, but
+// must not bring the store down or leave it unable to take good data.
+func FuzzWrite(f *testing.F) {
+	good, err := marshalSeed()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range good {
+		f.Add(seed.door, seed.body)
+	}
+	s, err := Open(Options{Dir: f.TempDir()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { closeStore(f, s) })
+	f.Fuzz(func(t *testing.T, door byte, body []byte) {
+		err := feed(s, door, body)
+		if err != nil && !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("got %v, want ErrInvalid or nothing", err)
+		}
+		if err := put(s, store.Tenant{Account: 1}, "alive", time.Now(), 1); err != nil && !errors.Is(err, storage.ErrDuplicateSampleForTimestamp) {
+			t.Error(err)
+		}
+	})
+}
 
 type seed struct {
 	door byte

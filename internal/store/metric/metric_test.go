@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/storage"
+	"go.uber.org/goleak"
 
 	"github.com/guanlan-io/guanlan/internal/store"
 )
@@ -351,4 +352,24 @@ func TestExportedMetrics(t *testing.T) {
 	if got := series(); len(got) != 0 {
 		t.Errorf("after Close: got %v, want nothing", got)
 	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	for range 2 {
+		s, err := Open(Options{Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBatch(nil)
+		b.sum("n", "", delta, time.Now(), 1)
+		if err := s.Write(context.Background(), store.Tenant{Account: 2}, b.Metrics); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Instant(context.Background(), store.Tenant{}, "m", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		closeStore(t, s)
+	}
+	goleak.VerifyNone(t, before)
 }
