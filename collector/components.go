@@ -54,6 +54,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),
 		batchprocessor.NewFactory(),
+		storeexporter.NewProcessorFactory(),
 	)
 	f.Connectors, errs[2] = otelcol.MakeFactoryMap[connector.Factory](
 		redconnector.NewFactory(),

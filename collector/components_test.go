@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/otelcol"
+	"go.opentelemetry.io/collector/processor"
 	"go.uber.org/goleak"
 
 	"github.com/guanlan-io/guanlan/collector/queryextension"
@@ -122,6 +123,9 @@ func ours(t *testing.T, f otelcol.Factories, dir string) {
 	begin(set.ID, logs, err)
 	metrics, err := out.CreateMetrics(ctx, set, out.CreateDefaultConfig())
 	begin(set.ID, metrics, err)
+	stage, err := f.Processors[store].CreateTraces(ctx, processor.Settings{ID: component.NewID(store), TelemetrySettings: telemetry},
+		f.Processors[store].CreateDefaultConfig(), consumertest.NewNop())
+	begin(set.ID, stage, err)
 	for kind := range f.Connectors {
 		id := component.NewID(kind)
 		c, err := f.Connectors[kind].CreateTracesToMetrics(ctx, connector.Settings{ID: id, TelemetrySettings: telemetry},

@@ -182,6 +182,21 @@ func TestDiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// Rates count what was stored, not what was refused and sent again. The
+	// connector reports every 5 s.
+	stored := 1 // after-traces
+	counts, err := p.counts("", "traces", "batch", "service.name = disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range counts {
+		if name != "after-traces" {
+			stored += int(n)
+		}
+	}
+	eventually(t, "spans counted", func() error {
+		return p.wantSample("", `sum(traces_span_metrics_calls_total{service_name="disk"})`, float64(stored))
+	})
 	p.healthy(t)
 }
 

@@ -32,7 +32,7 @@ import (
 // is looked at several times a second, so that one second is enough.
 const retryAfter = time.Second
 
-// Config is the exporter's YAML.
+// Config is the YAML of the exporter and of the processor.
 type Config struct {
 	// Store names the extension that holds the data (default "store").
 	Store component.ID `mapstructure:"store"`
@@ -42,7 +42,7 @@ type Config struct {
 func NewFactory() exporter.Factory {
 	return exporter.NewFactory(
 		component.MustNewType("store"),
-		func() component.Config { return &Config{Store: component.MustNewID("store")} },
+		defaultConfig,
 		exporter.WithTraces(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Traces, error) {
 			return &sink{config: c.(*Config)}, nil
 		}, component.StabilityLevelBeta),
@@ -54,6 +54,8 @@ func NewFactory() exporter.Factory {
 		}, component.StabilityLevelBeta),
 	)
 }
+
+func defaultConfig() component.Config { return &Config{Store: component.MustNewID("store")} }
 
 // sink is the end of a pipeline.
 type sink struct {

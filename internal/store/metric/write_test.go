@@ -480,3 +480,21 @@ func TestNativeHistogramQuantile(t *testing.T) {
 	}
 	var _ promql.QueryEngine = s.Engine()
 }
+
+// TestMend writes labels that are not UTF-8, as old programs send them.
+func TestMend(t *testing.T) {
+	s := openStore(t, in(t.TempDir()))
+	now := time.Now()
+	b := newBatch(map[string]string{"service.name": "caf\xe9"})
+	b.gauge("m", "", now, 1).Attributes().PutStr("k", "\xff\xfeok")
+	if err := s.Write(t.Context(), store.Tenant{}, b.Metrics); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Instant(t.Context(), store.Tenant{}, "m", now)
+	if err != nil || len(got) != 1 {
+		t.Fatal(got, err)
+	}
+	if l := got[0].Labels; l["job"] != "caf\uFFFD" || l["k"] != "\uFFFDok" {
+		t.Errorf("got labels %q, want the wrong bytes replaced", l)
+	}
+}
