@@ -19,7 +19,8 @@ const (
 	// maxSteps bounds the points of a series and the columns of a heat map: a
 	// screen has no more.
 	maxSteps = 2_000
-	// maxGroups bounds the groups that get a series.
+	// maxGroups bounds the groups that get a series: of more, the screen shows
+	// none.
 	maxGroups = 500
 )
 
@@ -30,11 +31,18 @@ type groupKey struct{ service, name, kind string }
 // spanGroup collects the spans of a group.
 type spanGroup struct {
 	stored float64
-	failed float64 // weighted
-	bands  [maxBand + 1]float64
-	points []groupCells
+	// Weighted by sampling:
+	total, failed float64
+	bands         [maxBand + 1]float64
+	points        []groupCells
 }
 
+func (g *spanGroup) add(band uint8, weight float64) {
+	g.total += weight
+	g.bands[band] += weight
+}
+
+// groupCells is a step of a group's series.
 type groupCells struct {
 	failed float64
 	all    serviceCells
@@ -48,7 +56,7 @@ func (c *groupCells) add(band uint8, failed bool, w float64) {
 	}
 }
 
-// weight and quantile read a histogram whose cells are not told apart by
+// totalWeight and quantile read a histogram whose cells are not told apart by
 // error.
 func (s *serviceCells) totalWeight() (w float64) {
 	for _, c := range s.cells {
@@ -71,13 +79,6 @@ func (s *serviceCells) quantile(q float64) time.Duration {
 	return -1
 }
 
-func (g *spanGroup) weight() (w float64) {
-	for _, n := range g.bands {
-		w += n
-	}
-	return w
-}
-
 func (g *spanGroup) result(k groupKey) store.Group {
 	var all serviceCells
 	for b, n := range g.bands {
@@ -85,7 +86,7 @@ func (g *spanGroup) result(k groupKey) store.Group {
 			all.cells = append(all.cells, cell{band: uint8(b), weight: n})
 		}
 	}
-	out := store.Group{Service: k.service, Name: k.name, Kind: parseKind(k.kind), Count: all.totalWeight(), Errors: g.failed, Stored: uint64(math.Round(g.stored)),
+	out := store.Group{Service: k.service, Name: k.name, Kind: parseKind(k.kind), Count: g.total, Errors: g.failed, Stored: uint64(math.Round(g.stored)),
 		P50: all.quantile(0.5), P95: all.quantile(0.95), P99: all.quantile(0.99)}
 	for i := range g.points {
 		p := &g.points[i]
@@ -107,7 +108,7 @@ func (r *reader) Services(ctx context.Context, sel store.Select, steps int) ([]s
 	} else {
 		groups, err = r.spanGroups(ctx, sel, []string{colService})
 		if err == nil && steps > 0 {
-			err = r.spanSeries(ctx, sel, []string{colService}, steps, groups)
+			err = r.spanSeries(ctx, sel, []string{colService}, steps, groups, busiest(groups, maxGroups))
 		}
 	}
 	if err != nil {
@@ -145,7 +146,10 @@ func (r *reader) rollupGroups(tenant store.Tenant, from, to int64, steps int, on
 		k := groupKey{service: service}
 		g := groups[k]
 		if g == nil {
-			g = &spanGroup{points: make([]groupCells, steps)}
+			g = &spanGroup{}
+			if len(groups) < maxGroups {
+				g.points = make([]groupCells, steps)
+			}
 			groups[k] = g
 		}
 		// The current minute is not over: what it has came until now.
@@ -157,16 +161,13 @@ func (r *reader) rollupGroups(tenant store.Tenant, from, to int64, steps int, on
 		for _, c := range cells {
 			g.stored += share * float64(c.count)
 			w := share * c.weight
-			g.bands[c.band] += w
+			g.add(c.band, w)
 			if c.failed {
 				g.failed += w
 			}
 		}
-		if steps == 0 {
-			return
-		}
 		i := max(0, int(float64(begin-from)/width))
-		for ; i < steps && float64(from)+float64(i)*width < float64(end); i++ {
+		for ; i < len(g.points) && float64(from)+float64(i)*width < float64(end); i++ {
 			share := overlap(begin, end, float64(from)+float64(i)*width, float64(from)+float64(i+1)*width)
 			if share <= 0 {
 				continue
@@ -192,17 +193,9 @@ func (r *reader) Operations(ctx context.Context, sel store.Select, steps, limit 
 	if err != nil {
 		return nil, fmt.Errorf("read operations: %w", err)
 	}
-	keys := slices.Collect(maps.Keys(groups))
-	slices.SortFunc(keys, func(a, b groupKey) int {
-		return cmp.Or(cmp.Compare(groups[b].weight(), groups[a].weight()), cmp.Compare(a.service, b.service), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
-	})
-	keys = keys[:min(len(keys), max(1, limit))]
+	keys := busiest(groups, max(1, limit))
 	if steps > 0 {
-		top := make(map[groupKey]*spanGroup)
-		for _, k := range keys[:min(len(keys), maxGroups)] {
-			top[k] = groups[k]
-		}
-		if err := r.spanSeries(ctx, sel, by, min(steps, maxSteps), top); err != nil {
+		if err := r.spanSeries(ctx, sel, by, min(steps, maxSteps), groups, keys[:min(len(keys), maxGroups)]); err != nil {
 			return nil, fmt.Errorf("read operations: %w", err)
 		}
 	}
@@ -211,6 +204,15 @@ func (r *reader) Operations(ctx context.Context, sel store.Select, steps, limit 
 		out = append(out, groups[k].result(k))
 	}
 	return out, nil
+}
+
+// busiest is the n groups with the most spans.
+func busiest(groups map[groupKey]*spanGroup, n int) []groupKey {
+	keys := slices.Collect(maps.Keys(groups))
+	slices.SortFunc(keys, func(a, b groupKey) int {
+		return cmp.Or(cmp.Compare(groups[b].total, groups[a].total), cmp.Compare(a.service, b.service), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
+	})
+	return keys[:min(n, len(keys))]
 }
 
 // spanGroups groups the rows themselves.
@@ -224,14 +226,14 @@ func (r *reader) spanGroups(ctx context.Context, sel store.Select, by []string) 
 		}
 		g.stored += float64(c.stored)
 		g.failed += c.failedWeight
-		g.bands[c.band] += c.weight
+		g.add(c.band, c.weight)
 	})
 	return groups, err
 }
 
-// spanSeries fills the series of given groups.
-func (r *reader) spanSeries(ctx context.Context, sel store.Select, by []string, steps int, groups map[groupKey]*spanGroup) error {
-	if len(groups) == 0 {
+// spanSeries fills the series of the groups with given keys.
+func (r *reader) spanSeries(ctx context.Context, sel store.Select, by []string, steps int, groups map[groupKey]*spanGroup, keys []groupKey) error {
+	if len(keys) == 0 {
 		return nil
 	}
 	from, to, err := bounds(sel.Range)
@@ -240,8 +242,8 @@ func (r *reader) spanSeries(ctx context.Context, sel store.Select, by []string, 
 	}
 	step := (to - from + int64(steps) - 1) / int64(steps)
 	services, names := map[string]bool{}, map[string]bool{}
-	for k, g := range groups {
-		g.points = make([]groupCells, steps)
+	for _, k := range keys {
+		groups[k].points = make([]groupCells, steps)
 		services[strconv.Quote(guarded(k.service))], names[strconv.Quote(guarded(k.name))] = true, true
 	}
 	narrow := colService + ":in(" + strings.Join(slices.Sorted(maps.Keys(services)), ",") + ")"
@@ -252,7 +254,7 @@ func (r *reader) spanSeries(ctx context.Context, sel store.Select, by []string, 
 	return r.countSpans(ctx, sel, narrow, by, func(k groupKey, at int64, c bandCount) {
 		g := groups[k]
 		i := (at - from) / step
-		if g == nil || i < 0 || i >= int64(steps) {
+		if g == nil || i < 0 || i >= int64(len(g.points)) {
 			return
 		}
 		p := &g.points[i]
