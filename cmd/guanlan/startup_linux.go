@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 )
 
 // forgetStartup unmaps the pages of the binary that start-up has touched:
@@ -36,6 +35,6 @@ func forgetStartup() {
 			continue
 		}
 		// An error only means that the memory stays mapped.
-		_ = syscall.Madvise(unsafe.Slice((*byte)(unsafe.Pointer(uintptr(a))), b-a), syscall.MADV_DONTNEED)
+		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, uintptr(a), uintptr(b-a), syscall.MADV_DONTNEED)
 	}
 }
