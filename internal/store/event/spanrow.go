@@ -111,6 +111,8 @@ func (c *spanCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, td ptrace
 // freeze returns what must be in a checkpoint of the rows appended so far. The
 // appliers stand still meanwhile.
 func (c *spanCodec) freeze() (blob []byte, err error) {
+	// A day that cannot be deleted now is tried again at the next checkpoint.
+	_ = c.rollup.dropBefore(time.Now().Add(-c.retention))
 	counts, err := c.rollup.freeze()
 	if err != nil {
 		return nil, err

@@ -188,7 +188,7 @@ func decodeSpanRows(dst []placedSpan, db *logstorage.DataBlock) ([]placedSpan, e
 		if err != nil {
 			return dst, err
 		}
-		row.Start = start.AsTime()
+		row.Start, row.Ended = start.AsTime(), time.Unix(0, at).UTC()
 		row.Duration = time.Duration(parseDuration(duration(i)))
 		row.Weight = parseWeight(weight(i))
 		p.place = place{at: at, hash: spanRowHash(row)}
@@ -271,7 +271,7 @@ func (r *reader) SpansOf(ctx context.Context, tenant store.Tenant, within store.
 		return nil, fmt.Errorf("read spans of traces: %w", err)
 	}
 	var found []placedSpan
-	for _, part := range partition(times) {
+	for _, part := range groupWindows(times) {
 		q := question{r.traces, tenant, part.from, part.to, colTraceLow + ":in(" + strings.Join(part.lows, ",") + ") | fields " + spanRowColumns}
 		err := r.ask(ctx, q, func(db *logstorage.DataBlock) (err error) {
 			found, err = decodeSpanRows(found, db)
@@ -303,8 +303,8 @@ type part struct {
 // maxParts bounds how many reads SpansOf makes.
 const maxParts = 16
 
-// partition turns the windows of traces into few that do not overlap.
-func partition(times map[pcommon.TraceID][]window) []part {
+// groupWindows turns the windows of traces into few that do not overlap.
+func groupWindows(times map[pcommon.TraceID][]window) []part {
 	var all []part
 	for id, ws := range times {
 		_, low := traceHalves(id)

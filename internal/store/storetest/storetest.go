@@ -292,7 +292,7 @@ func traceOverHours(t *testing.T, w *world) {
 	poll(t, func() error {
 		got, _, err := w.Trace(t.Context(), w.tenant, pcommon.TraceID{1: 7, 15: 1}, store.Range{})
 		if err == nil && got.SpanCount() != 6 {
-			err = fmt.Errorf("Trace has %d spans, want 6", got.SpanCount())
+			err = fmt.Errorf("trace has %d spans, want 6", got.SpanCount())
 		}
 		return err
 	})
@@ -386,7 +386,7 @@ func spanPages(t *testing.T, w *world) {
 	}
 	end := w.now.Add(-3 * time.Minute)
 	if diff := cmp.Diff(store.SpanRow{TraceID: pcommon.TraceID{1: 7, 15: 6}, SpanID: pcommon.SpanID{7: 6}, Service: "order", Name: "op2", Kind: ptrace.SpanKindServer,
-		Start: end.Add(-time.Millisecond).UTC(), Duration: time.Millisecond, Weight: 1}, rows[0]); diff != "" {
+		Start: end.Add(-time.Millisecond).UTC(), Duration: time.Millisecond, Ended: end.UTC(), Weight: 1}, rows[0]); diff != "" {
 		t.Errorf("list row:\n%s", diff)
 	}
 }
