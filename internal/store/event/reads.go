@@ -133,4 +133,6 @@ func (s *Store) Tail(ctx context.Context, sel store.Select, yield func(row store
 }
 
 // LogsQL reads the logs by LogsQL.
-func (s *Store) LogsQL() *logsql.Reader { return logsql.New(s.logs.db, s.reading, "_g_*") }
+func (s *Store) LogsQL() *logsql.Reader {
+	return logsql.New(s.logs.db, s.reading, privatePrefix+"*").WithText(logsql.Text{Stored: guarded, Shown: unguarded})
+}

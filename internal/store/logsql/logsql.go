@@ -11,6 +11,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,14 @@ type Reader struct {
 	storage *logstorage.Storage
 	enter   Enter
 	hidden  []string
+	text    Text
+}
+
+// Text is how the storage writes values that the engine would not keep as they
+// are. The zero value stands for a storage that writes them as they are.
+type Text struct {
+	Stored func(value string) string // for filters by exact value
+	Shown  func(stored string) string
 }
 
 // Enter lets a query use the storage: it returns a context that ends with ctx
@@ -39,7 +48,15 @@ func New(s *logstorage.Storage, enter Enter, hidden ...string) *Reader {
 	if enter == nil {
 		enter = func(ctx context.Context) (context.Context, func(), error) { return ctx, func() {}, nil }
 	}
-	return &Reader{storage: s, enter: enter, hidden: hidden}
+	same := func(v string) string { return v }
+	return &Reader{storage: s, enter: enter, hidden: hidden, text: Text{same, same}}
+}
+
+// WithText returns r with another way to write values.
+func (r *Reader) WithText(t Text) *Reader {
+	changed := *r
+	changed.text = t
+	return &changed
 }
 
 // Query is what to run.
@@ -81,11 +98,42 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// maxReaders bounds the readers that a query may ask for with options(); the
+// engine itself allows 2,000.
+const maxReaders = 8
+
+var (
+	quotedText  = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	concurrency = regexp.MustCompile(`\bconcurrency=(\d+)`)
+	// The pipe tells where files lie on this machine.
+	closedPipe = regexp.MustCompile(`\|\s*block_stats\b`)
+)
+
+// allowed refuses what reaches beyond the rows.
+func allowed(q Query, parsed *logstorage.Query) error {
+	plain := quotedText.ReplaceAllString(parsed.String(), `""`) // the engine writes all texts like this
+	if closedPipe.MatchString(plain) {
+		return fmt.Errorf("query [%s]: pipe block_stats is not available: %w", q.Text, store.ErrInvalid)
+	}
+	if strings.Contains(q.Text, "parallel_readers") || parsed.GetParallelReaders(1) > maxReaders {
+		return fmt.Errorf("query [%s]: option parallel_readers is not available: %w", q.Text, store.ErrInvalid)
+	}
+	for _, m := range concurrency.FindAllStringSubmatch(plain, -1) {
+		if n, err := strconv.Atoi(m[1]); err != nil || n > maxReaders {
+			return fmt.Errorf("query [%s]: option %s: at most %d: %w", q.Text, m[0], maxReaders, store.ErrInvalid)
+		}
+	}
+	return nil
+}
+
 // parse makes the engine's query of q.
-func parse(q Query) (*logstorage.Query, error) {
+func (r *Reader) parse(q Query) (*logstorage.Query, error) {
 	out, err := logstorage.ParseQueryAtTimestamp(q.Text, q.Now.UnixNano())
 	if err != nil {
 		return nil, fmt.Errorf("parse query [%s]: %w: %w", q.Text, err, store.ErrInvalid)
+	}
+	if err := allowed(q, out); err != nil {
+		return nil, err
 	}
 	if !q.Range.Start.IsZero() || !q.Range.End.IsZero() {
 		start, end := int64(math.MinInt64), int64(math.MaxInt64)
@@ -98,12 +146,12 @@ func parse(q Query) (*logstorage.Query, error) {
 		out.AddTimeFilter(start, end)
 	}
 	for _, f := range q.Filters {
-		if err := addFilter(out, f, anyField); err != nil {
+		if err := addFilter(out, f, r.anyField); err != nil {
 			return nil, err
 		}
 	}
 	for _, f := range q.StreamFilters {
-		if err := addFilter(out, f, streamField); err != nil {
+		if err := addFilter(out, f, r.streamField); err != nil {
 			return nil, err
 		}
 	}
@@ -165,12 +213,12 @@ func sortedKeys(m map[string][]string) []string {
 }
 
 // anyField writes exact matches of any field.
-func anyField(fields map[string][]string) string {
+func (r *Reader) anyField(fields map[string][]string) string {
 	var conds []string
 	for _, k := range sortedKeys(fields) {
 		quoted := make([]string, len(fields[k]))
 		for i, v := range fields[k] {
-			quoted[i] = fmt.Sprintf("%q", v)
+			quoted[i] = fmt.Sprintf("%q", r.text.Stored(v))
 		}
 		conds = append(conds, fmt.Sprintf("%q:in(%s)", k, strings.Join(quoted, ",")))
 	}
@@ -178,12 +226,12 @@ func anyField(fields map[string][]string) string {
 }
 
 // streamField writes exact matches of fields of the stream.
-func streamField(fields map[string][]string) string {
+func (r *Reader) streamField(fields map[string][]string) string {
 	var conds []string
 	for _, k := range sortedKeys(fields) {
 		quoted := make([]string, len(fields[k]))
 		for i, v := range fields[k] {
-			quoted[i] = regexp.QuoteMeta(v)
+			quoted[i] = regexp.QuoteMeta(r.text.Stored(v))
 		}
 		conds = append(conds, fmt.Sprintf("%q=~%q", k, "^("+strings.Join(quoted, "|")+")$"))
 	}
@@ -224,7 +272,7 @@ const (
 // Values lists names or values with how many rows have them, at most limit
 // where that is above zero. field is for kinds of values.
 func (r *Reader) Values(ctx context.Context, q Query, kind Kind, field string, limit int) ([]store.Count, error) {
-	parsed, err := parse(q)
+	parsed, err := r.parse(q)
 	if err != nil {
 		return nil, err
 	}
@@ -259,6 +307,9 @@ func (r *Reader) Values(ctx context.Context, q Query, kind Kind, field string, l
 	for _, v := range got {
 		if kind == FieldNames && r.hides(q, v.Value) {
 			continue // the engine lists what it hides
+		}
+		if kind == FieldValues || kind == StreamFieldValues {
+			v.Value = r.text.Shown(v.Value)
 		}
 		counts = append(counts, store.Count{Value: v.Value, Count: v.Hits})
 	}

@@ -387,3 +387,38 @@ func TestParseTimes(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestNotAvailable(t *testing.T) {
+	r := filled(t)
+	for _, text := range []string{"* | block_stats", "*|block_stats | fields part_path", "* | union (* | block_stats)", "options(parallel_readers=1000) *", "n:in(options(concurrency=99) * | fields n)"} {
+		if err := r.Rows(t.Context(), query(text), 0, 0, nil); !errors.Is(err, store.ErrInvalid) {
+			t.Errorf("%s: got %v, want ErrInvalid", text, err)
+		}
+	}
+	for _, text := range []string{`"| block_stats"`, "options(concurrency=2) *", `"concurrency=1000"`} {
+		if err := r.Rows(t.Context(), query(text), 0, 1, func([]Field) bool { return true }); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// A storage may write values in another way than they are shown.
+func TestText(t *testing.T) {
+	s := open(t)
+	add(s, 0, base, "service.name", "<gate>", "_msg", "hello", "release", "<1.10>")
+	s.DebugFlush()
+	r := New(s, nil).WithText(Text{Stored: func(v string) string { return "<" + v + ">" }, Shown: func(v string) string { return strings.Trim(v, "<>") }})
+	q := query("*")
+	q.Filters = []string{`{"release":"1.10"}`}
+	q.StreamFilters = []string{`{"service.name":"gate"}`}
+	got := rows(t, r, q, 0, 0)
+	if len(got) != 1 || !strings.Contains(got[0], "release=1.10") || !strings.Contains(got[0], "service.name=gate") {
+		t.Errorf("rows: %q", got)
+	}
+	for kind, field := range map[Kind]string{FieldValues: "release", StreamFieldValues: "service.name"} {
+		values, err := r.Values(t.Context(), query("*"), kind, field, 0)
+		if err != nil || len(values) != 1 || strings.ContainsAny(values[0].Value, "<>") {
+			t.Errorf("values of %s: %v, error %v", field, values, err)
+		}
+	}
+}

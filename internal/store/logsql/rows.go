@@ -15,7 +15,7 @@ import (
 // may be missing. The row is valid until yield returns; yield is not called
 // concurrently.
 func (r *Reader) Rows(ctx context.Context, q Query, offset, limit int, yield func(row []Field) bool) error {
-	parsed, err := parse(q)
+	parsed, err := r.parse(q)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (r *Reader) run(ctx context.Context, q Query, parsed *logstorage.Query, yie
 			row = row[:0]
 			for _, c := range block.Columns {
 				if v := c.Values[i]; v != "" {
-					row = append(row, Field{c.Name, v})
+					row = append(row, Field{c.Name, r.text.Shown(v)})
 				}
 			}
 			if !yield(row) {

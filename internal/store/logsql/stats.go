@@ -39,7 +39,7 @@ func (r *Reader) Hits(ctx context.Context, q Query, step, offset time.Duration, 
 	if step <= 0 {
 		return nil, fmt.Errorf("step %v: want more than 0: %w", step, store.ErrInvalid)
 	}
-	parsed, err := parse(q)
+	parsed, err := r.parse(q)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ type Point struct {
 // series of points; without, one point each at the query's time. Sorted by
 // name and labels.
 func (r *Reader) Stats(ctx context.Context, q Query, step time.Duration) ([]Series, error) {
-	parsed, err := parse(q)
+	parsed, err := r.parse(q)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ type Tail struct {
 // accepted records it takes pipes. A row that arrives more than 5 s after rows
 // of the same stream with a later time is not seen.
 func (r *Reader) Follow(ctx context.Context, q Query, t Tail, yield func(rows [][]Field) bool) error {
-	parsed, err := parse(q)
+	parsed, err := r.parse(q)
 	if err != nil {
 		return err
 	}
