@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/ptrace"
@@ -245,22 +246,21 @@ func TestShapesSurviveRestart(t *testing.T) {
 }
 
 func TestOldRowsAreDropped(t *testing.T) {
-	s := newRowStore(t)
 	now := time.Now()
-	td := oneSpan(func(_ ptrace.ResourceSpans, sp ptrace.Span) {
-		sp.SetEndTimestamp(pcommon.NewTimestampFromTime(now.Add(-testRetention - time.Hour)))
-	})
-	if err := s.WriteTraces(context.Background(), store.Tenant{}, td); err != nil {
-		t.Fatal(err)
+	old := pcommon.NewTimestampFromTime(now.Add(-testRetention - time.Hour))
+	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
+	defer logstorage.PutLogRows(lr)
+	td := oneSpan(func(_ ptrace.ResourceSpans, sp ptrace.Span) { sp.SetEndTimestamp(old) })
+	if added, dropped := newTestSpanCodec(t).appendRows(lr, store.Tenant{}, td, now); added != 0 || dropped != 1 {
+		t.Errorf("of an old span %d were added and %d dropped", added, dropped)
 	}
 	ld := plog.NewLogs()
-	r := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
-	r.SetTimestamp(pcommon.NewTimestampFromTime(now.Add(-testRetention - time.Hour)))
-	if err := s.WriteLogs(context.Background(), store.Tenant{}, ld); err != nil {
-		t.Fatal(err)
+	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().SetTimestamp(old)
+	if added, dropped := newLogCodec(testRetention, newTail()).appendRows(lr, store.Tenant{}, ld, now); added != 0 || dropped != 1 {
+		t.Errorf("of an old record %d were added and %d dropped", added, dropped)
 	}
-	if n, m := s.spanRows.tooOld.Load(), s.logRows.tooOld.Load(); n != 1 || m != 1 {
-		t.Errorf("counted %d spans and %d records as too old, want 1 and 1", n, m)
+	if n := lr.RowsCount(); n != 0 {
+		t.Errorf("%d rows of old events", n)
 	}
 }
 

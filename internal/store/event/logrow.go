@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
@@ -39,8 +38,7 @@ type logCodec struct {
 	retention time.Duration
 	shapes    *shapes
 	tail      *tail
-	tooOld    atomic.Uint64 // records dropped because they are older than the retention
-	builders  sync.Pool     // *rowBuilder
+	builders  sync.Pool // *rowBuilder
 }
 
 func newLogCodec(retention time.Duration, t *tail) *logCodec {
@@ -135,7 +133,6 @@ func (c *logCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, ld plog.Lo
 			}
 		}
 	}
-	c.tooOld.Add(uint64(dropped))
 	return added, dropped
 }
 

@@ -43,7 +43,6 @@ func TestMeasure(t *testing.T) {
 	otlp := 0
 	var ids []pcommon.TraceID
 	begin, cpu := time.Now(), cpuTime()
-	var codecTime time.Duration
 	lookups := make(chan pcommon.TraceID, 1)
 	var during []time.Duration
 	var wg sync.WaitGroup
@@ -66,9 +65,7 @@ func TestMeasure(t *testing.T) {
 		id := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).TraceID()
 		ids = append(ids, id)
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		at := cpuTime()
 		codec.appendRows(lr, store.Tenant{}, td, end)
-		codecTime += cpuTime() - at
 		s.MustAddRows(lr)
 		logstorage.PutLogRows(lr)
 		if k > 20 && k%3 == 0 {

@@ -266,6 +266,14 @@ func byDay(keys []minuteKey) map[int64][]minuteKey {
 	return days
 }
 
+// lostCells is how many cells could not be written and did not fit in memory:
+// heat maps and services count too little since.
+func (r *rollup) lostCells() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lost
+}
+
 // visit calls yield with the cells of every service and minute of a tenant in
 // minutes [from, to), or of one service only. A service and minute may come
 // more than once. cells is only good during the call.

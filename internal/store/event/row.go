@@ -332,8 +332,9 @@ func (b *rowBuilder) addID(name string, id uint64) {
 }
 
 // resourceAndScope adds what the rows of a scope have in common, the stream
-// tags first: the service, or the mark of the shared stream. Where second is not empty, an empty column of that name follows, for
-// the caller to fill, so that the two can be stream tags.
+// tags first: the service, or the mark of the shared stream. Where second is
+// not empty, an empty column of that name follows the service, for the caller
+// to fill, so that the two can be stream tags.
 func (b *rowBuilder) resourceAndScope(p *shape, service string, r pcommon.Resource, scope pcommon.InstrumentationScope, resourceURL, scopeURL, second string) {
 	if p.shared {
 		b.add(colShared, "1")

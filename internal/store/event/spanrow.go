@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
@@ -58,8 +57,7 @@ type spanCodec struct {
 	shapes    *shapes
 	index     *traceIndex
 	rollup    *rollup
-	tooOld    atomic.Uint64 // spans dropped because they ended before the retention
-	builders  sync.Pool     // *rowBuilder
+	builders  sync.Pool // *rowBuilder
 }
 
 func newSpanCodec(retention time.Duration, r *rollup) *spanCodec {
@@ -104,7 +102,6 @@ func (c *spanCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, td ptrace
 		}
 		w.tally.close()
 	}
-	c.tooOld.Add(uint64(dropped))
 	return added, dropped
 }
 

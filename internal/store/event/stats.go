@@ -25,6 +25,10 @@ type Stats struct {
 	CheckpointAge                 time.Duration // since the last one; 0 before the first
 	SinceBytes, SinceRows         int64         // journaled since the last one: what a restart would replay
 
+	// RollupLost is cells of the rollup that were given up because its files
+	// could not be written.
+	RollupLost uint64
+
 	DiskFree, DiskTotal, DiskReserve uint64
 
 	Recovery  Recovery
@@ -81,6 +85,9 @@ func (s *Store) Stats() Stats {
 	}
 	if last := c.lastCheckpoint.Load(); last != 0 {
 		st.CheckpointAge = time.Since(time.Unix(0, last))
+	}
+	if s.reader != nil {
+		st.RollupLost = s.reader.spanRows.rollup.lostCells()
 	}
 	st.SinceBytes, st.SinceRows = s.since.size()
 	st.QueueBytes, st.QueueBatches = s.queue.size()
