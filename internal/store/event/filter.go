@@ -278,4 +278,3 @@ func compareColumn(column string, op store.Op, value string) string {
 	// computes from their parts.
 	return "(" + strconv.Quote(column) + ":" + string(op) + strconv.Quote(strconv.FormatFloat(f, 'e', -1, 64)) + ")"
 }
-

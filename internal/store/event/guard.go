@@ -142,4 +142,3 @@ func changesAsTimestamp(s string) bool {
 	t, err := time.Parse(layout, s)
 	return err != nil || t.Format(layout) != s
 }
-

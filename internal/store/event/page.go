@@ -64,6 +64,8 @@ const (
 	firstWindow = int64(1e9)
 	// maxWiden bounds by how much one step widens the search.
 	maxWiden = 16
+	// maxTimes bounds the times kept while searching, 8 MiB.
+	maxTimes = 1 << 20
 	// maxPageRows bounds the rows read for a page: a page and what ends in
 	// the same instant as its last row.
 	maxPageRows = 20 * store.MaxPage
@@ -92,6 +94,10 @@ func (r *reader) pageWindow(ctx context.Context, q question, limit int, after *p
 			}
 			if after != nil {
 				times = append(times[:n], slices.DeleteFunc(times[n:], func(t int64) bool { return t == after.at })...)
+			}
+			if len(times) > maxTimes { // only the newest matter
+				slices.Sort(times)
+				times = append(times[:0], times[len(times)-need:]...)
 			}
 			return nil
 		})

@@ -207,4 +207,3 @@ func appendDouble(dst []byte, f float64) []byte {
 func looksIntegral(text []byte) bool {
 	return !bytes.ContainsAny(text, ".eNI")
 }
-
