@@ -29,7 +29,6 @@ import (
 
 	// Service discovery for scraping is chosen here, mechanism by mechanism:
 	// the scrape receiver would link every cloud's SDK (see docs/adr).
-	_ "github.com/prometheus/prometheus/discovery/dns"
 	_ "github.com/prometheus/prometheus/discovery/file"
 	_ "github.com/prometheus/prometheus/discovery/http"
 	_ "github.com/prometheus/prometheus/discovery/kubernetes"

@@ -9,12 +9,15 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"path"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/andybalholm/brotli"
 )
 
 //go:embed all:dist
@@ -48,8 +51,10 @@ var types = map[string]string{
 	".woff2": "font/woff2",
 }
 
-// encodings are the forms that the build compresses into, best first.
-var encodings = []struct{ name, suffix string }{{"br", ".br"}, {"gzip", ".gz"}}
+// Assets worth compressing are there in one form only, which every browser
+// takes; for other clients they are unpacked when asked for. Three forms of
+// each would add two megabytes to the binary.
+const packed = ".br"
 
 // Handler serves the web interface at the root of a host. Every path that is
 // not a file answers with the index: the pages read the path themselves.
@@ -65,18 +70,13 @@ func Handler() http.Handler {
 	return h
 }
 
-// variant is a file in one encoding.
-type variant struct {
-	encoding string // empty: as it is
-	data     []byte
-	etag     string
-}
-
 // file is what one path answers.
 type file struct {
 	mediaType string
 	cache     string
-	variants  []variant // best first; the last is as it is
+	data      []byte
+	packed    bool // data is brotli
+	etag      string
 }
 
 // handler serves files from memory. It does not change once it is made.
@@ -88,11 +88,12 @@ type handler struct {
 func newHandler(root fs.FS) (*handler, error) {
 	h := &handler{files: map[string]file{}}
 	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || compressed(name) {
+		if err != nil || d.IsDir() {
 			return err
 		}
-		f, err := load(root, name)
-		h.files[name] = f
+		data, err := fs.ReadFile(root, name)
+		plain, isPacked := strings.CutSuffix(name, packed)
+		h.files[plain] = newFile(plain, data, isPacked)
 		return err
 	})
 	if err != nil {
@@ -106,33 +107,15 @@ func newHandler(root fs.FS) (*handler, error) {
 	return h, nil
 }
 
-func compressed(name string) bool {
-	for _, e := range encodings {
-		if strings.HasSuffix(name, e.suffix) {
-			return true
-		}
-	}
-	return false
-}
-
-func load(root fs.FS, name string) (file, error) {
-	f := file{mediaType: types[path.Ext(name)], cache: cacheNever}
+func newFile(name string, data []byte, isPacked bool) file {
+	f := file{mediaType: types[path.Ext(name)], cache: cacheNever, data: data, packed: isPacked, etag: etag(data)}
 	if f.mediaType == "" {
 		f.mediaType = "application/octet-stream"
 	}
 	if strings.HasPrefix(name, assets) {
 		f.cache = cacheForever
 	}
-	for _, e := range encodings {
-		data, err := fs.ReadFile(root, name+e.suffix)
-		if err != nil {
-			continue // not worth compressing
-		}
-		f.variants = append(f.variants, variant{e.name, data, etag(data)})
-	}
-	data, err := fs.ReadFile(root, name)
-	f.variants = append(f.variants, variant{"", data, etag(data)})
-	return f, err
+	return f
 }
 
 func etag(data []byte) string {
@@ -163,27 +146,23 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	header.Set("Content-Type", f.mediaType)
 	header.Set("Cache-Control", f.cache)
-	if len(f.variants) > 1 {
+	tag, data := f.etag, f.data
+	if f.packed {
 		header.Set("Vary", "Accept-Encoding")
-	}
-	v := f.choose(r.Header.Get("Accept-Encoding"))
-	header.Set("ETag", v.etag)
-	if v.encoding != "" {
-		header.Set("Content-Encoding", v.encoding)
-		// ServeContent leaves the length of encoded content to its caller.
-		header.Set("Content-Length", strconv.Itoa(len(v.data)))
-	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(v.data))
-}
-
-// choose picks the best variant that the client takes.
-func (f file) choose(acceptEncoding string) variant {
-	for _, v := range f.variants {
-		if v.encoding == "" || accepts(acceptEncoding, v.encoding) {
-			return v
+		if accepts(r.Header.Get("Accept-Encoding"), "br") {
+			header.Set("Content-Encoding", "br")
+			// ServeContent leaves the length of encoded content to its caller.
+			header.Set("Content-Length", strconv.Itoa(len(data)))
+		} else {
+			var err error
+			if data, err = io.ReadAll(brotli.NewReader(bytes.NewReader(data))); err != nil {
+				panic("BUG: unpack " + name + ": " + err.Error())
+			}
+			tag = etag(data)
 		}
 	}
-	panic("BUG: a file without its plain form")
+	header.Set("ETag", tag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 }
 
 // accepts reads an Accept-Encoding header. A wildcard is not taken up: who

@@ -129,5 +129,6 @@ func (s *server) Shutdown(ctx context.Context) error {
 	if s.http != nil {
 		err = s.http.Shutdown(ctx)
 	}
+	s.tracing.stop(ctx)
 	return err
 }

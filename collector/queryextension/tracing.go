@@ -59,9 +59,10 @@ func (t *tracing) wrap(h http.Handler) http.Handler {
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + route(r.URL.Path) }))
 }
 
-// stop sends what is left. Nobody should wait long for it.
+// stop sends what is left. Nobody should wait long for it. It may be called
+// when nothing was started, and again.
 func (t *tracing) stop(ctx context.Context) {
-	if t.provider == nil {
+	if t == nil || t.provider == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

@@ -106,9 +106,9 @@ func TestFillDisk(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes tens of megabytes")
 	}
-	dir := mountSmall(t, "64m")
+	dir := mountSmall(t, "192m") // the reserve must outlast two seconds of merges
 	s, _ := mustOpenStore(t, filepath.Join(dir, "data"), timing{bytes: 1 << 20, rows: 1 << 40, after: 50 * time.Millisecond, settle: time.Hour, refresh: 50 * time.Millisecond},
-		func(o *Options) { o.DiskReserve = 16 << 20; o.QueueBytes = 2 << 20 })
+		func(o *Options) { o.DiskReserve = 96 << 20; o.QueueBytes = 2 << 20 })
 	accepted, refused := 0, 0
 	stop := time.Now().Add(time.Minute)
 	for i := 0; refused < 20 && time.Now().Before(stop); i++ {

@@ -376,12 +376,12 @@ func TestReserveGone(t *testing.T) {
 	}
 	s.space.release()
 	free := fill(t, dir) // all of it, the reserve too
-	s.pollSpace(context.Background())
-	s.upkeep.Wait()
-	_, err := s.Instant(context.Background(), store.Tenant{}, "m", now)
-	if !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("read: got %v, want ErrUnavailable", err)
-	}
+	until(t, "the tenant is closed for reads", func() bool { // free space is looked at now and then
+		s.pollSpace(context.Background())
+		s.upkeep.Wait()
+		_, err := s.Instant(context.Background(), store.Tenant{}, "m", now)
+		return errors.Is(err, store.ErrUnavailable)
+	})
 	if err := scrape(s, n, at); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("write: got %v, want ErrUnavailable", err)
 	}

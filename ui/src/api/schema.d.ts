@@ -430,7 +430,7 @@ export interface components {
             operation: string;
             /** @description The newest example. */
             traceId: string;
-            /** @description exception.type or error.type, else the status message. */
+            /** @description error.type, else exception.type of the newest example and the status message; empty when none is told. */
             type: string;
         };
         ErrorModel: {
@@ -635,7 +635,7 @@ export interface components {
             heapBytes: number;
             /**
              * Format: int64
-             * @description The lower of the control group's limit and the configured one; 0 when none.
+             * @description What the Go runtime keeps below (GOMEMLIMIT); 0 when none.
              */
             limitBytes: number;
             /**
