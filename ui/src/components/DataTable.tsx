@@ -8,6 +8,8 @@ import { Icon } from './Icon'
 export interface Column<T> {
   key: string
   head: string
+  /** The head is told to assistive tools only. */
+  quiet?: boolean
   /** A CSS grid track: 80px, minmax(120px, 2fr). */
   width: string
   align?: 'end'
@@ -145,6 +147,8 @@ function HeadCell<T>({ column, sort, onSort }: { column: Column<T>; sort?: { col
           {column.head}
           {on && <Icon name={sort.descending ? 'down' : 'up'} size={12} />}
         </button>
+      ) : column.quiet ? (
+        <span className="hidden-text">{column.head}</span>
       ) : (
         column.head
       )}

@@ -39,7 +39,11 @@ export function Page({ title, heading, tools, bar, side, related, timeless, chil
         {!timeless && <TimePicker />}
         {related && <IconButton icon="panel" label={url.side ? t.related.hide : t.related.show} shortcut="i" aria-pressed={url.side !== undefined} onClick={toggle} />}
       </header>
-      {bar && <div className={css.bar}>{bar}</div>}
+      {bar && (
+        <div className={css.bar} role="search" aria-label={title}>
+          {bar}
+        </div>
+      )}
       <div className={css.main}>
         <main id="content" className={css.content} tabIndex={-1}>
           {children}

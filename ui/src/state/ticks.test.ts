@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { linearTicks, logTicks, timeStep, timeTicks } from './ticks'
+import { binaryTicks, linearTicks, logTicks, timeStep, timeTicks } from './ticks'
 
 test('time ticks are round in their zone and not too many', () => {
   const start = Date.UTC(2026, 0, 2, 15, 4, 5)
@@ -15,6 +15,11 @@ test('linear ticks', () => {
   expect(linearTicks(0, 1, 5)).toEqual([0, 0.2, 0.4, 0.6000000000000001, 0.8, 1])
   expect(linearTicks(0, 97, 5)).toEqual([0, 20, 40, 60, 80])
   expect(linearTicks(3, 3, 5)).toEqual([])
+})
+
+test('binary ticks', () => {
+  expect(binaryTicks(0, 20 * 2 ** 20, 4)).toEqual([0, 8 * 2 ** 20, 16 * 2 ** 20])
+  expect(binaryTicks(0, 0, 4)).toEqual([])
 })
 
 test('log ticks', () => {

@@ -34,6 +34,15 @@ export function linearTicks(lo: number, hi: number, most: number): number[] {
   return ticks
 }
 
+/** Round sizes (powers of two) from zero or below to hi. */
+export function binaryTicks(lo: number, hi: number, most: number): number[] {
+  if (!(hi > lo)) return []
+  const step = 2 ** Math.ceil(Math.log2((hi - lo) / most))
+  const ticks: number[] = []
+  for (let i = Math.ceil(lo / step); i * step <= hi; i++) ticks.push(i * step || 0)
+  return ticks
+}
+
 /** Powers of ten from lo to hi, with 2 and 5 between when there are few. */
 export function logTicks(lo: number, hi: number, most: number): number[] {
   if (!(lo > 0 && hi > lo)) return []

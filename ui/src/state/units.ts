@@ -40,7 +40,8 @@ export function durationLiteral(ns: number): string {
 const binary = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
 export function bytes(n: number): string {
-  if (!Number.isFinite(n) || n < 0) return '–'
+  if (!Number.isFinite(n)) return '–'
+  if (n < 0) return `−${bytes(-n)}`
   let i = 0
   while (n >= 1023.5 && i < binary.length - 1) {
     n /= 1024

@@ -7,7 +7,8 @@ import uPlot from 'uplot'
 import { themeColours } from '../../state/colour'
 import { type Dates, useDates } from '../../state/dates'
 import { useDark } from '../../state/preferences'
-import { linearTicks, timeTicks } from '../../state/ticks'
+import { binaryTicks, linearTicks, timeTicks } from '../../state/ticks'
+import { bytes } from '../../state/units'
 import css from './TimeChart.module.css'
 
 export interface Line {
@@ -185,7 +186,12 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
         ...axis,
         size: 24,
         grid: { show: false },
-        splits: (u) => timeTicks(u.scales.x!.min!, u.scales.x!.max!, Math.max(2, u.width / 90), s.dates.offset(u.scales.x!.min!)).ticks,
+        splits: (u) => {
+          const { min, max } = u.scales.x as { min: number; max: number }
+          // A label at the very border would be cut.
+          const border = ((max - min) / Math.max(1, u.width)) * 18
+          return timeTicks(min, max, Math.max(2, u.width / 90), s.dates.offset(min)).ticks.filter((t) => t <= max - border)
+        },
         values: (u, splits) => {
           const step = splits.length > 1 ? splits[1]! - splits[0]! : u.scales.x!.max! - u.scales.x!.min!
           return splits.map((t) => s.dates.tick(t, step))
@@ -195,7 +201,7 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
         ...axis,
         size: (u, values) => (values ? Math.max(36, ...values.map((v) => measure(u.ctx, v, font))) + 10 : 44),
         grid: { stroke: colours.get('line'), width: 1 },
-        splits: (u) => linearTicks(u.scales.y!.min!, u.scales.y!.max!, Math.max(2, Math.floor(u.height / 40))),
+        splits: (u) => (latest.current.format === bytes ? binaryTicks : linearTicks)(u.scales.y!.min!, u.scales.y!.max!, Math.max(2, Math.floor(u.height / 40))),
         values: (_, splits) => splits.map((v) => (v === 0 ? '0' : latest.current.format(v))),
       },
     ],

@@ -168,7 +168,7 @@ function useCursor(plane: Plane, index: Index, onBox: (box: Box | undefined) => 
   return { at, box, onKeyDown, clear }
 }
 
-/** Cells narrower than this have no gap between them. */
+/** Cells narrower or lower than this have no gap between them. */
 const gapFrom = 5
 
 function paint(canvas: HTMLCanvasElement, plane: Plane, grid: Grid, index: Index, dark: boolean): void {
@@ -183,7 +183,8 @@ function paint(canvas: HTMLCanvasElement, plane: Plane, grid: Grid, index: Index
   for (const c of grid.cells) {
     const left = toX(plane, grid.start + c.x * grid.stepMs)
     const top = toY(plane, c.hi)
-    const height = Math.max(1, toY(plane, c.lo) - top - gap)
+    const full = toY(plane, c.lo) - top
+    const height = Math.max(1, full - (full >= gapFrom ? 1 : 0))
     const width = Math.max(1, columnWidth - gap)
     ctx.fillStyle = heatColour(share(c.count, index.least, index.most), dark)
     ctx.fillRect(left, top, width, height)

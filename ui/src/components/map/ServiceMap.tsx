@@ -6,6 +6,7 @@ import { duration, middle, percent, rate } from '../../state/units'
 import { IconButton } from '../Button'
 import { Icon, type IconName } from '../Icon'
 import { useSize } from '../useSize'
+import { mergeEdges } from './edges'
 import { type Layout, layout, nodeHeight, nodeWidth, type Placed, type Route } from './layout'
 import css from './ServiceMap.module.css'
 
@@ -39,8 +40,8 @@ export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
   const svg = useRef<SVGSVGElement>(null)
   const view = usePanZoom(svg, plan.width, plan.height, still ?? false)
   const nodes = new Map(graph.nodes.map((n) => [n.name, n]))
-  const edges = new Map(graph.edges.map((e) => [`${e.from}\0${e.to}`, e]))
-  const busiest = Math.max(1e-9, ...graph.edges.map((e) => e.rate))
+  const edges = useMemo(() => mergeEdges(graph.edges), [graph])
+  const busiest = Math.max(1e-9, ...[...edges.values()].map((e) => e.rate))
   const near = hover && new Set([hover, ...graph.edges.filter((e) => e.from === hover || e.to === hover).flatMap((e) => [e.from, e.to])])
   return (
     <div ref={host} className={css.map}>

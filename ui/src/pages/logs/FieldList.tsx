@@ -10,10 +10,11 @@ import css from './FieldList.module.css'
 
 /** What people look at first stands first. */
 const first = ['severity', 'service.name', 'scope.name', 'event_name']
+/** Ids have no frequent values, bodies have patterns, and the text of a severity is its name. */
+const useless = /^(trace_id|span_id|body|severity_text)$/
+const groups = ['', 'log.', 'resource.'] as const
 /** Values of a field that are listed. */
 const topValues = 10
-/** Ids have no frequent values. */
-const idField = /^(trace_id|span_id)$/
 
 interface Props {
   question: Question
@@ -28,9 +29,8 @@ export function FieldList({ question, columns, onColumn, onFilter }: Props) {
   const [open, setOpen] = useState<string>()
   const { data, error, refetch, isPending } = useQuery(fields(question, 'logs'))
   const rank = (f: string) => (first.includes(f) ? first.indexOf(f) : first.length)
-  const list = (data?.fields ?? [])
-    .filter((f) => !idField.test(f.value) && f.value.toLowerCase().includes(find.toLowerCase()))
-    .sort((a, b) => rank(a.value) - rank(b.value))
+  const found = (data?.fields ?? []).filter((f) => !useless.test(f.value) && f.value.toLowerCase().includes(find.toLowerCase())).sort((a, b) => rank(a.value) - rank(b.value))
+  const groupOf = (f: string) => groups.findLast((g) => f.startsWith(g)) ?? ''
   return (
     <section className={css.panel} aria-label={t.logs.fields}>
       <input className={css.find} type="search" value={find} placeholder={t.logs.findField} aria-label={t.logs.findField} onChange={(e) => setFind(e.target.value)} />
@@ -39,26 +39,63 @@ export function FieldList({ question, columns, onColumn, onFilter }: Props) {
       ) : isPending ? (
         <Skeleton lines={10} />
       ) : (
-        list.map((f) => {
-          const shown = columns.includes(f.value)
+        groups.map((g) => {
+          const list = found.filter((f) => groupOf(f.value) === g)
+          if (list.length === 0) return null
           return (
-            <div key={f.value}>
-              <div className={css.field}>
-                <button type="button" className={css.open} aria-expanded={open === f.value} onClick={() => setOpen(open === f.value ? undefined : f.value)} title={f.value}>
-                  <Icon name={open === f.value ? 'down' : 'right'} size={12} />
-                  <span>{f.value}</span>
-                  <span className={css.count}>{t.count(f.count)}</span>
-                </button>
-                <span className={css.column}>
-                  <IconButton small icon={shown ? 'minus' : 'columns'} label={shown ? t.logs.removeColumn : t.logs.addColumn} aria-pressed={shown} onClick={() => onColumn(f.value)} />
-                </span>
-              </div>
-              {open === f.value && <Values question={question} field={f.value} total={f.count} onFilter={onFilter} />}
+            <div key={g} role="group" aria-label={t.logs.groups[g]}>
+              {g && <div className={css.group}>{t.logs.groups[g]}</div>}
+              {list.map((f) => (
+                <Field
+                  key={f.value}
+                  field={f.value}
+                  name={f.value.slice(g.length)}
+                  count={f.count}
+                  question={question}
+                  open={open === f.value}
+                  onOpen={() => setOpen(open === f.value ? undefined : f.value)}
+                  shown={columns.includes(f.value)}
+                  onColumn={onColumn}
+                  onFilter={onFilter}
+                />
+              ))}
             </div>
           )
         })
       )}
     </section>
+  )
+}
+
+interface FieldProps {
+  field: string
+  /** Without the prefix of its group. */
+  name: string
+  count: number
+  question: Question
+  open: boolean
+  onOpen: () => void
+  shown: boolean
+  onColumn: (field: string) => void
+  onFilter: (c: Condition) => void
+}
+
+function Field({ field, name, count, question, open, onOpen, shown, onColumn, onFilter }: FieldProps) {
+  const t = useTexts()
+  return (
+    <>
+      <div className={css.field}>
+        <button type="button" className={css.open} aria-expanded={open} onClick={onOpen} title={field}>
+          <Icon name={open ? 'down' : 'right'} size={12} />
+          <span>{name}</span>
+          <span className={css.count}>{t.count(count)}</span>
+        </button>
+        <span className={css.column}>
+          <IconButton small icon={shown ? 'minus' : 'columns'} label={shown ? t.logs.removeColumn : t.logs.addColumn} aria-pressed={shown} onClick={() => onColumn(field)} />
+        </span>
+      </div>
+      {open && <Values question={question} field={field} total={count} onFilter={onFilter} />}
+    </>
   )
 }
 

@@ -93,7 +93,7 @@ export function formatOf(expr: string): (v: number) => string {
     if (/_seconds\b|_seconds_(?:bucket|sum)\b/.test(expr)) return signed((v) => duration(v * 1e9))
     if (/_milliseconds\b|_milliseconds_(?:bucket|sum)\b/.test(expr)) return signed((v) => duration(v * 1e6))
   }
-  if (/_bytes\b|_bytes_total\b|_bytes_(?:bucket|sum)\b/.test(expr)) return signed(bytes)
+  if (/_bytes\b|_bytes_total\b|_bytes_(?:bucket|sum)\b/.test(expr)) return bytes
   return si
 }
 

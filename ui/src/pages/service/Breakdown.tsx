@@ -68,7 +68,7 @@ export function Instances({ data }: { data: Detail }) {
       rowKey={(i) => i.value}
       columns={[
         { key: 'value', head: t.service.instances, width: 'minmax(200px, 2fr)', cell: (i) => <span className="mono">{i.value}</span> },
-        { key: 'bar', head: '', width: 'minmax(80px, 1fr)', cell: (i) => <span className={css.bar} style={{ width: `${(100 * i.count) / most}%` }} /> },
+        { key: 'bar', head: t.logs.share, quiet: true, width: 'minmax(80px, 1fr)', cell: (i) => <span className={css.bar} style={{ width: `${(100 * i.count) / most}%` }} /> },
         { key: 'count', head: t.service.spans, width: '96px', align: 'end', cell: (i) => t.count(i.count) },
       ]}
       onOpen={field ? (i) => void navigate({ to: '/traces', search: tracesOf([...own, { field, op: '=', value: i.value }]) }) : undefined}

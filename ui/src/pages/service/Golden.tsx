@@ -20,7 +20,8 @@ export function Golden({ data }: { data: Detail }) {
   const own: Condition[] = [{ field: 'service.name', op: '=', value: data.name }]
   const failed: Condition[] = [...own, { field: 'status', op: '=', value: 'error' }]
   return (
-    <section className={css.section} aria-label={t.service.golden}>
+    <section className={css.section}>
+      <h2 className="hidden-text">{t.service.golden}</h2>
       <div className={css.charts}>
         <Tile
           title={t.signal.rate}

@@ -75,9 +75,13 @@ export function Edges({ title, edges, other, empty }: { title: string; edges: re
       ) : (
         <dl className={css.edges}>
           {edges.map((e) => (
-            <Fragment key={`${e.from}\0${e.to}`}>
+            <Fragment key={`${e.from}\0${e.to}\0${e.kind}`}>
               <dt>
-                {e.kind === 'call' || e.kind === 'messaging' ? <ServiceName name={other(e)} /> : <span className="cut">{other(e)}</span>}
+                {e.kind === 'call' || e.kind === 'messaging' ? <ServiceName name={other(e)} /> : (
+                  <span className="cut">
+                    {other(e)} <span className="dim">{t.services.kind[e.kind]}</span>
+                  </span>
+                )}
               </dt>
               <dd className="num">
                 <Link to="/traces" search={tracesOf(spansOf(e))} title={t.services.callTraces}>

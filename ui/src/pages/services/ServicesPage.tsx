@@ -114,7 +114,7 @@ function serviceColumns(t: Texts): Column<Service>[] {
     { key: 'name', head: t.services.name, width: 'minmax(180px, 2fr)', cell: (s) => <ServiceName name={s.name} />, sort: (s) => s.name },
     ...redColumns(t, ofService),
     {
-      key: 'links', head: '', width: '56px', align: 'end',
+      key: 'links', head: t.related.title, quiet: true, width: '56px', align: 'end',
       cell: (s) => (
         <span className={css.links}>
           <Link to="/traces" search={tracesOf(ofService(s))} tabIndex={-1}>

@@ -37,7 +37,7 @@ function Ranking({ data }: { data: Schemas['Comparison'] }) {
   const fields = data.fields.filter((f) => f.score >= leastScore && !idField.test(f.field))
   return (
     <>
-      <p className={css.summary}>{t.compare.of(t.common.spans(data.selected), t.common.spans(data.baseline))}</p>
+      <p className={css.summary}>{t.compare.of(data.selected, data.baseline)}</p>
       <div className={css.key}>
         <span>
           <i className={css.selected} />
@@ -86,7 +86,7 @@ function Value({ field, value }: { field: string; value: ValueDiff }) {
   const on = url.pick === condition
   const text = value.value || t.common.missingValue
   return (
-    <button type="button" className={css.value} aria-pressed={on} title={t.compare.show(field, text)} onClick={() => set({ pick: on ? undefined : condition })}>
+    <button type="button" className={css.value} aria-pressed={on} aria-label={t.compare.showShares(field, text, percent(value.selected), percent(value.baseline))} title={t.compare.show(field, text)} onClick={() => set({ pick: on ? undefined : condition })}>
       <span className={`cut ${value.value ? 'mono' : 'dim'}`}>{text}</span>
       <span className={css.bars}>
         <span className={css.selected} style={{ width: `${100 * value.selected}%` }} />

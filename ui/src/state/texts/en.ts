@@ -276,13 +276,14 @@ export const en = {
 
   compare: {
     title: 'What differs',
-    of: (selected: string, baseline: string) => `${selected} selected against ${baseline} others`,
+    of: (selected: number, baseline: number) => `${many(selected, 'span', 'spans')} selected, ${many(baseline, 'other', 'others')}`,
     selection: 'Selection',
     baseline: 'Others',
     none: 'No field differs. The selection looks like the rest.',
     noneSelected: 'The selection holds no spans.',
     example: 'Example trace',
     show: (field: string, value: string) => `Show traces of the selection with ${field} = ${value}`,
+    showShares: (field: string, value: string, selected: string, baseline: string) => `Show traces of the selection with ${field} = ${value}: ${selected} of the selection, ${baseline} of the others`,
     score: 'How much the values differ, from 0 to 100%',
     moreValues: (x: number) => many(x, 'more value', 'more values'),
   },
@@ -350,6 +351,7 @@ export const en = {
     volumeHelp: 'Click a bar or drag to narrow the time range',
     fields: 'Fields',
     findField: 'Find a field',
+    groups: { '': 'Record', 'log.': 'Attributes', 'resource.': 'Resource' } as Record<string, string>,
     showFields: 'Show fields',
     hideFields: 'Hide fields',
     topValues: (field: string) => `Most frequent values of ${field}`,

@@ -268,13 +268,14 @@ export const zh: Texts = {
 
   compare: {
     title: '差异',
-    of: (selected, baseline) => `选中 ${selected}，对比其余 ${baseline}`,
+    of: (selected, baseline) => `选中 ${n(selected)} 个 span，其余 ${n(baseline)} 个`,
     selection: '选区',
     baseline: '其余',
     none: '没有差异明显的字段，选区与其余部分相似。',
     noneSelected: '选区内没有 span。',
     example: '示例链路',
     show: (field, value) => `查看选区内 ${field} = ${value} 的链路`,
+    showShares: (field, value, selected, baseline) => `查看选区内 ${field} = ${value} 的链路：选区占 ${selected}，其余占 ${baseline}`,
     score: '取值分布的差异程度，0 到 100%',
     moreValues: (x) => `还有 ${n(x)} 个值`,
   },
@@ -342,6 +343,7 @@ export const zh: Texts = {
     volumeHelp: '点击或拖选以缩小时间范围',
     fields: '字段',
     findField: '查找字段',
+    groups: { '': '记录', 'log.': '属性', 'resource.': '资源' },
     showFields: '显示字段',
     hideFields: '隐藏字段',
     topValues: (field) => `${field} 出现最多的值`,
