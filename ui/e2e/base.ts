@@ -70,6 +70,12 @@ export async function accessible(page: Page): Promise<void> {
   expect(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(' ')).join(' | ')}`)).toEqual([])
 }
 
+/** Opens a page and waits until it listens to the keyboard. */
+export async function open(page: Page, path: string): Promise<void> {
+  await page.goto(path)
+  await expect(page.getByRole('heading', { level: 1 })).toBeVisible()
+}
+
 /** Everything that was asked for is here. */
 export async function settled(page: Page): Promise<void> {
   await page.waitForLoadState('networkidle')

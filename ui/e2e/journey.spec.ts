@@ -44,7 +44,8 @@ test('from the symptom to the cause in three clicks: box, value, trace', async (
 })
 
 test('a link shows the same thing to somebody else', async ({ page, context }) => {
-  await page.goto('/traces')
+  const now = Date.now()
+  await page.goto(`/traces?from=${now - 1_800_000}&to=${now - 10_000}`)
   await settled(page)
   await dragSlowest(page)
   await page.getByRole('complementary', { name: 'What differs' }).getByRole('button', { name: /Show traces/ }).first().click()

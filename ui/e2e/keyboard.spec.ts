@@ -1,9 +1,9 @@
-import { accessible, expect, prefer, settled, someTrace, test } from './base'
+import { accessible, expect, open, prefer, settled, someTrace, test } from './base'
 
 test.beforeEach(async ({ page }) => prefer(page, { theme: 'light', locale: 'en' }))
 
 test('g and a letter go to the places', async ({ page }) => {
-  await page.goto('/')
+  await open(page, '/')
   for (const [key, title] of [['s', 'Services'], ['t', 'Traces'], ['l', 'Logs'], ['m', 'Metrics'], [',', 'Settings'], ['o', 'Overview']] as const) {
     await page.keyboard.press('g')
     await page.keyboard.press(key)
@@ -12,7 +12,7 @@ test('g and a letter go to the places', async ({ page }) => {
 })
 
 test('? explains the keys, Esc closes', async ({ page }) => {
-  await page.goto('/traces')
+  await open(page, '/traces')
   await page.keyboard.press('?')
   const help = page.getByRole('dialog', { name: 'Keyboard' })
   await expect(help).toBeVisible()
@@ -22,7 +22,7 @@ test('? explains the keys, Esc closes', async ({ page }) => {
 })
 
 test('[ and ] move the range, a backslash widens it', async ({ page }) => {
-  await page.goto('/traces')
+  await open(page, '/traces')
   await page.keyboard.press('[')
   await expect(page).toHaveURL(/from=\d{13}&to=\d{13}/)
   const width = () => {
@@ -40,7 +40,7 @@ test('[ and ] move the range, a backslash widens it', async ({ page }) => {
 
 test('the palette finds services, traces by id and commands', async ({ page, request }) => {
   const trace = await someTrace(request)
-  await page.goto('/')
+  await open(page, '/')
   await settled(page)
   await page.keyboard.press('Control+k')
   const dialog = page.getByRole('dialog', { name: 'Search and commands' })
@@ -52,14 +52,14 @@ test('the palette finds services, traces by id and commands', async ({ page, req
   await page.keyboard.press('Enter')
   await expect(page).toHaveURL(new RegExp(`/traces/${trace.traceId}`))
   await page.keyboard.press('Control+k')
-  await page.keyboard.type('theme: dark')
+  await dialog.getByRole('combobox').fill('theme: dark')
   await page.keyboard.press('Enter')
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark')
 })
 
 test('j, k and Enter open a row', async ({ page, request }) => {
   await someTrace(request)
-  await page.goto('/traces')
+  await open(page, '/traces')
   await settled(page)
   await page.keyboard.press('j')
   await page.keyboard.press('j')
@@ -69,7 +69,7 @@ test('j, k and Enter open a row', async ({ page, request }) => {
 })
 
 test('the range picker takes text and says what is wrong with it', async ({ page }) => {
-  await page.goto('/traces')
+  await open(page, '/traces')
   await page.getByRole('button', { name: 'Time range' }).click()
   const from = page.getByRole('textbox', { name: 'From' })
   await from.fill('yesterday')

@@ -114,16 +114,17 @@ function useEntries(text: string): Entry[] {
       run: () => void navigate({ to: '/services/$service', params: { service: s.name }, search: keepRange }),
     })
   const command = (icon: IconName, label: string, run: () => void) => out.push({ group: t.palette.commands, icon, text: label, run })
-  if (words && !traceId.test(words))
-    out.push({
-      group: t.palette.commands, icon: 'logs', text: t.palette.findLogs(words), always: true,
-      run: () => void navigate({ to: '/logs', search: (last) => ({ ...keepRange(last), q: quote(words) }) }),
-    })
   for (const theme of ['system', 'light', 'dark'] satisfies Preferences['theme'][])
     command('sun', t.palette.theme(t.settings.themes[theme]!), () => setPreferences({ theme }))
   for (const locale of Object.keys(catalogues) as Locale[])
     command('globe', t.palette.language(catalogues[locale].language), () => setPreferences({ locale }))
   for (const span of quickSpans) command('clock', t.palette.range(t.time.last[span]!), () => setUrl(rangePatch({ from: `now-${span}`, to: 'now' })))
+  // Last, so that a command whose name was typed comes before a search for the name.
+  if (words && !traceId.test(words))
+    out.push({
+      group: t.palette.commands, icon: 'logs', text: t.palette.findLogs(words), always: true,
+      run: () => void navigate({ to: '/logs', search: (last) => ({ ...keepRange(last), q: quote(words) }) }),
+    })
   return out
 }
 

@@ -31,14 +31,14 @@ export function Builder({ metrics, onQuery }: { metrics: readonly Family[]; onQu
       <label>
         {t.metrics.metric}
         <input className={css.metric} list={`${id}m`} value={choice.metric} placeholder={t.metrics.chooseMetric} spellCheck={false} onChange={(e) => chooseMetric(e.target.value)} />
-        <datalist id={`${id}m`}>
-          {metrics.map((m) => (
-            <option key={m.name} value={m.name}>
-              {m.help}
-            </option>
-          ))}
-        </datalist>
       </label>
+      <datalist id={`${id}m`}>
+        {metrics.map((m) => (
+          <option key={m.name} value={m.name}>
+            {m.help}
+          </option>
+        ))}
+      </datalist>
       <label>
         {t.metrics.operation}
         <select value={choice.operation} onChange={(e) => update({ operation: e.target.value as Choice['operation'] })}>
