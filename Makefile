@@ -8,7 +8,7 @@ export GOTOOLCHAIN := local
 TAGS    := remove_all_sd
 VERSION ?= 0.1.0-dev
 LDFLAGS := -s -w -X main.version=$(VERSION)
-GO_BUILD = go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)'
+GO_BUILD = go build -tags $(TAGS) -ldflags '$(LDFLAGS)'
 MODULES := . examples/shop bench
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ build: ## build bin/guanlan
 	$(GO_BUILD) -o bin/guanlan ./cmd/guanlan
 
 demo: build ## build all, start Guanlan and a shop of live services, print the links
-	cd examples/shop && go build -trimpath -o ../../bin/ ./cmd/shop ./cmd/demo
+	cd examples/shop && go build -o ../../bin/ . ./cmd/demo
 	@exec bin/demo --guanlan bin/guanlan --shop bin/shop
 
 test: ## run all tests that this machine can run

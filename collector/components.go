@@ -26,11 +26,9 @@ import (
 	"go.opentelemetry.io/collector/processor/memorylimiterprocessor"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
-	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 
 	// Service discovery for scraping is chosen here, mechanism by mechanism:
 	// the scrape receiver would link every cloud's SDK (see docs/adr).
-	_ "github.com/prometheus/prometheus/discovery/dns"
 	_ "github.com/prometheus/prometheus/discovery/file"
 	_ "github.com/prometheus/prometheus/discovery/http"
 	_ "github.com/prometheus/prometheus/discovery/kubernetes"
@@ -55,6 +53,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),
 		batchprocessor.NewFactory(),
+		storeexporter.NewProcessorFactory(),
 	)
 	f.Connectors, errs[2] = otelcol.MakeFactoryMap[connector.Factory](
 		redconnector.NewFactory(),
@@ -74,6 +73,6 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 		storeextension.NewFactory(),
 		queryextension.NewFactory(ready),
 	)
-	f.Telemetry = otelconftelemetry.NewFactory()
+	f.Telemetry = selfTelemetry()
 	return f, errors.Join(errs[:]...)
 }

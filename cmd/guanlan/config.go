@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/otelcol"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/guanlan-io/guanlan/collector"
 )
@@ -30,7 +31,7 @@ func (s *sources) uris() ([]string, error) {
 	uris := make([]string, 0, len(s.files)+len(s.set)+1)
 	for _, f := range s.files {
 		if !strings.Contains(f, ":") {
-			if _, err := os.Stat(f); err != nil {
+			if err := readable(f); err != nil {
 				return nil, usageError{fmt.Errorf("--config %s: %w", f, err)}
 			}
 			f = "file:" + f
@@ -53,11 +54,21 @@ func (s *sources) uris() ([]string, error) {
 	return uris, nil
 }
 
+// readable reports what is wrong with a configuration file as such. confmap
+// would not say which file it is.
+func readable(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var content map[string]any
+	return yaml.Unmarshal(text, &content)
+}
+
 func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check or print configurations",
-		Args:  cobra.NoArgs,
 	}
 	cmd.AddCommand(newConfigValidate(), newConfigPrint())
 	return cmd
@@ -80,7 +91,7 @@ func newConfigValidate() *cobra.Command {
 				return usageError{err}
 			}
 			if err := col.DryRun(cmd.Context()); err != nil {
-				return usageError{explain(err)}
+				return usageError{explain(inShort(err))}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "configuration is valid")
 			return nil

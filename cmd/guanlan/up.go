@@ -49,6 +49,7 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 		URIs:    uris,
 		Ready: func(s collector.Summary) {
 			welcome(screen, s, time.Since(began))
+			forgetStartup()
 		},
 	})
 	// Signals end ctx; otelcol must not also catch them.
@@ -62,10 +63,36 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 		col.Shutdown()
 	})
 	defer stop()
-	if err := col.Run(context.WithoutCancel(ctx)); err != nil {
-		return explain(err)
+	err = col.Run(context.WithoutCancel(ctx))
+	switch {
+	case err == nil:
+		return nil
+	case misconfigured(err):
+		return usageError{explain(inShort(err))}
 	}
-	return nil
+	return explain(err)
+}
+
+// misconfigured tells errors of the configuration, which are found before
+// anything is opened, from those of running. The collector's frame marks them
+// by words only.
+func misconfigured(err error) bool {
+	for _, words := range []string{"failed to get config: ", "invalid configuration: ", "failed to build pipelines: "} {
+		if strings.HasPrefix(err.Error(), words) {
+			return true
+		}
+	}
+	return false
+}
+
+// inShort leaves out what the layers above the faulty field have to say.
+func inShort(err error) error {
+	return errors.New(strings.NewReplacer(
+		"failed to get config: ", "", "invalid configuration: ", "", "failed to build pipelines: ", "",
+		"cannot unmarshal the configuration: ", "", "cannot resolve the configuration: ", "",
+		"decoding failed due to the following error(s):\n\n", "", "error reading configuration for ", "",
+		"retrieved value does not have unique keys: ", "",
+	).Replace(err.Error()))
 }
 
 // welcome prints what listens where, where data lies and what to do next.

@@ -23,18 +23,16 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
+	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
+	"github.com/guanlan-io/guanlan/internal/store/metric"
 )
 
 // retryAfter is what a refused sender is told to wait. A full disk or queue
 // is looked at several times a second, so that one second is enough.
 const retryAfter = time.Second
 
-// tenantHeader is the metadata key that names the tenant, as in Grafana's
-// data sources and in Prometheus-compatible stores.
-const tenantHeader = "x-scope-orgid"
-
-// Config is the exporter's YAML.
+// Config is the YAML of the exporter and of the processor.
 type Config struct {
 	// Store names the extension that holds the data (default "store").
 	Store component.ID `mapstructure:"store"`
@@ -44,7 +42,7 @@ type Config struct {
 func NewFactory() exporter.Factory {
 	return exporter.NewFactory(
 		component.MustNewType("store"),
-		func() component.Config { return &Config{Store: component.MustNewID("store")} },
+		defaultConfig,
 		exporter.WithTraces(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Traces, error) {
 			return &sink{config: c.(*Config)}, nil
 		}, component.StabilityLevelBeta),
@@ -56,6 +54,8 @@ func NewFactory() exporter.Factory {
 		}, component.StabilityLevelBeta),
 	)
 }
+
+func defaultConfig() component.Config { return &Config{Store: component.MustNewID("store")} }
 
 // sink is the end of a pipeline.
 type sink struct {
@@ -93,11 +93,16 @@ func (s *sink) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	if err == nil {
 		err = s.store.Metrics().Write(ctx, tenant, md)
 	}
+	// Part of the batch is kept, so that an error would be wrong; what is not
+	// is counted by reason (guanlan.metrics.rejected) and shown by the status.
+	if partial := (*metric.PartialError)(nil); errors.As(err, &partial) {
+		return nil
+	}
 	return answer(err)
 }
 
 func tenantOf(ctx context.Context) (store.Tenant, error) {
-	values := client.FromContext(ctx).Metadata.Get(tenantHeader)
+	values := client.FromContext(ctx).Metadata.Get(semconv.TenantHeader)
 	switch len(values) {
 	case 0:
 		return store.Tenant{}, nil

@@ -111,7 +111,7 @@ type Operation struct {
 
 // ErrorKind is failing spans grouped by what failed.
 type ErrorKind struct {
-	Type      string `json:"type" doc:"exception.type or error.type, else the status message."`
+	Type      string `json:"type" doc:"error.type, else exception.type of the newest example and the status message; empty when none is told."`
 	Operation string `json:"operation"`
 	Count     uint64 `json:"count"`
 	TraceID   string `json:"traceId" doc:"The newest example."`

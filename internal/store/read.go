@@ -79,6 +79,9 @@ type SpanRow struct {
 	Status       ptrace.StatusCode
 	Start        time.Time
 	Duration     time.Duration
+	// Ended is what Spans orders by and ranges refer to: the end, or where the
+	// sender's clock told none that can be, the start or the time of arrival.
+	Ended time.Time
 	// Weight is how many spans this one stands for: 1/probability as told by
 	// tracestate ot=th; 1 when it was not sampled.
 	Weight float64

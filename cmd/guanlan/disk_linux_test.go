@@ -1,0 +1,277 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// smallDisk mounts a file system of its own. Size must leave room for what the
+// stores set aside: a tenth for events, 96 MiB for metrics.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	give := t.Skipf
+	if os.Getenv("CI") == "true" {
+		give = t.Fatalf
+	}
+	if os.Getuid() != 0 {
+		give("mounting a tmpfs needs root")
+	}
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		give("mount tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return dir
+}
+
+// fill takes all free space, as another program would; the returned function
+// gives it back.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	path := filepath.Join(dir, "other-program")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	chunk := make([]byte, 1<<20)
+	for err == nil {
+		_, err = f.Write(chunk)
+	}
+	for err = nil; err == nil; {
+		_, err = f.Write(chunk[:512])
+	}
+	return func() { os.Remove(path) }
+}
+
+// export sends one batch of a signal and returns how the server answered.
+func export(ctx context.Context, conn *grpc.ClientConn, signal, name string, rows int) error {
+	now, l := time.Now(), labels{{"batch", name}}
+	var err error
+	switch signal {
+	case "traces":
+		_, err = ptraceotlp.NewGRPCClient(conn).Export(ctx, ptraceotlp.NewExportRequestFromTraces(spansOf("disk", rows, now, l)))
+	case "logs":
+		_, err = plogotlp.NewGRPCClient(conn).Export(ctx, plogotlp.NewExportRequestFromLogs(logsOf("disk", rows, now, l)))
+	case "metrics":
+		_, err = pmetricotlp.NewGRPCClient(conn).Export(ctx, pmetricotlp.NewExportRequestFromMetrics(gaugeOf("disk", "disk", 1, now, l)))
+	}
+	return err
+}
+
+var signals = []string{"traces", "logs", "metrics"}
+
+// TestDiskFull fills the disk under a running process. Senders are told to
+// wait, readers notice nothing, and what was acknowledged stays.
+func TestDiskFull(t *testing.T) {
+	disk := smallDisk(t, "384m")
+	p := start(t, filepath.Join(disk, "data"))
+	conn := p.dial(t)
+	const rows = 20
+
+	// Senders go on all the time, as real ones do, and remember the answers.
+	ledgers := map[string]*ledger{"traces": newLedger(), "logs": newLedger(), "metrics": newLedger()}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for signal, l := range ledgers {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil && i < mostBatches; i++ {
+				name := "b" + strconv.Itoa(i)
+				l.try(name, rows)
+				err := export(ctx, conn, signal, name, rows)
+				switch {
+				case err == nil:
+					l.ack(name)
+				case ctx.Err() == nil && status.Code(err) != codes.Unavailable:
+					t.Errorf("%s: got %v, want Unavailable", signal, err)
+				}
+				time.Sleep(20 * time.Millisecond) // the pace of a sender, not a wait
+			}
+		})
+	}
+	stop := func() { cancel(); wg.Wait() }
+	defer stop()
+	acked := func(signal string) int {
+		ledgers[signal].mu.Lock()
+		defer ledgers[signal].mu.Unlock()
+		return len(ledgers[signal].acked)
+	}
+	for _, signal := range signals {
+		eventually(t, signal+" before", func() error {
+			if acked(signal) < 10 {
+				return fmt.Errorf("%d batches acknowledged", acked(signal))
+			}
+			return nil
+		})
+	}
+
+	free := fill(t, disk)
+	for _, signal := range signals {
+		eventually(t, signal+" on a full disk", func() error { return wantRefusal(export(t.Context(), conn, signal, "full", 1)) })
+		wantRetryAfter(t, p, signal)
+	}
+	before := acked("traces")
+	for _, signal := range []string{"traces", "logs"} {
+		eventually(t, "read "+signal+" on a full disk", func() error {
+			counts, err := p.counts("", signal, "batch", "service.name = disk")
+			if err == nil && len(counts) < 10 {
+				err = fmt.Errorf("got %d batches", len(counts))
+			}
+			return err
+		})
+	}
+	if err := p.wantSample("", `max(disk{batch="b1"})`, 1); err != nil {
+		t.Error("read metrics on a full disk:", err)
+	}
+	p.healthy(t)
+
+	free()
+	back := time.Now()
+	for _, signal := range signals {
+		eventually(t, signal+" after", func() error { return export(t.Context(), conn, signal, "after-"+signal, 1) })
+	}
+	took := time.Since(back)
+	t.Logf("writes went on %v after there was space again", took.Round(time.Millisecond))
+	if took > 5*time.Second {
+		t.Errorf("writes went on only %v after there was space again, want at most 5 s", took)
+	}
+	eventually(t, "senders after", func() error {
+		if now := acked("traces"); now <= before {
+			return fmt.Errorf("%d batches acknowledged, as before", now)
+		}
+		return nil
+	})
+	stop()
+	for _, signal := range []string{"traces", "logs"} {
+		l := ledgers[signal]
+		l.try("after-"+signal, 1)
+		l.ack("after-" + signal)
+		eventually(t, signal, func() error {
+			counts, err := p.counts("", signal, "batch", "service.name = disk")
+			if err != nil {
+				return err
+			}
+			delete(counts, "full") // some were taken before the disk was seen to be full
+			return l.compare(counts)
+		})
+	}
+	for name := range ledgers["metrics"].acked {
+		if err := p.wantSample("", fmt.Sprintf(`count(last_over_time(disk{batch=%q}[1h]))`, name), 1); err != nil {
+			t.Error(err)
+		}
+	}
+	// Rates count what was stored, not what was refused and sent again. The
+	// connector reports every 5 s.
+	stored := 1 // after-traces
+	counts, err := p.counts("", "traces", "batch", "service.name = disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range counts {
+		if name != "after-traces" {
+			stored += int(n)
+		}
+	}
+	eventually(t, "spans counted", func() error {
+		return p.wantSample("", `sum(traces_span_metrics_calls_total{service_name="disk"})`, float64(stored))
+	})
+	p.healthy(t)
+}
+
+// TestDiskFullRestart kills a process whose disk is full. The next one starts,
+// answers questions and refuses data until there is space.
+func TestDiskFullRestart(t *testing.T) {
+	disk := smallDisk(t, "384m")
+	dir := filepath.Join(disk, "data")
+	p := start(t, dir)
+	const rows = 20
+	for _, signal := range signals {
+		if err := export(t.Context(), p.dial(t), signal, "before", rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	free := fill(t, disk)
+	conn := p.dial(t)
+	for _, signal := range signals {
+		eventually(t, signal+" on a full disk", func() error { return wantRefusal(export(t.Context(), conn, signal, "full", 1)) })
+	}
+	p.kill()
+
+	p = start(t, dir)
+	for _, signal := range []string{"traces", "logs"} {
+		counts, err := p.counts("", signal, "batch", "service.name = disk")
+		if err != nil || counts["before"] != rows {
+			t.Errorf("%s after a restart on a full disk: got %v, %v, want %d rows", signal, counts, err, rows)
+		}
+	}
+	free()
+	conn = p.dial(t)
+	for _, signal := range signals {
+		eventually(t, signal+" after", func() error { return export(t.Context(), conn, signal, "after", 1) })
+	}
+	if err := p.wantSample("", `last_over_time(disk{batch="before"}[1h])`, 1); err != nil {
+		t.Error(err)
+	}
+	p.healthy(t)
+}
+
+// wantRefusal returns nil when err tells a gRPC sender to come again later.
+func wantRefusal(err error) error {
+	st := status.Convert(err)
+	if st.Code() != codes.Unavailable {
+		return fmt.Errorf("got %v, want Unavailable", err)
+	}
+	for _, d := range st.Details() {
+		if r, ok := d.(*errdetails.RetryInfo); ok && r.RetryDelay.AsDuration() > 0 {
+			if !strings.Contains(st.Message(), "free") {
+				return fmt.Errorf("%q does not say that space is missing", st.Message())
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%v has no RetryInfo", err)
+}
+
+// wantRetryAfter fails the test unless OTLP/HTTP answers 503 with a time.
+func wantRetryAfter(t *testing.T, p *process, signal string) {
+	t.Helper()
+	now, l := time.Now(), labels{{"batch", "full"}}
+	m := map[string]marshaler{
+		"traces":  ptraceotlp.NewExportRequestFromTraces(spansOf("disk", 1, now, l)),
+		"logs":    plogotlp.NewExportRequestFromLogs(logsOf("disk", 1, now, l)),
+		"metrics": pmetricotlp.NewExportRequestFromMetrics(gaugeOf("disk", "disk", 1, now, l)),
+	}[signal]
+	body, err := m.MarshalProto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, text, err := p.post(signal, protobuf, "", "", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != http.StatusServiceUnavailable || err != nil || seconds < 1 {
+		t.Errorf("%s on a full disk: got %s, Retry-After %q, want 503 and a number of seconds: %s", signal, res.Status, res.Header.Get("Retry-After"), text)
+	}
+}

@@ -1,0 +1,78 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// valueKind is a field whose values are known.
+type valueKind struct {
+	read    func(string) (string, error) // to the form that the store compares
+	ordered bool
+	example string
+}
+
+var special = map[Signal]map[string]valueKind{
+	Traces: {
+		"duration":       {nanos, true, "for example duration > 200ms"},
+		"status":         {oneOf("unset", "ok", "error"), false, "for example status = error"},
+		"kind":           {oneOf("internal", "server", "client", "producer", "consumer", "unspecified"), false, "for example kind = server"},
+		"root":           {oneOf("true", "false"), false, "for example root = true"},
+		"trace_id":       {hexDigits(32), false, "32 hexadecimal digits"},
+		"span_id":        {hexDigits(16), false, "16 hexadecimal digits"},
+		"parent_span_id": {hexDigits(16), false, "16 hexadecimal digits"},
+	},
+	Logs: {
+		"severity": {oneOf("trace", "debug", "info", "warn", "error", "fatal", "unset"), true, "for example severity >= warn"},
+		"trace_id": {hexDigits(32), false, "32 hexadecimal digits"},
+		"span_id":  {hexDigits(16), false, "16 hexadecimal digits"},
+	},
+}
+
+func oneOf(names ...string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if l := strings.ToLower(s); slices.Contains(names, l) {
+			return l, nil
+		}
+		return "", fmt.Errorf("want one of %s, not %q", strings.Join(names, ", "), s)
+	}
+}
+
+// hexDigits reads an id. Empty stands for its absence.
+func hexDigits(n int) func(string) (string, error) {
+	return func(s string) (string, error) {
+		l := strings.ToLower(s)
+		if l != "" && len(l) != n || strings.Trim(l, "0123456789abcdef") != "" {
+			return "", fmt.Errorf("want %d hexadecimal digits, not %q", n, s)
+		}
+		return l, nil
+	}
+}
+
+func nanos(s string) (string, error) {
+	d, err := ParseDuration(s)
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatInt(int64(d), 10), nil
+}
+
+// formatNanos writes decimal nanoseconds with the largest unit that keeps them
+// whole; other text stays as it is.
+func formatNanos(s string) string {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return s
+	}
+	unit, name := time.Nanosecond, "ns"
+	for _, u := range units {
+		// Days and weeks read less well than hours.
+		if n > 0 && n%int64(u.size) == 0 && u.size > unit && u.size <= time.Hour {
+			unit, name = u.size, u.name
+		}
+	}
+	return strconv.FormatInt(n/int64(unit), 10) + name
+}
