@@ -215,16 +215,22 @@ func (p *Process) Settle(ctx context.Context, dir string, quiet, longest time.Du
 }
 
 // Allocated is the disk space that the files below dir take, in bytes.
-// Files with holes count with what is really there.
+// Files with holes count with what is really there, files with several names
+// once.
 func Allocated(dir string) int64 {
 	var total int64
+	type inode struct{ device, number uint64 }
+	seen := map[inode]bool{}
 	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return nil // files come and go while a store merges
 		}
 		if info, err := d.Info(); err == nil {
 			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				total += st.Blocks * 512
+				if id := (inode{st.Dev, st.Ino}); st.Nlink == 1 || !seen[id] {
+					seen[id] = true
+					total += st.Blocks * 512
+				}
 			}
 		}
 		return nil

@@ -90,7 +90,7 @@ func TestSettleWaitsForTheBusy(t *testing.T) {
 	p.Settle(ctx, dir, time.Hour, time.Hour) // must come back
 }
 
-func TestAllocatedDoesNotCountHoles(t *testing.T) {
+func TestAllocatedCountsBlocks(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "full"), make([]byte, 1<<20), 0o644); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,10 @@ func TestAllocatedDoesNotCountHoles(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, "holes"), 1<<30); err != nil {
 		t.Fatal(err)
 	}
-	if got := Allocated(dir); got < 1<<20 || got > 2<<20 {
-		t.Errorf("%d bytes, want about 1 MiB", got)
+	if err := os.Link(filepath.Join(dir, "full"), filepath.Join(dir, "second name")); err != nil {
+		t.Fatal(err)
+	}
+	if got := Allocated(dir); got < 1<<20 || got > 1<<20+64<<10 {
+		t.Errorf("%d bytes, want about 1 MiB: neither holes nor second names", got)
 	}
 }

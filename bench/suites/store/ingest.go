@@ -18,9 +18,10 @@ import (
 )
 
 // A server has settled when it was quiet for so long. VictoriaLogs writes
-// what is in memory every five seconds; less would end before it.
+// what is in memory every five seconds, Guanlan gives merged parts free that
+// a checkpoint held every ten; less would end before it.
 const (
-	quiet        = 7 * time.Second
+	quiet        = 12 * time.Second
 	settleWithin = 2 * time.Minute
 )
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/guanlan-io/guanlan/bench/load"
-	"github.com/guanlan-io/guanlan/bench/proc"
 	"github.com/guanlan-io/guanlan/bench/report"
 )
 
@@ -51,7 +50,7 @@ func (s *suite) soaking(ctx context.Context) error {
 	}
 	defer v.end()
 	say("10k spans/s and 5k logs/s for %v", s.soak)
-	began, cpu := time.Now(), v.proc.CPU()
+	began, cpu, empty := time.Now(), v.proc.CPU(), folders(v.dir)
 	type outcome struct {
 		spans, logs load.Result
 		err         error
@@ -110,7 +109,8 @@ func (s *suite) soaking(ctx context.Context) error {
 		return err
 	}
 	add("acknowledged but not found, logs", float64(o.logs.Acked-records), "records", "<= 0", fmt.Sprintf("%d acknowledged", o.logs.Acked))
-	add("disk, spans and logs", float64(proc.Allocated(v.dir))/float64(o.spans.Acked), "B/span", "", "half a record a span; Guanlan's own telemetry too")
+	disk, where := grown(empty, folders(v.dir), float64(o.spans.Acked))
+	add("disk, spans and logs", disk, "B/span", "", where+"; half a record a span")
 	return nil
 }
 

@@ -91,7 +91,7 @@ func remoteWrite(v *server) load.Send {
 func (s *suite) meter(ctx context.Context, v *server, end time.Time) (metered, error) {
 	ticks := int((queried+rateOver)/scrape) + 1
 	say("append %d samples of %d series to %s", s.series*ticks, s.series, v.title)
-	cpu := v.proc.CPU()
+	cpu, empty := v.proc.CPU(), proc.Allocated(v.dir)
 	var total load.Result
 	// Samples of one series must come in order, so each lane has series of
 	// its own and sends its requests one after the other.
@@ -128,7 +128,7 @@ func (s *suite) meter(ctx context.Context, v *server, end time.Time) (metered, e
 	total.Wall = time.Since(began)
 	v.proc.Settle(ctx, v.dir, quiet, settleWithin)
 	m := metered{append: micros(v.proc.CPU()-cpu) / float64(total.Acked)}
-	memory, disk := v.proc.Memory(), proc.Allocated(v.dir)
+	memory, disk := v.proc.Memory(), proc.Allocated(v.dir)-empty
 
 	q := url.Values{
 		"query": {seriesMetric},
