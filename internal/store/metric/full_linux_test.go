@@ -375,7 +375,7 @@ func TestReserveGone(t *testing.T) {
 		acked += n
 	}
 	s.space.release()
-	free := fill(t, dir) // all of it, the reserve too
+	free := fill(t, dir)                                     // all of it, the reserve too
 	until(t, "the tenant is closed for reads", func() bool { // free space is looked at now and then
 		s.pollSpace(context.Background())
 		s.upkeep.Wait()
