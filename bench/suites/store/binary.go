@@ -61,9 +61,9 @@ func isStripped(path string) (bool, error) {
 	return f.Section(".symtab") == nil && f.Section(".debug_info") == nil && f.Section(".zdebug_info") == nil, nil
 }
 
-// weigh adds up the bytes of a program's symbols by module. What no symbol
-// covers and yet is loaded counts by section: the line table holds names and
-// positions of all functions.
+// weigh adds up the bytes of a program's symbols by module. The line table,
+// which no symbol covers, holds names and positions of all functions: modules
+// get their parts by the size of their code. The rest counts by section.
 func weigh(path string) (map[string]uint64, error) {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
@@ -82,7 +82,8 @@ func weigh(path string) (map[string]uint64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read symbols of %s: %w", path, err)
 	}
-	weights := map[string]uint64{}
+	weights, code := map[string]uint64{}, map[string]uint64{}
+	var allCode uint64
 	covered := map[elf.SectionIndex]uint64{}
 	for _, sym := range symbols {
 		kind := elf.ST_TYPE(sym.Info)
@@ -92,14 +93,25 @@ func weigh(path string) (map[string]uint64, error) {
 		if f.Sections[sym.Section].Type == elf.SHT_NOBITS {
 			continue // memory only, not in the file
 		}
-		weights[moduleOf(sym.Name, modules)] += sym.Size
+		module := moduleOf(sym.Name, modules)
+		weights[module] += sym.Size
+		if kind == elf.STT_FUNC {
+			code[module] += sym.Size
+			allCode += sym.Size
+		}
 		covered[sym.Section] += sym.Size
 	}
 	for i, section := range f.Sections {
 		if section.Flags&elf.SHF_ALLOC == 0 || section.Type == elf.SHT_NOBITS {
 			continue
 		}
-		if rest := section.FileSize - min(section.FileSize, covered[elf.SectionIndex(i)]); rest > 0 {
+		rest := section.FileSize - min(section.FileSize, covered[elf.SectionIndex(i)])
+		switch {
+		case section.Name == ".gopclntab" && allCode > 0:
+			for module, size := range code {
+				weights[module] += uint64(float64(rest) * float64(size) / float64(allCode))
+			}
+		case rest > 0:
 			weights["section "+section.Name+", not of one module"] += rest
 		}
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"debug/elf"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -117,5 +119,38 @@ func TestGrownCountsEveryBlockOnce(t *testing.T) {
 	}
 	if want := "events/index 64.0, events/traces 128.0, metrics/wal 32.0, top 16.0"; where != want {
 		t.Errorf("%s, want %s", where, want)
+	}
+}
+
+func TestWeightsAddUpToTheProgram(t *testing.T) {
+	// Programs that go test makes have no symbols.
+	path := filepath.Join(t.TempDir(), "store")
+	if text, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, text)
+	}
+	weights, err := weigh(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total uint64
+	for _, w := range weights {
+		total += w
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var loaded uint64
+	for _, s := range f.Sections {
+		if s.Flags&elf.SHF_ALLOC != 0 && s.Type != elf.SHT_NOBITS {
+			loaded += s.FileSize
+		}
+	}
+	if got := float64(total) / float64(loaded); got < 0.98 || got > 1.02 {
+		t.Errorf("modules weigh %d bytes, the sections that are loaded have %d", total, loaded)
+	}
+	if weights["google.golang.org/grpc"] == 0 || weights["standard library and runtime"] == 0 {
+		t.Errorf("no weight of grpc or of the standard library: %v", weights)
 	}
 }
