@@ -19,6 +19,8 @@ export default defineConfig({
   expect: { timeout: 10_000 },
   // Budgets are measured: nothing else runs at the same time.
   workers: 1,
+  // Machines of CI are shared: a budget that is kept once is kept.
+  retries: process.env.CI ? 2 : 0,
   reporter: 'list',
   use: {
     baseURL: server ?? `http://127.0.0.1:${port}`,

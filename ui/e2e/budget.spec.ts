@@ -14,7 +14,11 @@ const frameMs = 1000 / 60
 const openMs = 4000
 const runs = 5
 
+/** Times say something on a quiet machine only: GUANLAN_BUDGETS=1 npm run e2e. */
+const quiet = 'times are measured on a quiet machine, with GUANLAN_BUDGETS=1'
+
 test('first content', async ({ browser, baseURL }) => {
+  test.skip(!process.env.GUANLAN_BUDGETS, quiet)
   const times: number[] = []
   for (let i = 0; i < runs; i++) {
     const context = await browser.newContext({ baseURL })
@@ -80,6 +84,7 @@ test('clicks and keys are answered', async ({ page, request }) => {
 })
 
 test('10,000 spans scroll at 60 Hz', async ({ page, request }) => {
+  test.skip(!process.env.GUANLAN_BUDGETS, quiet)
   const id = await hugeTrace(request, 10_000)
   await page.goto(`/traces/${id}`)
   await expect(page.getByText('10,000 spans').first()).toBeVisible()
@@ -107,6 +112,7 @@ test('10,000 spans scroll at 60 Hz', async ({ page, request }) => {
 })
 
 test('10,000 spans open soon and can be searched', async ({ page, request }) => {
+  test.skip(!process.env.GUANLAN_BUDGETS, quiet)
   const id = await hugeTrace(request, 10_000)
   const began = Date.now()
   await page.goto(`/traces/${id}`)
