@@ -60,7 +60,7 @@ export function SpanPanel({ model, spanId, records, onClose, onChoose }: { model
                 <span>{e.name}</span>
                 <span className="dim">+{duration(e.offsetNs - span.offsetNs)}</span>
               </div>
-              <Attributes attributes={e.attributes} prefix="span" onFilter={(c) => onFilter({ ...c, field: c.field.replace(/^span\./, '') })} />
+              <Attributes attributes={e.attributes} prefix="event" onFilter={onFilter} />
             </div>
           ))}
         </Section>
@@ -76,7 +76,7 @@ export function SpanPanel({ model, spanId, records, onClose, onChoose }: { model
               <Link to="/traces/$traceId" params={{ traceId: l.traceId }} search={(last) => ({ ...keepRange(last), span: l.spanId })} className="mono">
                 {l.traceId}
               </Link>
-              <Attributes attributes={l.attributes} prefix="span" onFilter={onFilter} />
+              <Attributes attributes={l.attributes} />
             </div>
           ))}
         </Section>
