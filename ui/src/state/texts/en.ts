@@ -70,6 +70,7 @@ export const en = {
 
   signal: {
     rate: 'Rate',
+    rateHead: 'Rate, req/s',
     errors: 'Errors',
     errorRate: 'Error rate',
     p50: 'P50',
@@ -355,7 +356,7 @@ export const en = {
     traceState: 'Trace state',
     scope: 'Scope',
     kind: { internal: 'Internal', server: 'Server', client: 'Client', producer: 'Producer', consumer: 'Consumer', unspecified: 'Unspecified' } as Record<string, string>,
-    share: (share: string) => `${share} of the trace`,
+    durationShare: (duration: string, share: string) => `${duration} (${share} of the trace)`,
     children: (x: number) => many(x, 'child', 'children'),
     flameHelp: 'Click a span to zoom to it; click the empty ground to go back',
   },
@@ -389,6 +390,7 @@ export const en = {
     ended: 'The stream ended. Trying again…',
     time: 'Time',
     severity: 'Severity',
+    severityText: 'Severity as sent',
     body: 'Message',
     service: 'Service',
     record: 'Log record',

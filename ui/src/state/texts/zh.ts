@@ -61,6 +61,7 @@ export const zh: Texts = {
 
   signal: {
     rate: '请求速率',
+    rateHead: '请求速率（次/秒）',
     errors: '错误',
     errorRate: '错误率',
     p50: 'P50',
@@ -105,7 +106,7 @@ export const zh: Texts = {
     seconds: (s) => (s < 60 ? `每 ${s} 秒` : `每 ${s / 60} 分钟`),
     span: (ms) => {
       const [x, unit] = spanUnit(ms)
-      return new Intl.NumberFormat('zh-CN', { style: 'unit', unit, unitDisplay: 'long', maximumFractionDigits: 1 }).format(x)
+      return new Intl.NumberFormat('zh-CN', { style: 'unit', unit, unitDisplay: 'long', maximumFractionDigits: 1 }).format(x).replace(/(?<=\d)(?=\p{L})/u, ' ')
     },
     asOf: (at) => `数据截至 ${at}`,
     between: (from, to) => `${from} – ${to}`,
@@ -191,7 +192,7 @@ export const zh: Texts = {
   overview: {
     title: '总览',
     moved: '变化',
-    movedHint: (span) => `与之前的 ${span} 相比`,
+    movedHint: (span) => `与此前 ${span}相比`,
     still: '没有明显变化',
     stillHint: '请求速率、错误率和延迟都与之前持平。',
     errors: '最新错误',
@@ -314,7 +315,7 @@ export const zh: Texts = {
     maximum: '最长',
     count: '次数',
     depth: '深度',
-    find: '查找 span:name = …、duration > 10ms，或直接输入词语',
+    find: '查找 span：name = …、duration > 10ms，或直接输入词语',
     findLabel: '查找 span',
     found: (i, total) => `第 ${n(i)} 个，共 ${n(total)} 个`,
     foundNone: '没有匹配的 span',
@@ -345,7 +346,7 @@ export const zh: Texts = {
     traceState: 'Trace state',
     scope: 'Scope',
     kind: { internal: '内部', server: '服务端', client: '客户端', producer: '生产者', consumer: '消费者', unspecified: '未指定' },
-    share: (share) => `占整条链路的 ${share}`,
+    durationShare: (duration, share) => `${duration}（占整条链路的 ${share}）`,
     children: (x) => `${n(x)} 个子 span`,
     flameHelp: '点击 span 可放大，点击空白处还原',
   },
@@ -379,6 +380,7 @@ export const zh: Texts = {
     ended: '连接已断开，正在重试…',
     time: '时间',
     severity: '级别',
+    severityText: '原始级别',
     body: '内容',
     service: '服务',
     record: '日志',
