@@ -44,6 +44,7 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 // receivers accept data.
 func up(ctx context.Context, screen io.Writer, uris []string) error {
 	began := time.Now()
+	addProcs()
 	set := collector.Settings(collector.Options{
 		Version: version,
 		URIs:    uris,

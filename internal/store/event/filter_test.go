@@ -393,7 +393,7 @@ func TestSpanConditions(t *testing.T) {
 func writeTestTraces(t rapid.TB, s *logstorage.Storage, c *spanCodec, tenant store.Tenant, td ptrace.Traces, now time.Time) {
 	t.Helper()
 	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-	if added, dropped := c.appendRows(lr, tenant, td, now); added != td.SpanCount() || dropped != 0 {
+	if added, dropped, err := c.appendRows(lr, tenant, encodeTraces(t, td), now); added != td.SpanCount() || dropped != 0 || err != nil {
 		t.Fatalf("appendRows added %d and dropped %d of %d spans", added, dropped, td.SpanCount())
 	}
 	s.MustAddRows(lr)
@@ -493,7 +493,7 @@ func TestLogConditions(t *testing.T) {
 		now := time.Now()
 		ld := worldLogs(t, now, 80)
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		c.appendRows(lr, tenant, ld, now)
+		c.appendRows(lr, tenant, encodeLogs(t, ld), now)
 		s.MustAddRows(lr)
 		logstorage.PutLogRows(lr)
 		s.DebugFlush()
