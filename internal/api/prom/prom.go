@@ -188,7 +188,7 @@ func (a *API) tenant(t store.Tenant) (http.Handler, error) {
 	}
 	a.mu.Unlock()
 	if h == nil {
-		return nil, fmt.Errorf("serve metrics of tenant %s: %d tenants are served, the most for one process: %w", t, metric.MaxTenants, store.ErrUnavailable)
+		return nil, fmt.Errorf("serve metrics of tenant %s: %w", t, metric.ErrTenants)
 	}
 	return h(), nil
 }
@@ -265,15 +265,18 @@ func (a *API) config() config.Config {
 	return c
 }
 
-// errorCode gives failures of the store the status that tells a client to try
-// again. Prometheus does not export the type of the first argument.
+// errorCode gives failures of the store the status that tells a client whether
+// to try again. Prometheus does not export the type of the first argument.
 func errorCode[N any](_ N, err error) (code int, override bool) {
 	var es promql.ErrStorage
 	if errors.As(err, &es) {
 		err = es.Err
 	}
-	if errors.Is(err, store.ErrUnavailable) {
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
 		return http.StatusServiceUnavailable, true
+	case errors.Is(err, metric.ErrTenants):
+		return http.StatusBadRequest, true
 	}
 	return 0, false
 }
