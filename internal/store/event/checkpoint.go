@@ -18,8 +18,8 @@ const (
 	// of small log records they would be many more, hence the second bound.
 	// A checkpoint pauses the appliers for a tenth of a second; at 30 MB/s
 	// that is 6 % of their time.
-	checkpointBytes = 64 << 20
-	checkpointRows  = 200_000
+	checkpointBytes = 48 << 20
+	checkpointRows  = 150_000
 	// checkpointAfter bounds how long rows stay in memory only. The engine
 	// left alone writes files as often.
 	checkpointAfter = 5 * time.Second

@@ -96,18 +96,19 @@ type Keep struct {
 // Store is an open data folder. It implements store.Writer. Its methods are
 // safe for concurrent use.
 type Store struct {
-	opts     Options
-	log      *slog.Logger
-	folder   *folder
-	guard    *diskGuard
-	traces   *engine
-	logs     *engine
-	codecs   codecs
-	reader   *reader
-	timing   timing
-	swap     swapper
-	recovery Recovery // complete when open returns
-	crashed  string   // what the last process said when it ended in a panic
+	opts      Options
+	log       *slog.Logger
+	folder    *folder
+	guard     *diskGuard
+	traces    *engine
+	logs      *engine
+	codecs    codecs
+	reader    *reader
+	timing    timing
+	swap      swapper
+	recovery  Recovery // complete when open returns
+	crashed   string   // what the last process said when it ended in a panic
+	crashedAt time.Time
 
 	queue  *queue
 	closed chan struct{} // ends waiting; closed first by Close
@@ -199,7 +200,7 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 			s.abandon()
 		}
 	}()
-	s.crashed = s.folder.takeLastCrash(s.log)
+	s.crashed, s.crashedAt = s.folder.takeLastCrash(s.log)
 	if err := s.folder.watchCrash(); err != nil {
 		return nil, err
 	}

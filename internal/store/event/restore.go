@@ -226,8 +226,9 @@ func (s *Store) replay(e *engine, state *signalState) error {
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
+			var rows rowMemory
 			for group := range groups {
-				s.addRows(e, group) // fails only once the store closes
+				s.addRows(e, rows.take(group), group) // fails only once the store closes
 			}
 		})
 	}

@@ -31,8 +31,8 @@ const (
 	// comes before and merges them right into a file, a fifth less work for a
 	// row. Otherwise the linger keeps them small: as rows a group takes some
 	// ten times its bytes.
-	groupBytes  = 4 << 20
-	groupLinger = 300 * time.Millisecond
+	groupBytes  = 3 << 20
+	groupLinger = 1000 * time.Millisecond
 )
 
 // Kinds of journal records.
@@ -137,15 +137,45 @@ func (s *Store) refuse(e *engine, err error) error {
 // applyLoop gives batches to the engine until the store closes.
 func (s *Store) applyLoop(e *engine) {
 	var group []*batch
+	var rows rowMemory
 	for {
 		if group = e.gather(group[:0], s.timing.linger); len(group) == 0 {
 			return
 		}
 		s.convert.RLock()
-		s.apply(e, group)
+		s.apply(e, rows.take(group), group)
 		s.convert.RUnlock()
 		clear(group)
 	}
+}
+
+// rowMemory keeps the memory that groups need as rows. The engine's own pool
+// would lose it to the garbage collector between two groups, and growing it
+// anew takes twice as much again.
+type rowMemory struct {
+	lr      *logstorage.LogRows
+	largest int64 // group since lr was made, in weight
+	smaller int   // groups of less than a quarter of it, in a row
+}
+
+// manySmaller is after how many smaller groups, some seconds, the memory of
+// large ones is given up.
+const manySmaller = 10
+
+func (m *rowMemory) take(group []*batch) *logstorage.LogRows {
+	var weight int64
+	for _, b := range group {
+		weight += b.weight()
+	}
+	if m.smaller++; 4*weight >= m.largest {
+		m.smaller = 0
+	}
+	if m.lr == nil || m.smaller == manySmaller {
+		*m = rowMemory{lr: logstorage.GetLogRows(nil, nil, nil, nil, "")}
+	}
+	m.largest = max(m.largest, weight)
+	m.lr.ResetKeepSettings()
+	return m.lr
 }
 
 // gather returns the batches to give to the engine at once, none when there
@@ -188,8 +218,8 @@ func (e *engine) gather(group []*batch, linger time.Duration) []*batch {
 }
 
 // apply gives a group to the engine and marks its batches as applied.
-func (s *Store) apply(e *engine, group []*batch) {
-	added := s.addRows(e, group)
+func (s *Store) apply(e *engine, lr *logstorage.LogRows, group []*batch) {
+	added := s.addRows(e, lr, group)
 	for _, b := range group {
 		if added {
 			e.progress.done(b.seq)
@@ -200,9 +230,7 @@ func (s *Store) apply(e *engine, group []*batch) {
 
 // addRows gives a group to the engine; false when the store closed before it
 // could.
-func (s *Store) addRows(e *engine, group []*batch) bool {
-	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-	defer logstorage.PutLogRows(lr)
+func (s *Store) addRows(e *engine, lr *logstorage.LogRows, group []*batch) bool {
 	for _, b := range group {
 		s.decode(e, lr, b.tag, b.payload)
 	}
@@ -210,6 +238,7 @@ func (s *Store) addRows(e *engine, group []*batch) bool {
 		return false
 	}
 	e.db.MustAddRows(lr)
+	e.db.DebugFlush() // the rows have waited for others already
 	return true
 }
 
