@@ -13,7 +13,6 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusremotewriteexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/filelogreceiver"
-	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/prometheusreceiver"
 	"go.opentelemetry.io/collector/connector"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
@@ -36,6 +35,7 @@ import (
 	"github.com/guanlan-io/guanlan/collector/graphconnector"
 	"github.com/guanlan-io/guanlan/collector/queryextension"
 	"github.com/guanlan-io/guanlan/collector/redconnector"
+	"github.com/guanlan-io/guanlan/collector/scrapereceiver"
 	"github.com/guanlan-io/guanlan/collector/storeexporter"
 	"github.com/guanlan-io/guanlan/collector/storeextension"
 )
@@ -44,10 +44,11 @@ import (
 func components(ready func(Summary)) (otelcol.Factories, error) {
 	var f otelcol.Factories
 	var errs [5]error
+	var scraping scrapereceiver.Running
 
 	f.Receivers, errs[0] = otelcol.MakeFactoryMap[receiver.Factory](
 		otlpreceiver.NewFactory(),
-		prometheusreceiver.NewFactory(),
+		scrapereceiver.NewFactory(&scraping),
 		filelogreceiver.NewFactory(),
 	)
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
@@ -71,7 +72,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 	)
 	f.Extensions, errs[4] = otelcol.MakeFactoryMap[extension.Factory](
 		storeextension.NewFactory(),
-		queryextension.NewFactory(ready),
+		queryextension.NewFactory(ready, scraping.APIs),
 	)
 	f.Telemetry = selfTelemetry()
 	return f, errors.Join(errs[:]...)

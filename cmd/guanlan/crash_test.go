@@ -10,8 +10,10 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -267,5 +269,32 @@ func checkTraces(t *testing.T, p *process, senders []*sender) {
 				t.Errorf("trace of batch %s: got %d spans, want %d (%v)", name, len(whole.SpanList), s.tried[name], err)
 			}
 		}
+	}
+}
+
+// TestUpTellsLastCrash ends a process by a signal that makes the runtime say
+// where everybody was, as a panic does; the next one tells what and when.
+func TestUpTellsLastCrash(t *testing.T) {
+	dir := t.TempDir()
+	p := start(t, dir)
+	began := time.Now().Add(-time.Second) // file systems round
+	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+	ended := time.Now()
+	p = start(t, dir)
+	var status struct {
+		LastCrash struct {
+			Time           time.Time
+			Reason, Detail string
+		}
+	}
+	if err := p.get("", "/guanlan/v1/status", nil, &status); err != nil {
+		t.Fatal(err)
+	}
+	c := status.LastCrash
+	if c.Time.Before(began) || c.Time.After(ended) || !strings.Contains(c.Reason, "SIGQUIT") || !strings.Contains(c.Detail, "goroutine") {
+		t.Errorf("got %v %q %.100q, want SIGQUIT between %v and %v", c.Time, c.Reason, c.Detail, began, ended)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -44,12 +45,17 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 // receivers accept data.
 func up(ctx context.Context, screen io.Writer, uris []string) error {
 	began := time.Now()
+	addProcs()
+	atRest, stopRest := context.WithCancel(ctx)
+	defer stopRest()
+	var once sync.Once // pipelines start again when the configuration is reloaded
 	set := collector.Settings(collector.Options{
 		Version: version,
 		URIs:    uris,
 		Ready: func(s collector.Summary) {
 			welcome(screen, s, time.Since(began))
-			forgetStartup()
+			unmapBinary()
+			once.Do(func() { go giveBackAtRest(atRest) })
 		},
 	})
 	// Signals end ctx; otelcol must not also catch them.

@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/guanlan-io/guanlan/internal/store/metric"
 )
 
 const (
@@ -211,6 +213,44 @@ func TestUpSeparatesTenants(t *testing.T) {
 			t.Errorf("tenant %q: got %v, want InvalidArgument that names the header", wrong, err)
 		}
 	}
+}
+
+// TestUpLimitsTenantsOfMetrics sends metrics of one tenant more than there may
+// be: its sender must not try again for ever.
+func TestUpLimitsTenantsOfMetrics(t *testing.T) {
+	p := start(t, t.TempDir())
+	metrics := pmetricotlp.NewGRPCClient(p.dial(t))
+	request := pmetricotlp.NewExportRequestFromMetrics(gaugeOf("crowd", "m", 1, time.Now(), nil))
+	export := func(tenant int) error {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x-scope-orgid", strconv.Itoa(tenant))
+		_, err := metrics.Export(ctx, request)
+		return err
+	}
+	for tenant := range metric.MaxTenants {
+		if err := export(tenant); err != nil {
+			t.Fatalf("tenant %d: %v", tenant, err)
+		}
+	}
+	helps := func(text string) bool {
+		return strings.Contains(text, strconv.Itoa(metric.MaxTenants)+" tenants") && strings.Contains(text, "another instance")
+	}
+	// Both are what senders do not repeat: see OTLP on failures.
+	st := status.Convert(export(metric.MaxTenants))
+	if st.Code() != codes.InvalidArgument || len(st.Details()) != 0 || !helps(st.Message()) {
+		t.Errorf("gRPC: got %v %v, want InvalidArgument that names the limit and what to do", st, st.Details())
+	}
+	body, err := request.MarshalProto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, text, err := p.post("metrics", protobuf, "", strconv.Itoa(metric.MaxTenants), bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusBadRequest || res.Header.Get("Retry-After") != "" || !helps(text) {
+		t.Errorf("HTTP: got %s %q, want 400 that names the limit and what to do", res.Status, text)
+	}
+	p.healthy(t)
 }
 
 // TestUpRefusesNonsense sends what no sender should. Each answer is one clear

@@ -24,8 +24,13 @@ import (
 const loopbackPages = `https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?`
 
 // openDoors makes the handlers over the store.
-func openDoors(st storeextension.Store, state *state, version string, log *slog.Logger) (api.Doors, error) {
-	prometheus, err := prom.New(prom.Options{Store: st.Metrics(), Logger: log, CORSOrigin: loopbackPages})
+func openDoors(st storeextension.Store, state *state, scrapers func() []http.Handler, version string, log *slog.Logger) (api.Doors, error) {
+	prometheus, err := prom.New(prom.Options{Store: st.Metrics(), Logger: log, CORSOrigin: loopbackPages, Scrapers: func(t store.Tenant) []http.Handler {
+		if t != (store.Tenant{}) {
+			return nil // what receivers scrape belongs to the default tenant
+		}
+		return scrapers()
+	}})
 	if err != nil {
 		return api.Doors{}, err
 	}

@@ -43,15 +43,16 @@ func (c *Config) Validate() error {
 }
 
 // NewFactory returns the factory of the query extension. ready, if not nil, is
-// called once all pipelines accept data.
-func NewFactory(ready func(Summary)) extension.Factory {
+// called once all pipelines accept data; scrapers tells the Prometheus APIs of
+// the receivers that scrape at a time.
+func NewFactory(ready func(Summary), scrapers func() []http.Handler) extension.Factory {
 	return extension.NewFactory(
 		component.MustNewType("query"),
 		func() component.Config {
 			return &Config{Endpoint: api.DefaultAddress, Store: component.MustNewID("store")}
 		},
 		func(_ context.Context, set extension.Settings, c component.Config) (extension.Extension, error) {
-			return &server{config: *c.(*Config), set: set, ready: ready}, nil
+			return &server{config: *c.(*Config), set: set, ready: ready, scrapers: scrapers}, nil
 		},
 		component.StabilityLevelBeta,
 	)
@@ -67,6 +68,8 @@ type server struct {
 	config Config
 	set    extension.Settings
 	ready  func(Summary)
+	// scrapers are Prometheus' APIs of the receivers that scrape.
+	scrapers func() []http.Handler
 
 	state   state // what status and the first screen show
 	http    *api.Server
@@ -86,7 +89,7 @@ func (s *server) Start(_ context.Context, host component.Host) error {
 	if s.tracing, err = startTracing(s.config.SelfTraces, s.set.BuildInfo.Version, log); err != nil {
 		return err
 	}
-	d, err := openDoors(st, &s.state, s.set.BuildInfo.Version, log)
+	d, err := openDoors(st, &s.state, s.scrapers, s.set.BuildInfo.Version, log)
 	if err != nil {
 		return err
 	}

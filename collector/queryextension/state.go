@@ -185,7 +185,7 @@ func (s *state) Status(context.Context) (*api.Status, error) {
 		return a.Signal+a.Reason < b.Signal+b.Reason
 	})
 	if e.LastCrash != "" {
-		st.LastCrash = &api.Crash{Reason: firstLine(e.LastCrash), Detail: e.LastCrash}
+		st.LastCrash = &api.Crash{Time: e.CrashedAt, Reason: firstLine(e.LastCrash), Detail: e.LastCrash}
 	}
 	return st, nil
 }

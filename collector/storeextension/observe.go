@@ -57,7 +57,7 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 		journalSyncs  = m.counter("guanlan.journal.syncs", "{fsync}", "Times the journal was flushed to the disk.")
 		journalTime   = m.seconds("guanlan.journal.sync.time", "Time spent flushing the journal to the disk.")
 		journalBroken = m.counter("guanlan.journal.damaged", "{record}", "Journal records that could not be read back.")
-		rows          = m.gauge("guanlan.store.rows", "{row}", "Rows stored.")
+		rows          = m.gauge("guanlan.store.rows", "{row}", "Rows stored. Those of traces include the rows of the index that finds a trace by its id, usually one a trace.")
 		bytes         = m.gauge("guanlan.store.size", "By", "Size of the stored rows, compressed.")
 		added         = m.counter("guanlan.store.rows.added", "{row}", "Rows given to the engine.")
 		dropped       = m.counter("guanlan.store.rows.dropped", "{row}", "Rows not kept: older than the retention or beyond a limit.")

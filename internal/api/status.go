@@ -38,7 +38,7 @@ type Listener struct {
 type Store struct {
 	Signal         string    `json:"signal" enum:"traces,logs,metrics,profiles"`
 	Bytes          uint64    `json:"bytes" doc:"Size on disk."`
-	Rows           uint64    `json:"rows" doc:"Spans, records or samples."`
+	Rows           uint64    `json:"rows" doc:"Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start."`
 	Oldest         time.Time `json:"oldest" doc:"Zero year when nothing is kept."`
 	Newest         time.Time `json:"newest" doc:"Zero year when nothing is kept."`
 	RetentionNs    int64     `json:"retentionNs" doc:"Kept at most so long, in nanoseconds; 0 when unlimited."`
@@ -75,7 +75,7 @@ type Drop struct {
 
 // Crash is the end of an earlier run.
 type Crash struct {
-	Time   time.Time `json:"time"`
+	Time   time.Time `json:"time" doc:"When the last words were written."`
 	Reason string    `json:"reason" example:"killed: out of memory"`
 	Detail string    `json:"detail" doc:"The start of the stack or of the kernel's message."`
 }

@@ -235,9 +235,10 @@ func (p *filterParser) compare(keyAt, opAt, valueAt int, key, opText, value stri
 		return store.Cond{}, p.fail(opAt, fmt.Sprintf("no operator %s", opText), "operators are = != =~ !~ < <= > >= and exists")
 	}
 	c := store.Cond{Field: key, Op: op, Value: value}
+	kind, known := special[p.signal][key]
 	if op == store.OpRe || op == store.OpNre {
-		if key == "duration" && p.signal == Traces {
-			return c, p.fail(opAt, "a duration has no pattern", "for example duration > 200ms")
+		if kind.packed {
+			return c, p.fail(opAt, key+" takes no pattern", kind.example)
 		}
 		if _, err := syntax.Parse(value, syntax.Perl); err != nil {
 			return c, p.fail(valueAt, "not a regular expression: "+strings.TrimPrefix(err.Error(), "error parsing regexp: "), `quote it, for example name =~ "^GET /api"`)
@@ -245,13 +246,13 @@ func (p *filterParser) compare(keyAt, opAt, valueAt int, key, opText, value stri
 		return c, nil
 	}
 	ordered := op == store.OpLt || op == store.OpLe || op == store.OpGt || op == store.OpGe
-	if kind, ok := special[p.signal][key]; ok {
+	if known {
+		if ordered && !kind.ordered {
+			return c, p.fail(opAt, key+" has no order", kind.example)
+		}
 		v, err := kind.read(value)
 		if err != nil {
 			return c, p.fail(valueAt, err.Error(), kind.example)
-		}
-		if ordered && !kind.ordered {
-			return c, p.fail(opAt, key+" has no order", kind.example)
 		}
 		c.Value = v
 		return c, nil

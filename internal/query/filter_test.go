@@ -53,6 +53,8 @@ func TestParseFilter(t *testing.T) {
 	f(Traces, "duration >= 1h30m duration < 1.5us", c("duration", ">=", "5400000000000"), c("duration", "<", "1500"))
 	f(Traces, "trace_id = 4BF92F3577B34DA6A3CE929D0E0E4736", c("trace_id", "=", "4bf92f3577b34da6a3ce929d0e0e4736"))
 	f(Logs, "severity >= WARN", c("severity", ">=", "warn"))
+	// Ids of records are text, other than those of spans.
+	f(Logs, "trace_id =~ ^4bf", c("trace_id", "=~", "^4bf"))
 	// What is special for one signal is an attribute of the other.
 	f(Logs, "duration = 200ms status = 500", c("duration", "=", "200ms"), c("status", "=", "500"))
 	f(Traces, "severity = high", c("severity", "=", "high"))
@@ -86,7 +88,16 @@ func TestParseFilterErrors(t *testing.T) {
 	f(Traces, "a > b", 5, "compares numbers")
 	f(Traces, "duration > 200", 12, "want a unit")
 	f(Traces, "duration > fast", 12, "want a number and a unit")
-	f(Traces, "duration =~ 2.*", 10, "no pattern")
+	f(Traces, "duration =~ 2.*", 10, "duration takes no pattern")
+	f(Traces, "status = ok and trace_id =~ ^4bf", 26, "trace_id takes no pattern")
+	f(Traces, "trace_id !~ ^4bf", 10, "trace_id takes no pattern")
+	f(Traces, "trace_id !=~ ^4bf", 10, "no operator !=~")
+	f(Traces, "span_id =~ 4", 9, "span_id takes no pattern")
+	f(Traces, "parent_span_id !~ 4", 16, "parent_span_id takes no pattern")
+	for _, op := range []string{"<", "<=", ">", ">="} {
+		f(Traces, "trace_id "+op+" 4bf", 10, "trace_id has no order")
+		f(Logs, "span_id "+op+" 4bf", 9, "span_id has no order")
+	}
 	f(Traces, "status = bad", 10, "want one of unset, ok, error")
 	f(Traces, "status > ok", 8, "no order")
 	f(Traces, "kind = http", 8, "want one of internal")

@@ -12,23 +12,31 @@ import (
 type valueKind struct {
 	read    func(string) (string, error) // to the form that the store compares
 	ordered bool
+	// packed values are kept as numbers, in which no expression finds text.
+	packed  bool
 	example string
 }
 
+const (
+	traceIDExample = "for example trace_id = 4bf92f3577b34da6a3ce929d0e0e4736, all 32 digits"
+	spanIDExample  = "for example span_id = 00f067aa0ba902b7, all 16 digits"
+	parentExample  = "for example parent_span_id = 00f067aa0ba902b7, all 16 digits"
+)
+
 var special = map[Signal]map[string]valueKind{
 	Traces: {
-		"duration":       {nanos, true, "for example duration > 200ms"},
-		"status":         {oneOf("unset", "ok", "error"), false, "for example status = error"},
-		"kind":           {oneOf("internal", "server", "client", "producer", "consumer", "unspecified"), false, "for example kind = server"},
-		"root":           {oneOf("true", "false"), false, "for example root = true"},
-		"trace_id":       {hexDigits(32), false, "32 hexadecimal digits"},
-		"span_id":        {hexDigits(16), false, "16 hexadecimal digits"},
-		"parent_span_id": {hexDigits(16), false, "16 hexadecimal digits"},
+		"duration":       {read: nanos, ordered: true, packed: true, example: "for example duration > 200ms"},
+		"status":         {read: oneOf("unset", "ok", "error"), example: "for example status = error"},
+		"kind":           {read: oneOf("internal", "server", "client", "producer", "consumer", "unspecified"), example: "for example kind = server"},
+		"root":           {read: oneOf("true", "false"), example: "for example root = true"},
+		"trace_id":       {read: hexDigits(32), packed: true, example: traceIDExample},
+		"span_id":        {read: hexDigits(16), packed: true, example: spanIDExample},
+		"parent_span_id": {read: hexDigits(16), packed: true, example: parentExample},
 	},
 	Logs: {
-		"severity": {oneOf("trace", "debug", "info", "warn", "error", "fatal", "unset"), true, "for example severity >= warn"},
-		"trace_id": {hexDigits(32), false, "32 hexadecimal digits"},
-		"span_id":  {hexDigits(16), false, "16 hexadecimal digits"},
+		"severity": {read: oneOf("trace", "debug", "info", "warn", "error", "fatal", "unset"), ordered: true, example: "for example severity >= warn"},
+		"trace_id": {read: hexDigits(32), example: traceIDExample},
+		"span_id":  {read: hexDigits(16), example: spanIDExample},
 	},
 }
 

@@ -41,6 +41,8 @@ const (
 // Fields of logs: trace_id, span_id, severity (trace, debug, info, warn,
 // error, fatal; ordered), severity_text, body, event_name, scope.name,
 // service.name, resource.KEY, log.KEY; a bare KEY as for spans.
+// log.KEY may also be the whole name of an attribute: a condition on it holds
+// when it holds for one of the two readings.
 type Cond struct {
 	Field string
 	Op    Op

@@ -2,11 +2,12 @@
 // below /select/logsql, over the log records that Guanlan keeps.
 //
 // Parameters and answers are VictoriaLogs'. Differences: a tenant may also be
-// named by the X-Scope-OrgID header, answers are bounded, and there are no
-// endpoints that change data.
+// named by the X-Scope-OrgID header, as through all doors, answers are bounded,
+// and there are no endpoints that change data.
 package logsql
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/guanlan-io/guanlan/internal/query"
+	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
 	engine "github.com/guanlan-io/guanlan/internal/store/logsql"
 )
@@ -39,6 +41,9 @@ type Options struct {
 	Logger  *slog.Logger     // nil: slog.Default()
 }
 
+// errTwoTenants is 400 at all endpoints: the request contradicts itself.
+var errTwoTenants = fmt.Errorf("two tenants: %w", store.ErrInvalid)
+
 type door struct {
 	reader  *engine.Reader
 	version string
@@ -46,9 +51,9 @@ type door struct {
 	log     *slog.Logger
 }
 
-// New returns the handler of everything below /select/. The tenant is the one
-// in the request's context, unless the AccountID and ProjectID headers name
-// another.
+// New returns the handler of everything below /select/. The tenant is that of
+// the X-Scope-OrgID header, without it that of the AccountID and ProjectID
+// headers, without these the one in the request's context.
 func New(o Options) http.Handler {
 	d := &door{reader: o.Reader, version: o.Version, now: o.Now, log: o.Logger}
 	if d.now == nil {
@@ -154,22 +159,32 @@ func (d *door) read(q *request) error {
 	return nil
 }
 
-// tenant reads VictoriaLogs' headers; they go before Guanlan's.
+// tenant reads whose data is asked for. X-Scope-OrgID means the same through
+// all doors; AccountID and ProjectID are what VictoriaLogs' clients know. Two
+// that differ are refused: whichever won, somebody would read what is not meant.
 func (q *request) tenant() error {
+	h := q.r.Header
+	header := h.Get(semconv.TenantHeader)
 	q.query.Tenant = query.TenantOf(q.ctx)
-	account, project := q.r.Header.Get("AccountID"), q.r.Header.Get("ProjectID")
+	if header != "" {
+		t, err := store.ParseTenant(header)
+		if err != nil {
+			return err
+		}
+		q.query.Tenant = t
+	}
+	account, project := h.Get("AccountID"), h.Get("ProjectID")
 	if account == "" && project == "" {
 		return nil
 	}
-	if account == "" {
-		account = "0"
-	}
-	if project == "" {
-		project = "0"
-	}
-	t, err := store.ParseTenant(account + ":" + project)
+	named := cmp.Or(account, "0") + ":" + cmp.Or(project, "0")
+	t, err := store.ParseTenant(named)
 	if err != nil {
 		return fmt.Errorf("headers AccountID and ProjectID: want integers from 0 to 4294967295: %w", store.ErrInvalid)
+	}
+	if header != "" && t != q.query.Tenant {
+		return fmt.Errorf("header %s names tenant %s, headers AccountID and ProjectID name %s: send only one of them: %w",
+			semconv.TenantHeader, q.query.Tenant, t, errTwoTenants)
 	}
 	q.query.Tenant = t
 	return nil
@@ -241,6 +256,8 @@ func (d *door) fail(q *request, err error) {
 	prometheus := strings.HasPrefix(q.name, "stats_")
 	status := http.StatusInternalServerError
 	switch {
+	case errors.Is(err, errTwoTenants):
+		status = http.StatusBadRequest
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrLimit):

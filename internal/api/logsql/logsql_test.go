@@ -166,6 +166,60 @@ func TestTenants(t *testing.T) {
 	}
 }
 
+func TestTenantHeadersTogether(t *testing.T) {
+	f := serve(t)
+	ask := func(path string, header ...string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequest("GET", f.URL+"/select/logsql/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(body)
+	}
+	count := "query?query=*+|+stats+count()+n"
+	for _, header := range [][]string{
+		{"X-Scope-OrgID", "7"},
+		{"X-Scope-OrgID", "7:0"},
+		{"X-Scope-OrgID", "7", "AccountID", "7"},
+		{"X-Scope-OrgID", "7", "AccountID", "7", "ProjectID", "0"},
+		{"AccountID", "7"},
+	} {
+		if code, body := ask(count, header...); code != 200 || body != `{"n":"1"}`+"\n" {
+			t.Errorf("%v: got %d %s, want the one row of tenant 7", header, code, body)
+		}
+	}
+	// A default that is spelt out contradicts, too.
+	for _, header := range [][]string{
+		{"X-Scope-OrgID", "7", "AccountID", "8"},
+		{"X-Scope-OrgID", "7", "AccountID", "0"},
+		{"X-Scope-OrgID", "0", "AccountID", "7"},
+		{"X-Scope-OrgID", "7", "AccountID", "7", "ProjectID", "1"},
+		{"X-Scope-OrgID", "7", "ProjectID", "7"},
+	} {
+		for _, path := range []string{count, "stats_query?query=*+|+stats+count()+n", "tail?query=*"} {
+			code, body := ask(path, header...)
+			if code != http.StatusBadRequest || !strings.Contains(body, "X-Scope-OrgID") || !strings.Contains(body, "AccountID and ProjectID") {
+				t.Errorf("%s %v: got %d %s, want 400 that names the headers", path, header, code, body)
+			}
+		}
+	}
+	if code, body := ask(count, "X-Scope-OrgID", "seven"); code != http.StatusBadRequest || !strings.Contains(body, "X-Scope-OrgID") {
+		t.Errorf("no tenant: got %d %s", code, body)
+	}
+}
+
 func TestHits(t *testing.T) {
 	f := serve(t)
 	f.wantJSON("hits", fmt.Sprintf(`{"hits":[

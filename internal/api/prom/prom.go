@@ -39,8 +39,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Rules tells a tenant's rules and alerts. Default: none.
 	Rules func(store.Tenant) v1.RulesRetriever
-	// Targets tells what is scraped for a tenant. Default: nothing.
-	Targets func(store.Tenant) Targets
+	// Scrapers are Prometheus' APIs of those who scrape for a tenant, which
+	// tell of targets and scrape pools below /api/v1/. Default: none.
+	Scrapers func(store.Tenant) []http.Handler
 	// Alertmanagers tells where a tenant's alerts go. Default: nowhere.
 	Alertmanagers func(store.Tenant) v1.AlertmanagerRetriever
 	// Admin allows deleting series and taking snapshots over HTTP.
@@ -60,12 +61,6 @@ type Options struct {
 	MaxReads, MaxWrites int
 	// Timeout ends a request. Default 2 minutes.
 	Timeout time.Duration
-}
-
-// Targets tells what is scraped, as a scrape manager does.
-type Targets interface {
-	v1.TargetRetriever
-	v1.ScrapePoolsRetriever
 }
 
 const (
@@ -155,6 +150,12 @@ func (a *API) Handler(prefix string) http.Handler {
 	mux.Handle("POST /api/v1/write", a.guard(a.writes, a.remoteWrite))
 	mux.Handle("POST /api/v1/otlp/v1/metrics", a.guard(a.writes, a.otlpWrite))
 	mux.Handle("GET /api/v1/metadata", a.guard(a.reads, a.metadata))
+	for _, path := range []string{"targets", "targets/metadata", "scrape_pools"} {
+		mux.Handle("GET /api/v1/"+path, a.guard(a.reads, a.allScrapers))
+	}
+	for _, path := range []string{"targets/relabel_steps", "scrape_pools/config"} {
+		mux.Handle("GET /api/v1/"+path, a.guard(a.reads, a.oneScraper))
+	}
 	mux.Handle("GET /api/v1/openapi.yaml", a.guard(a.reads, func(w http.ResponseWriter, r *http.Request, _ store.Tenant) {
 		a.openAPI().ServeOpenAPI(w, r)
 	}))
@@ -188,7 +189,7 @@ func (a *API) tenant(t store.Tenant) (http.Handler, error) {
 	}
 	a.mu.Unlock()
 	if h == nil {
-		return nil, fmt.Errorf("serve metrics of tenant %s: %d tenants are served, the most for one process: %w", t, metric.MaxTenants, store.ErrUnavailable)
+		return nil, fmt.Errorf("serve metrics of tenant %s: %w", t, metric.ErrTenants)
 	}
 	return h(), nil
 }
@@ -197,14 +198,10 @@ func (a *API) tenant(t store.Tenant) (http.Handler, error) {
 func (a *API) build(t *store.Tenant) http.Handler {
 	var (
 		rulesOf         v1.RulesRetriever        = none{}
-		targetsOf       Targets                  = none{}
 		alertmanagersOf v1.AlertmanagerRetriever = none{}
 	)
 	if t != nil && a.opts.Rules != nil {
 		rulesOf = a.opts.Rules(*t)
-	}
-	if t != nil && a.opts.Targets != nil {
-		targetsOf = a.opts.Targets(*t)
 	}
 	if t != nil && a.opts.Alertmanagers != nil {
 		alertmanagersOf = a.opts.Alertmanagers(*t)
@@ -218,8 +215,8 @@ func (a *API) build(t *store.Tenant) http.Handler {
 		db,
 		nil, nil, // the doors for data are our own
 		db,
-		func(context.Context) v1.ScrapePoolsRetriever { return targetsOf },
-		func(context.Context) v1.TargetRetriever { return targetsOf },
+		func(context.Context) v1.ScrapePoolsRetriever { return none{} },
+		func(context.Context) v1.TargetRetriever { return none{} },
 		func(context.Context) v1.AlertmanagerRetriever { return alertmanagersOf },
 		a.config,
 		a.opts.Flags,
@@ -265,15 +262,18 @@ func (a *API) config() config.Config {
 	return c
 }
 
-// errorCode gives failures of the store the status that tells a client to try
-// again. Prometheus does not export the type of the first argument.
+// errorCode gives failures of the store the status that tells a client whether
+// to try again. Prometheus does not export the type of the first argument.
 func errorCode[N any](_ N, err error) (code int, override bool) {
 	var es promql.ErrStorage
 	if errors.As(err, &es) {
 		err = es.Err
 	}
-	if errors.Is(err, store.ErrUnavailable) {
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
 		return http.StatusServiceUnavailable, true
+	case errors.Is(err, metric.ErrTenants):
+		return http.StatusBadRequest, true
 	}
 	return 0, false
 }

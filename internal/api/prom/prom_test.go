@@ -19,11 +19,8 @@ import (
 	client "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/config"
-	"github.com/prometheus/prometheus/discovery/targetgroup"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/rules"
-	"github.com/prometheus/prometheus/scrape"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -348,9 +345,8 @@ func TestBuildInfo(t *testing.T) {
 	}
 }
 
-// TestRulesAndTargets hands in real ones: a rule manager that queries the
-// store, and a scrape manager that appends to it.
-func TestRulesAndTargets(t *testing.T) {
+// TestRules hands in real ones: a rule manager that queries the store.
+func TestRules(t *testing.T) {
 	s, err := metric.Open(metric.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -362,25 +358,8 @@ func TestRulesAndTargets(t *testing.T) {
 	})
 	db := s.Database(store.Tenant{})
 
-	exporter := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, "# HELP jobs_total Jobs done.\n# TYPE jobs_total counter\njobs_total 5\n")
-	}))
-	t.Cleanup(exporter.Close)
-	scrapes, err := scrape.NewManager(&scrape.Options{DiscoveryReloadInterval: model.Duration(50 * time.Millisecond)}, nil, nil, nil, db, prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load("scrape_configs:\n- job_name: exporter\n  scrape_interval: 100ms\n  scrape_timeout: 100ms\n", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := scrapes.ApplyConfig(cfg); err != nil {
-		t.Fatal(err)
-	}
-	groups := make(chan map[string][]*targetgroup.Group, 1)
-	groups <- map[string][]*targetgroup.Group{"exporter": {{Source: "0", Targets: []model.LabelSet{{"__address__": model.LabelValue(strings.TrimPrefix(exporter.URL, "http://"))}}}}}
-	go scrapes.Run(groups)
-	t.Cleanup(scrapes.Stop)
+	f := &fixture{store: s}
+	f.put(t, store.Tenant{}, time.Now(), 5, "__name__", "jobs_total")
 
 	file := filepath.Join(t.TempDir(), "rules.yml")
 	if err := os.WriteFile(file, []byte("groups:\n- name: g\n  interval: 100ms\n  rules:\n  - record: jobs:double\n    expr: jobs_total * 2\n  - alert: Jobs\n    expr: jobs_total > 1\n    labels: {severity: info}\n"), 0o600); err != nil {
@@ -400,9 +379,8 @@ func TestRulesAndTargets(t *testing.T) {
 	t.Cleanup(manager.Stop)
 
 	a, err := New(Options{
-		Store:   s,
-		Rules:   func(store.Tenant) v1.RulesRetriever { return manager },
-		Targets: func(store.Tenant) Targets { return scrapes },
+		Store: s,
+		Rules: func(store.Tenant) v1.RulesRetriever { return manager },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -432,18 +410,6 @@ func TestRulesAndTargets(t *testing.T) {
 	rs, err := c.Rules(ctx, nil)
 	if err != nil || len(rs.Groups) != 1 || len(rs.Groups[0].Rules) != 2 {
 		t.Errorf("rules: got %+v, %v", rs, err)
-	}
-	tg, err := c.Targets(ctx)
-	if err != nil || len(tg.Active) != 1 || tg.Active[0].Health != client.HealthGood {
-		t.Errorf("targets: got %+v, %v", tg, err)
-	}
-	tm, err := c.TargetsMetadata(ctx, "", "jobs_total", "")
-	if err != nil || len(tm) != 1 || tm[0].Help != "Jobs done." {
-		t.Errorf("targets/metadata: got %+v, %v", tm, err)
-	}
-	md, err := c.Metadata(ctx, "jobs_total", "")
-	if err != nil || len(md["jobs_total"]) != 1 || md["jobs_total"][0].Type != client.MetricTypeCounter {
-		t.Errorf("metadata: got %+v, %v", md, err)
 	}
 }
 

@@ -101,7 +101,6 @@ func (a *API) metadata(w http.ResponseWriter, r *http.Request, t store.Tenant) {
 	if known == nil {
 		known = map[string]prommeta.Metadata{}
 	}
-	a.addTargets(known, t, r.FormValue("metric"))
 	names := make([]string, 0, len(known))
 	for name := range known {
 		names = append(names, name)
@@ -119,23 +118,6 @@ func (a *API) metadata(w http.ResponseWriter, r *http.Request, t store.Tenant) {
 		}
 	}
 	a.reply(w, r, http.StatusOK, answer{Status: "success", Data: data})
-}
-
-// addTargets adds what scrape targets said of their metrics, or of one, to what
-// came with samples.
-func (a *API) addTargets(known map[string]prommeta.Metadata, t store.Tenant, family string) {
-	if a.opts.Targets == nil {
-		return
-	}
-	for _, pool := range a.opts.Targets(t).TargetsActive() {
-		for _, target := range pool {
-			for _, m := range target.ListMetadata() {
-				if _, ok := known[m.MetricFamily]; !ok && (family == "" || family == m.MetricFamily) {
-					known[m.MetricFamily] = prommeta.Metadata{Type: m.Type, Unit: m.Unit, Help: m.Help}
-				}
-			}
-		}
-	}
 }
 
 func orUnknown(t model.MetricType) model.MetricType {

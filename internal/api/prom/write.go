@@ -37,7 +37,8 @@ var (
 
 // remoteWrite takes remote write of both versions. It answers 204 when all is
 // kept, 400 when some samples were refused and the others kept (the sender must
-// not repeat them), 503 when the sender should try again.
+// not repeat them) or nothing of this tenant is ever kept, 503 when the sender
+// should try again.
 func (a *API) remoteWrite(w http.ResponseWriter, r *http.Request, t store.Tenant) {
 	contentType := r.Header.Get("Content-Type")
 	if contentType == "" {

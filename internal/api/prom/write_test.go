@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +80,49 @@ func requestV1(now time.Time, bad bool) *prompb.WriteRequest {
 		}, req.Timeseries...)
 	}
 	return req
+}
+
+// TestTenantLimit opens as many tenants as there may be: senders of one more
+// must not try again.
+func TestTenantLimit(t *testing.T) {
+	f := serve(t)
+	now := time.Now()
+	f.put(t, store.Tenant{}, now, 1, "__name__", "m")
+	for i := 1; i < metric.MaxTenants; i++ {
+		f.put(t, store.Tenant{Account: uint32(i)}, now, 1, "__name__", "m")
+	}
+	const one = "1000"
+	want := func(what string, code int, h http.Header, body string) {
+		t.Helper()
+		if code != http.StatusBadRequest || h.Get("Retry-After") != "" || !strings.Contains(body, "64 tenants") || !strings.Contains(body, "another instance") {
+			t.Errorf("%s: got %d %v %q, want 400 that names the limit and what to do", what, code, h, body)
+		}
+	}
+	v1, err := proto.Marshal(requestV1(now, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, h, body := f.do(t, http.MethodPost, "/api/v1/write", bytes.NewReader(snappy.Encode(nil, v1)), "X-Scope-OrgID", one)
+	want("remote write", code, h, body)
+	export, err := otlp(now, 0).MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, h, body = f.do(t, http.MethodPost, "/api/v1/otlp/v1/metrics", bytes.NewReader(export), "Content-Type", "application/json", "X-Scope-OrgID", one)
+	want("OTLP", code, h, body)
+	// One that another process kept.
+	if err := os.Mkdir(filepath.Join(f.dir, one), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, h, body = f.get(t, "/api/v1/query?query=m", "X-Scope-OrgID", one)
+	want("query", code, h, body)
+	code, h, body = f.get(t, "/api/v1/labels", "X-Scope-OrgID", one)
+	want("labels", code, h, body)
+	code, h, body = f.get(t, "/api/v1/metadata", "X-Scope-OrgID", one)
+	want("metadata", code, h, body)
+	if code, _, body := f.get(t, "/api/v1/query?query=m", "X-Scope-OrgID", "5"); code != 200 || !strings.Contains(body, `"1"`) {
+		t.Errorf("another tenant: got %d %s", code, body)
+	}
 }
 
 func nativeHistogram() *histogram.Histogram {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
-	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/guanlan-io/guanlan/internal/store"
 )
@@ -16,13 +15,13 @@ import (
 func BenchmarkSpanRows(b *testing.B) {
 	now := time.Now()
 	src := newSpanSource(40_000, now, 10*time.Minute)
-	var batches []ptrace.Traces
+	var batches [][]byte
 	for {
 		td, ok := src.batch(2_000)
 		if !ok {
 			break
 		}
-		batches = append(batches, td)
+		batches = append(batches, encodeTraces(b, td))
 	}
 	c := newTestSpanCodec(b)
 	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
@@ -31,7 +30,7 @@ func BenchmarkSpanRows(b *testing.B) {
 	from := cpuTime()
 	spans := 0
 	for i := 0; spans < b.N; i++ {
-		added, _ := c.appendRows(lr, store.Tenant{}, batches[i%len(batches)], now)
+		added, _, _ := c.appendRows(lr, store.Tenant{}, batches[i%len(batches)], now)
 		spans += added
 		lr.ResetKeepSettings()
 	}

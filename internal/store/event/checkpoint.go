@@ -164,11 +164,8 @@ func (s *Store) checkpoint() (err error) {
 		s.counters.lastCheckpoint.Store(time.Now().UnixNano())
 	}()
 
-	// From here on writers put their batches aside as they are. Those that
-	// were converted before go to the engine, so that it and the helpers
-	// know the same batches.
+	// The appliers end what they are at and stand still; writers go on.
 	s.convert.Lock()
-	s.converted.Wait()
 	s.state.Lock()
 	defer s.state.Unlock()
 	next, taken, pending, err := s.capture()
@@ -177,7 +174,7 @@ func (s *Store) checkpoint() (err error) {
 	if err != nil {
 		return err
 	}
-	if pending { // batches put aside were counted before since was reset
+	if pending { // batches in the queue were counted before since was reset
 		poke(s.firstPending)
 	}
 
@@ -204,7 +201,7 @@ func (s *Store) checkpoint() (err error) {
 }
 
 // capture takes snapshots and the states that belong to them. s.convert and
-// s.state are held, and no batch is on its way to the engine.
+// s.state are held.
 func (s *Store) capture() (next *checkpoint, all []taken, pending bool, err error) {
 	s.since.reset()
 	select { // it spoke of what is being captured

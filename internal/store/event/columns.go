@@ -22,12 +22,11 @@ const (
 	// day's change of versions. Attributes past it are kept, but cannot be
 	// searched.
 	maxColumnsPerService = 1_500
-	// maxNamesPerService and maxStreams bound streams: each costs at least
-	// one block in every part of the day, about 1 KB.
-	maxNamesPerService = 1_000
-	maxStreams         = 20_000 // of a tenant
-	// maxStreamValue is the longest service or span name that makes a stream;
-	// the engine's stream index takes no long ones.
+	// maxStreams bounds the streams of a tenant: each costs at least one
+	// block in every part of the day, about 1 KB.
+	maxStreams = 20_000
+	// maxStreamValue is the longest service name that makes a stream; the
+	// engine's stream index takes no long ones.
 	maxStreamValue = 256
 	// maxColumns bounds the memory of all shapes of a codec, 200 bytes each.
 	maxColumns = 300_000
@@ -41,6 +40,13 @@ type column struct {
 
 // repeated stands for an attribute whose key came before in the same map.
 var repeated = &column{}
+
+// streamTags is how many of a row's first fields are the tags of its stream:
+// the service, or the mark of the shared stream. The operation would be a
+// second one; but then a service's rows lie in so many small blocks that disk,
+// merges and searches over hours cost a third more, and only the search for one
+// operation gains. See ADR 0010.
+const streamTags = 1
 
 // columnRun is the columns of the attributes of one map, by position.
 type columnRun struct {
@@ -76,9 +82,8 @@ type shape struct {
 	// has no stream of its own.
 	shared bool
 
-	mu    sync.Mutex
-	cols  map[section]map[string]*column
-	names map[string]struct{}
+	mu   sync.Mutex
+	cols map[section]map[string]*column
 }
 
 func newShapes(nameOf func(section, string) string) *shapes {
@@ -118,40 +123,9 @@ func (s *shapes) get(k shapeKey) *shape {
 		s.streams[k.tenant]++
 		k.service = strings.Clone(k.service)
 	}
-	p := &shape{owner: s, key: k, shared: shared, cols: map[section]map[string]*column{}, names: map[string]struct{}{}}
+	p := &shape{owner: s, key: k, shared: shared, cols: map[section]map[string]*column{}}
 	s.all[k] = p
 	return p
-}
-
-// streamTags is how many of a row's first fields are the tags of its stream:
-// the service and perhaps the name, or the mark of the shared stream.
-func (p *shape) streamTags(name string) int {
-	if p.shared {
-		return 1
-	}
-	if name == "" || len(name) > maxStreamValue {
-		return 1
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ok := p.names[name]; ok {
-		return 2
-	}
-	if len(p.names) >= maxNamesPerService || !p.owner.takeStream(p.key.tenant) {
-		return 1
-	}
-	p.names[strings.Clone(name)] = struct{}{}
-	return 2
-}
-
-func (s *shapes) takeStream(t store.Tenant) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.streams[t] >= maxStreams {
-		return false
-	}
-	s.streams[t]++
-	return true
 }
 
 // begin starts on the next map of attributes.
@@ -259,7 +233,7 @@ func columnKey(key string) bool {
 	return true
 }
 
-// minFrozenShape is the number of columns or streams from which on a shape is
+// minFrozenShape is the number of columns from which on a shape is
 // worth remembering over a restart. A smaller one may start anew several times
 // in a day before it nears the bounds.
 const minFrozenShape = 200
@@ -285,7 +259,7 @@ func (p *shape) freeze(dst []byte) []byte {
 	for _, cols := range p.cols {
 		columns += len(cols)
 	}
-	if columns < minFrozenShape && len(p.names) < minFrozenShape {
+	if columns < minFrozenShape {
 		return dst
 	}
 	dst = binary.AppendUvarint(dst, uint64(p.key.tenant.Account))
@@ -296,10 +270,6 @@ func (p *shape) freeze(dst []byte) []byte {
 		for key := range cols {
 			dst = appendShort(append(dst, byte(s)), key)
 		}
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(p.names)))
-	for name := range p.names {
-		dst = appendShort(dst, name)
 	}
 	return dst
 }
@@ -322,9 +292,6 @@ func (s *shapes) restore(blob []byte) error {
 			if !in.bad {
 				p.column(section(of[0]), string(key))
 			}
-		}
-		for n := in.uvarint(); n > 0 && !in.bad; n-- {
-			p.streamTags(string(in.take(in.uvarint())))
 		}
 	}
 	if in.bad {

@@ -22,17 +22,29 @@ func newRowStore(t testing.TB) rowStore {
 }
 
 func (s rowStore) WriteTraces(_ context.Context, tenant store.Tenant, td ptrace.Traces) error {
+	payload, err := new(ptrace.ProtoMarshaler).MarshalTraces(td)
+	if err != nil {
+		return err
+	}
 	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
 	defer logstorage.PutLogRows(lr)
-	s.spanRows.appendRows(lr, tenant, td, time.Now())
+	if _, _, err := s.spanRows.appendRows(lr, tenant, payload, time.Now()); err != nil {
+		return err
+	}
 	s.traces.MustAddRows(lr)
 	return nil
 }
 
 func (s rowStore) WriteLogs(_ context.Context, tenant store.Tenant, ld plog.Logs) error {
+	payload, err := new(plog.ProtoMarshaler).MarshalLogs(ld)
+	if err != nil {
+		return err
+	}
 	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
 	defer logstorage.PutLogRows(lr)
-	s.logRows.appendRows(lr, tenant, ld, time.Now())
+	if _, _, err := s.logRows.appendRows(lr, tenant, payload, time.Now()); err != nil {
+		return err
+	}
 	s.logs.MustAddRows(lr)
 	return nil
 }

@@ -44,6 +44,11 @@ type engine struct {
 	journal  *journal.Journal
 	db       *logstorage.Storage
 	progress *progress
+	// pending are acknowledged batches. Whoever gathers some of them holds
+	// gathering; a signal on hurry makes it stop waiting for more.
+	pending   chan *batch
+	gathering sync.Mutex
+	hurry     chan struct{}
 
 	mu         sync.Mutex
 	partitions map[string]*partition
@@ -70,12 +75,14 @@ func (k Keep) kept() time.Duration {
 	return (k.Retention + oneDay - 1) / oneDay * oneDay
 }
 
-func newEngine(dir, name string, kind byte, keep Keep) *engine {
+func newEngine(dir, name string, kind byte, keep Keep, slots int) *engine {
 	keep.Retention = keep.kept()
 	return &engine{
 		name: name, kind: kind, keep: keep,
 		dir:        filepath.Join(dir, name),
 		partitions: map[string]*partition{},
+		pending:    make(chan *batch, slots),
+		hurry:      make(chan struct{}, 1),
 	}
 }
 

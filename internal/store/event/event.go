@@ -37,9 +37,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/collector/pdata/plog"
-	"go.opentelemetry.io/collector/pdata/ptrace"
-
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 	"github.com/guanlan-io/guanlan/internal/journal"
 	"github.com/guanlan-io/guanlan/internal/store"
@@ -47,10 +44,9 @@ import (
 
 // Defaults of Options.
 const (
-	// DefaultQueueBytes holds some 11,000 spans as rows, a quarter of a
-	// second at 50,000 spans/s, and ten times as many in the form in which
-	// they wait while a checkpoint is made.
-	DefaultQueueBytes = 64 << 20
+	// DefaultQueueBytes holds some 55,000 spans: what a checkpoint keeps
+	// waiting at 100,000 spans/s.
+	DefaultQueueBytes = 32 << 20
 	// DefaultRetention is a week: a release, its canary and the review of it.
 	DefaultRetention = 7 * 24 * time.Hour
 )
@@ -65,9 +61,10 @@ type Options struct {
 	// SyncEvery is the interval of journal.SyncInterval. Default
 	// journal.DefaultSyncEvery.
 	SyncEvery time.Duration
-	// QueueBytes bounds the memory of batches that are in the journal and not
-	// yet in the engine. When it is full, writes wait a little and then fail
-	// with ErrUnavailable. Default DefaultQueueBytes.
+	// QueueBytes bounds the batches that are in the journal and not yet in
+	// the engine, in bytes of OTLP. Those that are just being turned into rows
+	// take up to five times as much. When it is full, writes wait a little and
+	// then fail with ErrUnavailable. Default DefaultQueueBytes.
 	QueueBytes int64
 	// Traces and Logs say how long each signal is kept.
 	Traces, Logs Keep
@@ -99,22 +96,21 @@ type Keep struct {
 // Store is an open data folder. It implements store.Writer. Its methods are
 // safe for concurrent use.
 type Store struct {
-	opts     Options
-	log      *slog.Logger
-	folder   *folder
-	guard    *diskGuard
-	traces   *engine
-	logs     *engine
-	codecs   codecs
-	reader   *reader
-	timing   timing
-	swap     swapper
-	recovery Recovery // complete when open returns
-	crashed  string   // what the last process said when it ended in a panic
+	opts      Options
+	log       *slog.Logger
+	folder    *folder
+	guard     *diskGuard
+	traces    *engine
+	logs      *engine
+	codecs    codecs
+	reader    *reader
+	timing    timing
+	swap      swapper
+	recovery  Recovery // complete when open returns
+	crashed   string   // what the last process said when it ended in a panic
+	crashedAt time.Time
 
 	queue  *queue
-	late   chan *batch   // encoded batches of writers that met a checkpoint
-	rows   chan *batch   // converted batches
 	closed chan struct{} // ends waiting; closed first by Close
 	// gate is held for reading by every write; Close sets closing and waits
 	// for it.
@@ -123,12 +119,10 @@ type Store struct {
 	appliers sync.WaitGroup
 	reads    readGate
 
-	// convert is held for reading while a batch is turned into rows, and
-	// taken by a checkpoint: rows that exist when it has it are given to the
-	// engine first (converted counts them), and no helper changes while its
-	// state is taken.
-	convert   sync.RWMutex
-	converted sync.WaitGroup
+	// convert is held for reading while batches are turned into rows and given
+	// to the engine, and taken by a checkpoint: the engine and the helpers
+	// know the same batches when it has it.
+	convert sync.RWMutex
 
 	// checkpointing serialises checkpoints. state guards current and the file
 	// CHECKPOINT. Order: checkpointing, convert, state.
@@ -144,11 +138,12 @@ type Store struct {
 	counters counters
 }
 
-// codecs turn pdata into rows. They are called by several goroutines. A codec
-// may change helpers while it runs; it has no other effect but adding to lr.
+// codecs turn encoded TracesData and LogsData into rows. They are called by
+// several goroutines. A codec may change helpers while it runs; it has no other
+// effect but adding to lr.
 type codecs struct {
-	spans func(lr *logstorage.LogRows, t store.Tenant, td ptrace.Traces, now time.Time) (added, dropped int)
-	logs  func(lr *logstorage.LogRows, t store.Tenant, ld plog.Logs, now time.Time) (added, dropped int)
+	spans func(lr *logstorage.LogRows, t store.Tenant, payload []byte, now time.Time) (added, dropped int, err error)
+	logs  func(lr *logstorage.LogRows, t store.Tenant, payload []byte, now time.Time) (added, dropped int, err error)
 	// helpers are kept in step with the rows, by name.
 	helpers map[string]checkpointed
 }
@@ -164,8 +159,10 @@ type checkpointed interface {
 	restore(blob []byte) error
 }
 
-// timing is when checkpoints are made; tests shorten it.
+// timing is when groups are given to the engine and checkpoints are made;
+// tests shorten it.
 type timing struct {
+	linger      time.Duration
 	bytes, rows int64
 	after       time.Duration
 	settle      time.Duration
@@ -193,7 +190,6 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 	// A batch weighs at least minWeight, so these never block whoever holds
 	// its weight.
 	slots := int(opts.QueueBytes/minWeight) + 1
-	s.late, s.rows = make(chan *batch, slots), make(chan *batch, slots)
 
 	s.reads.open()
 	if s.folder, err = openFolder(opts.Dir); err != nil {
@@ -204,23 +200,24 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 			s.abandon()
 		}
 	}()
-	s.crashed = s.folder.takeLastCrash(s.log)
+	s.crashed, s.crashedAt = s.folder.takeLastCrash(s.log)
 	if err := s.folder.watchCrash(); err != nil {
 		return nil, err
 	}
 	s.guard = newDiskGuard(opts.Dir, opts.DiskReserve)
 	setUpEngine(opts.Memory, s.log)
-	s.traces = newEngine(opts.Dir, "traces", kindTraces, opts.Traces)
-	s.logs = newEngine(opts.Dir, "logs", kindLogs, opts.Logs)
+	s.traces = newEngine(opts.Dir, "traces", kindTraces, opts.Traces, slots)
+	s.logs = newEngine(opts.Dir, "logs", kindLogs, opts.Logs, slots)
 	if s.codecs, err = newCodecs(opts); err != nil {
 		return nil, fmt.Errorf("open data folder %q: %w", opts.Dir, err)
 	}
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open data folder %q: %w", opts.Dir, err)
 	}
-	for range runtime.GOMAXPROCS(0) {
-		s.appliers.Go(s.applyRows)
-		s.appliers.Go(s.applyLate)
+	for _, e := range s.engines() {
+		for range min(runtime.GOMAXPROCS(0), runtime.NumCPU()) {
+			s.appliers.Go(func() { s.applyLoop(e) })
+		}
 	}
 	s.background.Go(s.checkpointLoop)
 	s.background.Go(s.watchDisk)
@@ -238,6 +235,7 @@ func (s *Store) Flush(ctx context.Context) error {
 	}
 	defer done()
 	for _, e := range s.engines() {
+		poke(e.hurry)
 		if err := e.progress.wait(ctx, e.journal.Stats().NextSeq-1); err != nil {
 			return fmt.Errorf("flush %s: %w", e.name, err)
 		}
@@ -255,8 +253,9 @@ func (s *Store) Close() error {
 	}
 	close(s.closed) // wakes writers that wait for the queue
 	s.gate.Lock()   // after writes in progress; later ones see closing
-	close(s.rows)
-	close(s.late)
+	for _, e := range s.engines() {
+		close(e.pending)
+	}
 	s.gate.Unlock()
 	s.appliers.Wait()
 	s.background.Wait()

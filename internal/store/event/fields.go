@@ -42,7 +42,7 @@ func spanSignal() signal {
 }
 
 func logSignal() signal {
-	return signal{logDialect, logColumnKey, "log.", (*reader).logQuestion, map[string]string{
+	return signal{logDialect, logColumnKey, logPrefix, (*reader).logQuestion, map[string]string{
 		colTraceID: "trace_id", colLogSpanID: "span_id", colService: "service.name", colSeverity: "severity", colSeverityText: "severity_text",
 		colBody: "body", colScopeName: "scope.name", colLogEventName: "event_name",
 	}}
@@ -183,6 +183,13 @@ func (r *reader) valuesOf(ctx context.Context, s signal, sel store.Select, o ope
 			return err
 		}
 		return r.valuesOf(ctx, s, sel, o.second, narrow+" "+not(o.first.exists()), limit, found)
+	case eitherReading:
+		// Lists of fields name attributes with their prefix, whatever their
+		// names begin with: the whole name counts where that finds nothing.
+		if err := r.valuesOf(ctx, s, sel, o.prefixed, narrow, limit, found); err != nil || len(found) > 0 {
+			return err
+		}
+		return r.valuesOf(ctx, s, sel, o.whole, narrow, limit, found)
 	case attribute:
 		if err := r.columnValues(ctx, s, sel, o.column, narrow, limit, unguarded, "", found); err != nil {
 			return err

@@ -216,8 +216,16 @@ func plainBare(field, own string, res pcommon.Resource, attributes pcommon.Map) 
 		return plainAttribute(res.Attributes(), key)
 	}
 	if key, ok := strings.CutPrefix(field, own); ok {
-		return plainAttribute(attributes, key)
+		texts := plainAttribute(attributes, key)
+		if own == "log." { // may be the whole name, too
+			texts = append(texts, plainWhole(field, res, attributes)...)
+		}
+		return texts
 	}
+	return plainWhole(field, res, attributes)
+}
+
+func plainWhole(field string, res pcommon.Resource, attributes pcommon.Map) []string {
 	if texts := plainAttribute(attributes, field); texts != nil {
 		return texts
 	}
@@ -227,7 +235,7 @@ func plainBare(field, own string, res pcommon.Resource, attributes pcommon.Map) 
 // A small world, so that conditions meet values.
 var (
 	worldTexts  = []string{"", "0", "5", "200", "404", "-1", "0.3", "-0.3", "1.10", "1.1", "1.5", "007", "1e5", "1_000", "10ms", "5s", "1KiB", "1.2.3.4", "true", "alpha", "beta gamma", "a b c", "a\nb", "alpha\n\nbeta", "not\n5", "alphabet", `q"uo`, "x|y", "名前", "not found", "2024-01-01T00:00:00.000Z"}
-	worldKeys   = []string{"a", "b", "http.status", "k v", `"`}
+	worldKeys   = []string{"a", "b", "http.status", "k v", `"`, "log.a", "span.a", "resource.b"}
 	worldNumber = []float64{0, 5, 200, 0.3, -0.3, 1.1, -1, 1e300}
 	worldRes    = []string{"", ".*", ".+", "^1", "5$", "a|b", "^$", "(?i)ALPHA", "al.ha", "[0-9]+", `^1\.10$`, `^-0\.3$`, `\d{3}`, "^(?:alpha|beta gamma)$", "^.$", "(?i)b", "not", `\bb\b`, `b\b`, "(?m)^b", "(?s)a.b", "(?m)t$", "a.*c", "a.+", "[^0]", "(al|be)(pha|ta)", `\.`, "alpha|", "(?:)"}
 )
@@ -393,7 +401,7 @@ func TestSpanConditions(t *testing.T) {
 func writeTestTraces(t rapid.TB, s *logstorage.Storage, c *spanCodec, tenant store.Tenant, td ptrace.Traces, now time.Time) {
 	t.Helper()
 	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-	if added, dropped := c.appendRows(lr, tenant, td, now); added != td.SpanCount() || dropped != 0 {
+	if added, dropped, err := c.appendRows(lr, tenant, encodeTraces(t, td), now); added != td.SpanCount() || dropped != 0 || err != nil {
 		t.Fatalf("appendRows added %d and dropped %d of %d spans", added, dropped, td.SpanCount())
 	}
 	s.MustAddRows(lr)
@@ -493,7 +501,7 @@ func TestLogConditions(t *testing.T) {
 		now := time.Now()
 		ld := worldLogs(t, now, 80)
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		c.appendRows(lr, tenant, ld, now)
+		c.appendRows(lr, tenant, encodeLogs(t, ld), now)
 		s.MustAddRows(lr)
 		logstorage.PutLogRows(lr)
 		s.DebugFlush()

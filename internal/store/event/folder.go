@@ -113,21 +113,21 @@ func (f *folder) watchCrash() error {
 }
 
 // takeLastCrash returns the beginning of what the last process said when it
-// panicked, "" when it did not, and puts the file aside.
-func (f *folder) takeLastCrash(log *slog.Logger) string {
+// panicked, and when; "" when it did not. It puts the file aside.
+func (f *folder) takeLastCrash(log *slog.Logger) (text string, at time.Time) {
 	path := filepath.Join(f.dir, crashFile)
 	in, err := os.Open(path)
 	if err != nil {
-		return ""
+		return "", at
 	}
 	defer in.Close()
 	head, err := io.ReadAll(io.LimitReader(in, crashHead))
 	if err != nil || len(head) == 0 {
-		return ""
+		return "", at
 	}
 	info, err := in.Stat()
 	if err != nil {
-		return ""
+		return "", at
 	}
 	aside := filepath.Join(f.dir, "crash-"+info.ModTime().UTC().Format("20060102T150405")+".txt")
 	if err := os.Rename(path, aside); err != nil {
@@ -140,7 +140,7 @@ func (f *folder) takeLastCrash(log *slog.Logger) string {
 		old = old[1:]
 	}
 	log.Error("the previous process ended in a panic", "when", info.ModTime().UTC().Format(time.RFC3339), "file", aside, "text", string(head))
-	return string(head)
+	return string(head), info.ModTime()
 }
 
 func (f *folder) close() error {

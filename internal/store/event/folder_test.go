@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func openError(dir string) error {
@@ -74,6 +75,7 @@ func TestCrashChild(t *testing.T) {
 
 func TestLastCrash(t *testing.T) {
 	dir := t.TempDir()
+	began := time.Now().Add(-time.Second) // file systems round
 	for range keepCrashes + 2 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$")
 		cmd.Env = append(os.Environ(), "EVENT_TEST_CRASH_DIR="+dir)
@@ -87,6 +89,9 @@ func TestLastCrash(t *testing.T) {
 	if got := s.Stats().LastCrash; !strings.Contains(got, want) || !strings.Contains(got, "TestCrashChild") {
 		t.Errorf("last crash: %q", got)
 	}
+	if at := s.Stats().CrashedAt; at.Before(began) || at.After(time.Now()) {
+		t.Errorf("crashed at %v, want between %v and now", at, began)
+	}
 	if !strings.Contains(log.String(), want) {
 		t.Errorf("log: %q", log.String())
 	}
@@ -96,6 +101,6 @@ func TestLastCrash(t *testing.T) {
 	}
 	s, _ = mustOpenStore(t, dir, seldom)
 	if got := s.Stats().LastCrash; got != "" {
-		t.Errorf("crash is reported again: %q", got)
+		t.Errorf("crash is reported again: %q at %v", got, s.Stats().CrashedAt)
 	}
 }

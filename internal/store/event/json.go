@@ -13,20 +13,20 @@ import (
 
 // appendJSON appends v as natural JSON. exact is false when the JSON does not
 // say everything: bytes, NaN and infinities inside, or too deep.
-func appendJSON(dst []byte, v pcommon.Value, depth int) (out []byte, exact bool) {
+func appendJSON(dst []byte, v value, depth int) (out []byte, exact bool) {
 	if depth > maxJSONDepth {
 		return append(dst, "null"...), false
 	}
 	exact = true
-	switch v.Type() {
+	switch v.kind {
 	case pcommon.ValueTypeStr:
-		return appendJSONString(dst, v.Str()), true
+		return appendJSONString(dst, v.text), true
 	case pcommon.ValueTypeInt:
-		return strconv.AppendInt(dst, v.Int(), 10), true
+		return strconv.AppendInt(dst, v.integer(), 10), true
 	case pcommon.ValueTypeBool:
-		return strconv.AppendBool(dst, v.Bool()), true
+		return strconv.AppendBool(dst, v.boolean()), true
 	case pcommon.ValueTypeDouble:
-		f := v.Double()
+		f := v.double()
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			dst = append(dst, '"')
 			dst = appendDouble(dst, f)
@@ -40,30 +40,30 @@ func appendJSON(dst []byte, v pcommon.Value, depth int) (out []byte, exact bool)
 		return dst, true
 	case pcommon.ValueTypeBytes:
 		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes().AsRaw())
+		dst = base64.StdEncoding.AppendEncode(dst, []byte(v.text))
 		return append(dst, '"'), false
 	case pcommon.ValueTypeSlice:
 		dst = append(dst, '[')
-		for i, e := range v.Slice().All() {
-			if i > 0 {
+		first, ok := true, false
+		for e := range v.elements() {
+			if !first {
 				dst = append(dst, ',')
 			}
-			var ok bool
+			first = false
 			dst, ok = appendJSON(dst, e, depth+1)
 			exact = exact && ok
 		}
 		return append(dst, ']'), exact
 	case pcommon.ValueTypeMap:
 		dst = append(dst, '{')
-		first := true
-		for k, e := range v.Map().All() {
+		first, ok := true, false
+		for a := range v.pairs() {
 			if !first {
 				dst = append(dst, ',')
 			}
 			first = false
-			dst = append(appendJSONString(dst, k), ':')
-			var ok bool
-			dst, ok = appendJSON(dst, e, depth+1)
+			dst = append(appendJSONString(dst, a.key), ':')
+			dst, ok = appendJSON(dst, a.value, depth+1)
 			exact = exact && ok
 		}
 		return append(dst, '}'), exact

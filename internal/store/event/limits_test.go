@@ -192,21 +192,13 @@ func TestStreamsAreBounded(t *testing.T) {
 	s := newShapes(spanColumn)
 	now := time.Now()
 	p := s.of(store.Tenant{}, "order", now)
-	for i := range maxNamesPerService {
-		if got := p.streamTags(fmt.Sprint("op", i)); got != 2 {
-			t.Fatalf("name %d makes a stream of %d tags, want 2", i, got)
-		}
-	}
-	if got := p.streamTags("one more"); got != 1 {
-		t.Errorf("a name too many makes a stream of %d tags, want 1", got)
-	}
-	if got := p.streamTags("op5"); got != 2 {
-		t.Errorf("a known name makes a stream of %d tags, want 2", got)
+	if p.shared {
+		t.Error("the first service got no stream of its own")
 	}
 	for i := range maxStreams {
 		s.of(store.Tenant{}, fmt.Sprint("service", i), now)
 	}
-	if p := s.of(store.Tenant{}, "service too many", now); !p.shared || p.streamTags("op") != 1 {
+	if p := s.of(store.Tenant{}, "service too many", now); !p.shared {
 		t.Error("a service beyond the bound got a stream of its own")
 	}
 	if p := s.of(store.Tenant{Account: 1}, "service", now); p.shared {
@@ -226,7 +218,6 @@ func TestShapesSurviveRestart(t *testing.T) {
 			t.Fatalf("column %d refused", i)
 		}
 	}
-	p.streamTags("op")
 	small := s.of(store.Tenant{}, "cart", now)
 	small.column(sectionOwn, "a")
 	again := newShapes(spanColumn)
@@ -251,12 +242,12 @@ func TestOldRowsAreDropped(t *testing.T) {
 	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
 	defer logstorage.PutLogRows(lr)
 	td := oneSpan(func(_ ptrace.ResourceSpans, sp ptrace.Span) { sp.SetEndTimestamp(old) })
-	if added, dropped := newTestSpanCodec(t).appendRows(lr, store.Tenant{}, td, now); added != 0 || dropped != 1 {
+	if added, dropped, err := newTestSpanCodec(t).appendRows(lr, store.Tenant{}, encodeTraces(t, td), now); added != 0 || dropped != 1 || err != nil {
 		t.Errorf("of an old span %d were added and %d dropped", added, dropped)
 	}
 	ld := plog.NewLogs()
 	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().SetTimestamp(old)
-	if added, dropped := newLogCodec(testRetention, newTail()).appendRows(lr, store.Tenant{}, ld, now); added != 0 || dropped != 1 {
+	if added, dropped, err := newLogCodec(testRetention, newTail()).appendRows(lr, store.Tenant{}, encodeLogs(t, ld), now); added != 0 || dropped != 1 || err != nil {
 		t.Errorf("of an old record %d were added and %d dropped", added, dropped)
 	}
 	if n := lr.RowsCount(); n != 0 {

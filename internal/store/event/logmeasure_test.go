@@ -69,7 +69,7 @@ func TestMeasureLogs(t *testing.T) {
 			}
 		}
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		c.appendRows(lr, store.Tenant{}, ld, end)
+		c.appendRows(lr, store.Tenant{}, encodeLogs(t, ld), end)
 		s.MustAddRows(lr)
 		logstorage.PutLogRows(lr)
 	}

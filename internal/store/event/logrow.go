@@ -38,12 +38,12 @@ type logCodec struct {
 	retention time.Duration
 	shapes    *shapes
 	tail      *tail
-	builders  sync.Pool // *rowBuilder
+	writers   sync.Pool // *logWriter
 }
 
 func newLogCodec(retention time.Duration, t *tail) *logCodec {
 	c := &logCodec{retention: retention, shapes: newShapes(logColumn), tail: t}
-	c.builders.New = func() any { return new(rowBuilder) }
+	c.writers.New = func() any { return new(logWriter) }
 	return c
 }
 
@@ -105,35 +105,31 @@ func severityNumber(word string) plog.SeverityNumber {
 	return plog.SeverityNumberUnspecified
 }
 
-// appendRows adds the rows of all records to lr; see spanCodec.appendRows.
-// Readers of the tail get the records that match.
-func (c *logCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, ld plog.Logs, now time.Time) (added, dropped int) {
-	b := c.builders.Get().(*rowBuilder)
-	defer c.builders.Put(b)
-	w := logWriter{b: b, now: now}
+// appendRows adds the rows of all records of payload, an encoded LogsData, to
+// lr; see spanCodec.appendRows. Readers of the tail get the records that match.
+func (c *logCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, payload []byte, now time.Time) (added, dropped int, err error) {
+	w := c.writers.Get().(*logWriter)
+	defer c.writers.Put(w)
+	w.codec, w.tenant, w.now = c, t, now
+	w.latest = uint64(now.Add(maxAhead).UnixNano())
 	oldest := now.Add(-c.retention).UnixNano()
 	tenant := tenantID(t)
-	for _, rl := range ld.ResourceLogs().All() {
-		w.resource = rl
-		w.service = serviceName(rl.Resource())
-		w.shape = c.shapes.of(t, w.service, now)
-		for _, sl := range rl.ScopeLogs().All() {
-			w.scope = sl
-			w.common(maxValueBytes)
-			for _, r := range sl.LogRecords().All() {
-				at := w.rowTime(r)
-				if at < oldest {
-					dropped++
-					continue
-				}
-				tags := w.fit(r, at)
-				lr.MustAdd(tenant, at, b.fields, tags)
-				c.tail.offer(t, at, b.fields)
-				added++
-			}
+	err = w.envelope.walk(payload, w.inResource, w.inScope, func(s string) error {
+		if err := w.record.parse(s); err != nil {
+			return err
 		}
-	}
-	return added, dropped
+		at := w.rowTime()
+		if at < oldest {
+			dropped++
+			return nil
+		}
+		w.fit(at)
+		lr.MustAdd(tenant, at, w.b.fields, streamTags)
+		c.tail.offer(t, at, w.b.fields)
+		added++
+		return nil
+	})
+	return added, dropped, err
 }
 
 // freeze and restore are as those of spanCodec.
@@ -141,91 +137,143 @@ func (c *logCodec) freeze() (blob []byte, err error) { return c.shapes.freeze(),
 
 func (c *logCodec) restore(blob []byte) error { return c.shapes.restore(blob) }
 
+// logRecord is a LogRecord. Its texts are views of the payload.
+type logRecord struct {
+	at, observed            uint64
+	severity                plog.SeverityNumber
+	severityText, eventName string
+	body                    value
+	attributes              []pair
+	dropped, flags          uint32
+	traceID                 pcommon.TraceID
+	spanID                  pcommon.SpanID
+}
+
+// parse reads the message, into the memory of the record before.
+func (r *logRecord) parse(s string) error {
+	*r = logRecord{attributes: r.attributes[:0]}
+	m := message{s: s}
+	for f := (field{}); m.next(&f); {
+		switch f.id {
+		case 1:
+			r.at = f.num
+		case 2:
+			r.severity = plog.SeverityNumber(f.num)
+		case 3:
+			r.severityText = f.text
+		case 5:
+			r.body = parseValue(f.text)
+		case 6:
+			r.attributes = append(r.attributes, parsePair(f.text))
+		case 7:
+			r.dropped = uint32(f.num)
+		case 8:
+			r.flags = uint32(f.num)
+		case 9:
+			identifier(r.traceID[:], f.text)
+		case 10:
+			identifier(r.spanID[:], f.text)
+		case 11:
+			r.observed = f.num
+		case 12:
+			r.eventName = f.text
+		}
+	}
+	return m.err()
+}
+
+// logWriter makes the rows of one payload after another.
 type logWriter struct {
-	b        *rowBuilder
-	now      time.Time
-	resource plog.ResourceLogs
-	scope    plog.ScopeLogs
+	codec  *logCodec
+	tenant store.Tenant
+	now    time.Time
+	latest uint64 // timestamps behind it are not believed
+
+	envelope envelope
 	service  string
 	shape    *shape
+	record   logRecord
+	b        rowBuilder
 	base     mark
 }
 
-func (w *logWriter) common(limit int) {
-	b := w.b
-	b.reset(limit)
-	b.resourceAndScope(w.shape, w.service, w.resource.Resource(), w.scope.Scope(), w.resource.SchemaUrl(), w.scope.SchemaUrl(), "")
-	w.base = b.mark()
+func (w *logWriter) inResource() {
+	w.service = w.envelope.resource.service()
+	w.shape = w.codec.shapes.of(w.tenant, w.service, w.now)
 }
 
-// fit builds the row of a record, cutting more until the engine takes it, and
-// tells how many of its fields are stream tags.
-func (w *logWriter) fit(r plog.LogRecord, at int64) (tags int) {
+func (w *logWriter) inScope() { w.common(maxValueBytes) }
+
+func (w *logWriter) common(limit int) {
+	w.b.reset(limit)
+	w.b.resourceAndScope(w.shape, w.service, &w.envelope.resource, &w.envelope.scope)
+	w.base = w.b.mark()
+}
+
+// fit builds the row of the record, cutting more until the engine takes it.
+func (w *logWriter) fit(at int64) {
 	if w.b.cut.limit != maxValueBytes { // of the row before
 		w.common(maxValueBytes)
 	}
-	w.row(r, at)
+	w.row(at)
 	for limit := maxValueBytes / 4; !w.b.fits() && limit >= minValueBytes; limit /= 4 {
 		w.common(limit)
-		w.row(r, at)
+		w.row(at)
 	}
-	return w.shape.streamTags("")
 }
 
 // rowTime is the row's _time: the record's time, else when it was observed,
 // else now.
-func (w *logWriter) rowTime(r plog.LogRecord) int64 {
-	latest := uint64(w.now.Add(maxAhead).UnixNano())
-	for _, t := range [...]pcommon.Timestamp{r.Timestamp(), r.ObservedTimestamp()} {
-		if t != 0 && uint64(t) <= latest {
+func (w *logWriter) rowTime() int64 {
+	for _, t := range [...]uint64{w.record.at, w.record.observed} {
+		if t != 0 && t <= w.latest {
 			return int64(t)
 		}
 	}
 	return w.now.UnixNano()
 }
 
-func (w *logWriter) row(r plog.LogRecord, at int64) {
-	b := w.b
+func (w *logWriter) row(at int64) {
+	r, b := &w.record, &w.b
 	b.rewind(w.base)
 	b.discarded = 0
-	n := r.SeverityNumber()
-	word := severityWord(n)
+	word := severityWord(r.severity)
 	if word != "" {
 		b.add(colSeverity, word)
 	}
-	if n != severityNumber(word) {
+	if r.severity != severityNumber(word) {
 		from := len(b.buf)
-		b.buf = packSint(b.buf, int64(n))
+		b.buf = packSint(b.buf, int64(r.severity))
 		b.addBytes(colSeverityRaw, from)
 	}
-	b.addText(colSeverityText, r.SeverityText())
-	w.body(r.Body())
-	if id := r.TraceID(); !id.IsEmpty() {
+	b.addText(colSeverityText, r.severityText)
+	w.body()
+	if !r.traceID.IsEmpty() {
 		from := len(b.buf)
-		b.buf = hex.AppendEncode(b.buf, id[:])
+		b.buf = hex.AppendEncode(b.buf, r.traceID[:])
 		b.addBytes(colTraceID, from)
 	}
-	if id := r.SpanID(); !id.IsEmpty() {
+	if !r.spanID.IsEmpty() {
 		from := len(b.buf)
-		b.buf = hex.AppendEncode(b.buf, id[:])
+		b.buf = hex.AppendEncode(b.buf, r.spanID[:])
 		b.addBytes(colLogSpanID, from)
 	}
-	b.addText(colLogEventName, r.EventName())
-	if f := r.Flags(); f != 0 {
-		b.addUint(colLogFlags, uint64(f))
+	b.addText(colLogEventName, r.eventName)
+	if r.flags != 0 {
+		b.addUint(colLogFlags, uint64(r.flags))
 	}
-	if t := r.Timestamp(); uint64(t) != uint64(at) {
+	if r.at != uint64(at) {
 		from := len(b.buf)
-		b.buf = packUint(b.buf, uint64(t))
+		b.buf = packUint(b.buf, r.at)
 		b.addBytes(colTimes, from)
 	}
-	if t := r.ObservedTimestamp(); t != 0 {
+	if r.observed != 0 {
 		from := len(b.buf)
-		b.buf = packSint(b.buf, int64(uint64(t)-uint64(at)))
+		b.buf = packSint(b.buf, int64(r.observed-uint64(at)))
 		b.addBytes(colObserved, from)
 	}
-	b.attributes(sectionOwn, r.Attributes(), w.shape)
-	d := [...]uint32{b.resourceDropped, b.scopeDropped, addCount(r.DroppedAttributesCount(), b.discarded)}
+	b.attributes(sectionOwn, r.attributes, w.shape)
+	d := [...]uint32{b.resourceDropped, b.scopeDropped, addCount(r.dropped, b.discarded)}
 	b.dropped(d[:])
 	b.private()
 }
@@ -233,13 +281,13 @@ func (w *logWriter) row(r plog.LogRecord, at int64) {
 // body adds the body. Unlike that of an attribute, its type is a string
 // unless the exceptions say otherwise: bodies that look like numbers are text
 // far more often than numbers.
-func (w *logWriter) body(v pcommon.Value) {
-	b := w.b
-	switch v.Type() {
+func (w *logWriter) body() {
+	v, b := w.record.body, &w.b
+	switch v.kind {
 	case pcommon.ValueTypeEmpty:
 	case pcommon.ValueTypeStr:
 		b.cut.label(sectionBody, "")
-		if text := b.cut.text(v.Str()); text != "" {
+		if text := b.cut.text(v.text); text != "" {
 			b.add(colBody, b.guard(text))
 		} else {
 			b.except(sectionBody, codeEmptyString, "")

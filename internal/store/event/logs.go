@@ -132,7 +132,11 @@ func resourceConds(row store.LogRow) []store.Cond {
 		if key == colService {
 			field = colService
 		}
-		text, _, _ := appendText(nil, v)
+		scalar, ok := scalarOf(v)
+		if !ok {
+			continue
+		}
+		text, _, _ := appendText(nil, scalar)
 		if columnKey(key) && len(logColumn(sectionResource, key)) <= maxColumnName && len(text) < maxValueBytes && len(text) > 0 {
 			conds = append(conds, store.Cond{Field: field, Op: store.OpEq, Value: string(text)})
 		}

@@ -65,7 +65,7 @@ func TestMeasure(t *testing.T) {
 		id := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).TraceID()
 		ids = append(ids, id)
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		codec.appendRows(lr, store.Tenant{}, td, end)
+		codec.appendRows(lr, store.Tenant{}, encodeTraces(t, td), end)
 		s.MustAddRows(lr)
 		logstorage.PutLogRows(lr)
 		if k > 20 && k%3 == 0 {

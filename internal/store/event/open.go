@@ -31,9 +31,10 @@ func openTimed(opts Options, tm timing) (*Store, error) {
 	return s, nil
 }
 
-// normally is when checkpoints are made outside tests.
+// normally is the timing outside tests.
 var normally = timing{
-	bytes: checkpointBytes, rows: checkpointRows,
+	linger: groupLinger,
+	bytes:  checkpointBytes, rows: checkpointRows,
 	after:   checkpointAfter,
 	settle:  settleAfter,
 	refresh: refreshAfter,

@@ -89,7 +89,9 @@ func (e eitherOr) combine(first, second string) string {
 	if e.first == (nothing{}) {
 		return second
 	}
-	return anyOf(first, allOf(not(e.first.exists()), second))
+	// The second stands before the look for the first: most blocks have no
+	// column for one of them, and end there.
+	return anyOf(first, allOf(second, not(e.first.exists())))
 }
 
 func (e eitherOr) exists() string { return anyOf(e.first.exists(), e.second.exists()) }
@@ -109,6 +111,29 @@ func (e eitherOr) matches(re *regexp.Regexp) (string, error) {
 
 func (e eitherOr) compares(op store.Op, value string) string {
 	return e.combine(e.first.compares(op, value), e.second.compares(op, value))
+}
+
+// eitherReading is a prefixed name, which may also be an attribute's own name
+// in full. A condition holds when it holds for one of the two.
+type eitherReading struct{ prefixed, whole operand }
+
+func (e eitherReading) exists() string { return anyOf(e.prefixed.exists(), e.whole.exists()) }
+
+func (e eitherReading) equals(text string) string {
+	return anyOf(e.prefixed.equals(text), e.whole.equals(text))
+}
+
+func (e eitherReading) matches(re *regexp.Regexp) (string, error) {
+	prefixed, err := e.prefixed.matches(re)
+	if err != nil {
+		return "", err
+	}
+	whole, err := e.whole.matches(re)
+	return anyOf(prefixed, whole), err
+}
+
+func (e eitherReading) compares(op store.Op, value string) string {
+	return anyOf(e.prefixed.compares(op, value), e.whole.compares(op, value))
 }
 
 // wordColumn has a word for rows where the column is empty; all rows have the
@@ -385,6 +410,9 @@ func spanOperand(field string) (operand, error) {
 	return attributeField(field, "span.", spanColumn), nil
 }
 
+// logPrefix is how conditions name attributes of records.
+const logPrefix = "log."
+
 func logOperand(field string) (operand, error) {
 	switch field {
 	case "trace_id":
@@ -398,7 +426,13 @@ func logOperand(field string) (operand, error) {
 	case "severity_text", "event_name", "scope.name", "service.name":
 		return textColumn(field), nil
 	}
-	return attributeField(field, "log.", logColumn), nil
+	o := attributeField(field, logPrefix, logColumn)
+	if strings.HasPrefix(field, logPrefix) {
+		// Receivers name attributes log.file.name, and nobody writes
+		// log.log.file.name. Attributes of spans do not begin with span.
+		return eitherReading{o, bareKey(field, logColumn)}, nil
+	}
+	return o, nil
 }
 
 // attributeField resolves resource.KEY, the own prefix, and a bare key.
@@ -409,7 +443,11 @@ func attributeField(field, own string, nameOf func(section, string) string) oper
 	if key, ok := strings.CutPrefix(field, own); ok {
 		return attributeOperand(nameOf, sectionOwn, key)
 	}
-	return eitherOr{attributeOperand(nameOf, sectionOwn, field), resourceOperand(nameOf, field)}
+	return bareKey(field, nameOf)
+}
+
+func bareKey(key string, nameOf func(section, string) string) operand {
+	return eitherOr{attributeOperand(nameOf, sectionOwn, key), resourceOperand(nameOf, key)}
 }
 
 func resourceOperand(nameOf func(section, string) string, key string) operand {

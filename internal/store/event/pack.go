@@ -51,9 +51,9 @@ func packSint(dst []byte, n int64) []byte {
 }
 
 // packNibbles packs bytes whose length the reader knows.
-func packNibbles(dst, b []byte) []byte {
-	for _, c := range b {
-		dst = append(dst, 0x10|c>>4, 0x10|c&15)
+func packNibbles(dst []byte, s string) []byte {
+	for i := range len(s) {
+		dst = append(dst, 0x10|s[i]>>4, 0x10|s[i]&15)
 	}
 	return dst
 }
@@ -64,48 +64,53 @@ func packText(dst []byte, s string) []byte {
 
 // packValue packs any value; strings are taken through cut. What is nested
 // deeper than maxPackDepth becomes the empty value.
-func packValue(dst []byte, v pcommon.Value, cut *cutter, depth int) []byte {
+func packValue(dst []byte, v value, cut *cutter, depth int) []byte {
 	if depth > maxPackDepth {
 		return append(dst, packNone)
 	}
-	switch v.Type() {
+	switch v.kind {
 	case pcommon.ValueTypeStr:
-		return packText(append(dst, packString), cut.text(v.Str()))
+		return packText(append(dst, packString), cut.text(v.text))
 	case pcommon.ValueTypeInt:
-		return packSint(append(dst, packInt), v.Int())
+		return packSint(append(dst, packInt), v.integer())
 	case pcommon.ValueTypeDouble:
 		dst = append(dst, packDouble)
-		bits := math.Float64bits(v.Double())
 		for i := 60; i >= 0; i -= 4 {
-			dst = append(dst, 0x10|byte(bits>>i)&15)
+			dst = append(dst, 0x10|byte(v.bits>>i)&15)
 		}
 		return dst
 	case pcommon.ValueTypeBool:
-		if v.Bool() {
+		if v.boolean() {
 			return append(dst, packTrue)
 		}
 		return append(dst, packFalse)
 	case pcommon.ValueTypeBytes:
-		b := v.Bytes().AsRaw()
-		return packNibbles(packUint(append(dst, packBytes), uint64(len(b))), b)
+		return packNibbles(packUint(append(dst, packBytes), uint64(len(v.text))), v.text)
 	case pcommon.ValueTypeSlice:
-		a := v.Slice()
-		dst = packUint(append(dst, packArray), uint64(a.Len()))
-		for _, e := range a.All() {
+		dst = packUint(append(dst, packArray), uint64(v.len()))
+		for e := range v.elements() {
 			dst = packValue(dst, e, cut, depth+1)
 		}
 		return dst
 	case pcommon.ValueTypeMap:
-		return packAttributes(append(dst, packMap), v.Map(), cut, depth+1)
+		dst = packUint(append(dst, packMap), uint64(v.len()))
+		for a := range v.pairs() {
+			dst = packAttribute(dst, a, cut, depth+1)
+		}
+		return dst
 	default:
 		return append(dst, packNone)
 	}
 }
 
-func packAttributes(dst []byte, m pcommon.Map, cut *cutter, depth int) []byte {
-	dst = packUint(dst, uint64(m.Len()))
-	for k, v := range m.All() {
-		dst = packValue(packText(dst, validText(k)), v, cut, depth)
+func packAttribute(dst []byte, a pair, cut *cutter, depth int) []byte {
+	return packValue(packText(dst, validText(a.key)), a.value, cut, depth)
+}
+
+func packAttributes(dst []byte, list []pair, cut *cutter) []byte {
+	dst = packUint(dst, uint64(len(list)))
+	for _, a := range list {
+		dst = packAttribute(dst, a, cut, 0)
 	}
 	return dst
 }

@@ -72,9 +72,7 @@ func TestQueueIsFair(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("%d are in, want 1", len(got))
 		}
-		q.shrink(60, 20)
-		synctest.Wait()
-		q.release(20)
+		q.release(60)
 		synctest.Wait()
 		if <-got != 60 || <-got+<-got != 90 {
 			t.Error("not first come, first served")
@@ -85,20 +83,57 @@ func TestQueueIsFair(t *testing.T) {
 	})
 }
 
-func TestWeigh(t *testing.T) {
-	q := newQueue(1 << 20)
-	for _, c := range []struct {
-		payload, rows int
-		want          int64
-	}{
-		{1, 1, minWeight},
-		{10_000, 10, 10_000*rowsPerByte + 10*rowWeight},
-		{1 << 30, 1, 1 << 20}, // fits an empty queue
-	} {
-		if got := q.weigh(c.payload, c.rows); got != c.want {
-			t.Errorf("%d bytes, %d rows weigh %d, want %d", c.payload, c.rows, got, c.want)
+// A batch that is larger than the queue is taken when nothing else is in it.
+func TestQueueTakesLargeBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(100)
+		if err := q.reserve(t.Context(), 1000, nil); err != nil {
+			t.Fatal(err)
 		}
-	}
+		time.AfterFunc(time.Second, func() { q.release(1000) })
+		start := time.Now()
+		if err := q.reserve(t.Context(), 10, nil); err != nil || time.Since(start) != time.Second {
+			t.Errorf("beside it: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// Groups wait for more only as long as they may, and not when somebody waits
+// for them.
+func TestGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(t.TempDir(), "traces", kindTraces, Keep{}, 100)
+		put := func(seq uint64, size int) { e.pending <- &batch{seq: seq, payload: make([]byte, size)} }
+		took := func() (group []*batch, d time.Duration) {
+			start := time.Now()
+			group = e.gather(nil, time.Second)
+			return group, time.Since(start)
+		}
+		put(1, 10)
+		time.AfterFunc(time.Second/2, func() { put(2, 10) })
+		if group, d := took(); len(group) != 2 || d != time.Second {
+			t.Errorf("%d batches after %v", len(group), d)
+		}
+		for seq := range uint64(3) {
+			put(seq, groupBytes/2)
+		}
+		if group, d := took(); len(group) != 2 || d != 0 {
+			t.Errorf("%d large batches after %v", len(group), d)
+		}
+		poke(e.hurry)
+		put(4, 1)
+		if group, d := took(); len(group) != 2 || d != 0 {
+			t.Errorf("%d batches after %v though somebody waits", len(group), d)
+		}
+		put(5, 1)
+		close(e.pending)
+		if group, _ := took(); len(group) != 1 {
+			t.Errorf("%d batches, want the last one", len(group))
+		}
+		if group, _ := took(); len(group) != 0 {
+			t.Errorf("%d batches after the end", len(group))
+		}
+	})
 }
 
 // A batch that the journal refuses takes no room in the queue, and the error

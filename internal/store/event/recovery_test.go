@@ -26,7 +26,7 @@ func killedStore(t testing.TB) (dir string, want map[string]int) {
 	s, _ := mustOpenStore(t, live, seldom)
 	mustWrite(t, s, "a", 10, noon)
 	mustWrite(t, s, "b", 10, noon.Add(-oneDay))
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	mustWrite(t, s, "c", 5, noon)
@@ -119,7 +119,7 @@ func TestLostJournalTail(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		mustWrite(t, s, name, 2, noon)
 	}
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	dir = crash(t, dir)
@@ -337,7 +337,7 @@ func TestRowsOutsideRetention(t *testing.T) {
 	mustWrite(t, s, "old", 3, noon.Add(-30*oneDay))
 	mustWrite(t, s, "early", 2, noon.Add(30*oneDay))
 	mustWrite(t, s, "now", 4, time.Now())
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(wantIDs(map[string]int{"now": 4}), ids(t, s, s.traces, store.Tenant{})); diff != "" {
@@ -354,7 +354,7 @@ func snapshotOf(t testing.TB) (partition, snapshot string) {
 	dir := t.TempDir()
 	s, _ := mustOpenStore(t, dir, seldom)
 	mustWrite(t, s, "a", 10, noon)
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	name := noon.Format(dayFormat)

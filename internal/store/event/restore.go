@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 	"github.com/guanlan-io/guanlan/internal/journal"
 )
 
@@ -223,34 +222,33 @@ func (s *Store) replay(e *engine, state *signalState) error {
 	for _, seq := range state.Also {
 		also[seq] = true
 	}
-	type record struct {
-		tag     journal.Tag
-		payload []byte
-	}
-	records := make(chan record, runtime.GOMAXPROCS(0))
+	groups := make(chan []*batch)
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			for r := range records {
-				lr := s.decode(e, r.tag, r.payload)
-				if s.makeWritable(e, lr) { // fails only once the store closes
-					e.db.MustAddRows(lr)
-				}
-				logstorage.PutLogRows(lr)
+			var rows rowMemory
+			for group := range groups {
+				s.addRows(e, rows.take(group), group) // fails only once the store closes
 			}
 		})
 	}
+	var group []*batch
+	size := 0
 	err := e.journal.Replay(state.Applied+1, func(seq uint64, tag journal.Tag, payload []byte) error {
 		if !also[seq] {
 			s.recovery.ReplayedBatches++
 			s.recovery.ReplayedBytes += uint64(len(payload))
-			records <- record{tag, payload}
+			group = append(group, &batch{seq, tag, payload})
+			if size += len(payload); size >= groupBytes {
+				groups <- group
+				group, size = nil, 0
+			}
 		}
 		return nil
 	})
-	close(records)
+	groups <- group
+	close(groups)
 	workers.Wait()
-	e.db.DebugFlush() // whoever was told that a row is safe finds it at once
 	return err
 }
 

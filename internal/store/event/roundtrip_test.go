@@ -78,8 +78,8 @@ func TestSpanRoundTrip(t *testing.T) {
 		now := time.Now()
 		td := drawTraces(t, now)
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		added, dropped := c.appendRows(lr, tenant, td, now)
-		if added != td.SpanCount() || dropped != 0 {
+		added, dropped, err := c.appendRows(lr, tenant, encodeTraces(t, td), now)
+		if added != td.SpanCount() || dropped != 0 || err != nil {
 			t.Fatalf("appendRows added %d and dropped %d of %d spans", added, dropped, td.SpanCount())
 		}
 		s.MustAddRows(lr)
@@ -109,8 +109,8 @@ func TestLogRoundTrip(t *testing.T) {
 		now := time.Now()
 		ld := drawLogs(t, now)
 		lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-		added, dropped := c.appendRows(lr, tenant, ld, now)
-		if added != ld.LogRecordCount() || dropped != 0 {
+		added, dropped, err := c.appendRows(lr, tenant, encodeLogs(t, ld), now)
+		if added != ld.LogRecordCount() || dropped != 0 || err != nil {
 			t.Fatalf("appendRows added %d and dropped %d of %d records", added, dropped, ld.LogRecordCount())
 		}
 		s.MustAddRows(lr)

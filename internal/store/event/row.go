@@ -131,7 +131,7 @@ func (c *cutter) note(size int) {
 
 // rowBuilder collects the fields of one row after another. A row is built on
 // top of what its resource and scope have in common, which is built once: see
-// mark and rewind. Field values point into the pdata argument or into buf;
+// mark and rewind. Field values point into the payload or into buf;
 // LogRows copies them.
 type rowBuilder struct {
 	fields []logstorage.Field
@@ -214,27 +214,26 @@ func (b *rowBuilder) except(s section, code byte, key string) {
 
 // attributes adds the attributes of a section. shape tells which of them may
 // be columns; the others are packed into colMore.
-func (b *rowBuilder) attributes(s section, m pcommon.Map, shape *shape) {
+func (b *rowBuilder) attributes(s section, list []pair, shape *shape) {
 	run := &b.last[sectionIndex(s)]
 	run.begin(shape)
-	i := 0
-	for key, v := range m.All() {
-		col := run.next(i, s, key)
-		i++
+	for i := range list {
+		a := &list[i]
+		col := run.next(i, s, a.key)
 		switch {
 		case col == repeated:
-		case s == sectionResource && key == colService && v.Type() == pcommon.ValueTypeStr && v.Str() != "":
+		case s == sectionResource && a.key == colService && a.value.kind == pcommon.ValueTypeStr && a.value.text != "":
 			// stands in colService
 		case col == nil:
-			b.cut.label(s, key)
-			b.packMore(moreAdd, s, validText(key), v)
+			b.cut.label(s, a.key)
+			b.packMore(moreAdd, s, validText(a.key), a.value)
 		default:
-			b.value(s, col.name, col.key, v)
+			b.value(s, col.name, col.key, a.value)
 		}
 	}
 }
 
-func (b *rowBuilder) packMore(how byte, s section, key string, v pcommon.Value) {
+func (b *rowBuilder) packMore(how byte, s section, key string, v value) {
 	from := len(b.more)
 	b.more = packText(append(b.more, how, byte(s)), key)
 	b.more = packValue(b.more, v, &b.cut, 0)
@@ -249,10 +248,10 @@ func (b *rowBuilder) packMore(how byte, s section, key string, v pcommon.Value) 
 }
 
 // value adds one value under a column name.
-func (b *rowBuilder) value(s section, name, key string, v pcommon.Value) {
+func (b *rowBuilder) value(s section, name, key string, v value) {
 	b.cut.label(s, key)
-	if v.Type() == pcommon.ValueTypeStr {
-		text := b.cut.text(v.Str())
+	if v.kind == pcommon.ValueTypeStr {
+		text := b.cut.text(v.text)
 		if text == "" {
 			b.except(s, codeEmptyString, key)
 			return
@@ -271,7 +270,7 @@ func (b *rowBuilder) value(s section, name, key string, v pcommon.Value) {
 	var exact bool
 	b.buf, code, exact = appendText(b.buf, v)
 	if s == sectionBody && code == 0 { // only here an int, double or bool does not follow from the text
-		code = plainCode(v.Type())
+		code = plainCode(v.kind)
 	}
 	text := b.text(from)
 	if len(text) > b.cut.limit { // only arrays, maps and bytes can be that long: keep the beginning, for the eye
@@ -332,30 +331,25 @@ func (b *rowBuilder) addID(name string, id uint64) {
 }
 
 // resourceAndScope adds what the rows of a scope have in common, the stream
-// tags first: the service, or the mark of the shared stream. Where second is
-// not empty, an empty column of that name follows the service, for the caller
-// to fill, so that the two can be stream tags.
-func (b *rowBuilder) resourceAndScope(p *shape, service string, r pcommon.Resource, scope pcommon.InstrumentationScope, resourceURL, scopeURL, second string) {
+// tag first: the service, or the mark of the shared stream.
+func (b *rowBuilder) resourceAndScope(p *shape, service string, r *resource, c *scope) {
 	if p.shared {
 		b.add(colShared, "1")
 	}
 	b.cut.label(sectionResource, colService)
 	b.add(colService, b.guard(b.cut.text(service)))
-	if second != "" {
-		b.add(second, "")
-	}
 	b.discarded = 0
-	b.attributes(sectionResource, r.Attributes(), p)
-	b.resourceDropped = addCount(r.DroppedAttributesCount(), b.discarded)
-	b.addText(colScopeName, scope.Name())
-	b.addText(colScopeVersion, scope.Version())
+	b.attributes(sectionResource, r.attributes, p)
+	b.resourceDropped = addCount(r.dropped, b.discarded)
+	b.addText(colScopeName, c.name)
+	b.addText(colScopeVersion, c.version)
 	b.discarded = 0
-	b.attributes(sectionScope, scope.Attributes(), p)
-	b.scopeDropped = addCount(scope.DroppedAttributesCount(), b.discarded)
-	if resourceURL != "" || scopeURL != "" {
+	b.attributes(sectionScope, c.attributes, p)
+	b.scopeDropped = addCount(c.dropped, b.discarded)
+	if r.schemaURL != "" || c.schemaURL != "" {
 		n := len(b.buf)
 		b.cut.label(sectionField, "schema_url")
-		b.buf = packText(packText(b.buf, b.cut.text(resourceURL)), b.cut.text(scopeURL))
+		b.buf = packText(packText(b.buf, b.cut.text(r.schemaURL)), b.cut.text(c.schemaURL))
 		b.addBytes(colSchema, n)
 	}
 }

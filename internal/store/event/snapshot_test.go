@@ -20,7 +20,7 @@ func TestSnapshotIsComplete(t *testing.T) {
 		t.Skip("needs seconds of merges")
 	}
 	setUpEngine(0, slog.New(slog.DiscardHandler))
-	e := newEngine(t.TempDir(), "traces", kindTraces, Keep{})
+	e := newEngine(t.TempDir(), "traces", kindTraces, Keep{}, 1)
 	e.openDB()
 	defer e.db.MustClose()
 	name := noon.Format(dayFormat)
@@ -95,7 +95,7 @@ func TestSnapshotIsComplete(t *testing.T) {
 // openSnapshot opens a copy of a snapshot in an engine of its own and counts.
 func openSnapshot(t *testing.T, name, path string) (rows, streams int) {
 	t.Helper()
-	c := newEngine(t.TempDir(), "copy", kindTraces, Keep{})
+	c := newEngine(t.TempDir(), "copy", kindTraces, Keep{}, 1)
 	to := c.partitionDir(name)
 	if err := copyTree(path, to); err != nil {
 		t.Fatal(err)

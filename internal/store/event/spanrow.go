@@ -35,9 +35,9 @@ const (
 	colEvents        = "_g_events"
 	colLinks         = "_g_links"
 
-	spanAttrPrefix     = "span_attr:"
-	resourceAttrPrefix = "resource_attr:"
-	scopeAttrPrefix    = "scope_attr:"
+	spanAttrPrefix     = "a:"
+	resourceAttrPrefix = "r:"
+	scopeAttrPrefix    = "c:"
 )
 
 const (
@@ -57,12 +57,12 @@ type spanCodec struct {
 	shapes    *shapes
 	index     *traceIndex
 	rollup    *rollup
-	builders  sync.Pool // *rowBuilder
+	writers   sync.Pool // *spanWriter
 }
 
 func newSpanCodec(retention time.Duration, r *rollup) *spanCodec {
 	c := &spanCodec{retention: retention, shapes: newShapes(spanColumn), index: newTraceIndex(), rollup: r}
-	c.builders.New = func() any { return new(rowBuilder) }
+	c.writers.New = func() any { return new(spanWriter) }
 	return c
 }
 
@@ -77,32 +77,29 @@ func spanColumn(s section, key string) string {
 	}
 }
 
-// appendRows adds the rows of all spans to lr, with the helper rows of the
-// trace index, and counts the spans in the rollup. now is the time of
-// acceptance; a replay that passes the same td and now makes the same rows.
-// dropped counts spans older than the retention.
-func (c *spanCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, td ptrace.Traces, now time.Time) (added, dropped int) {
-	b := c.builders.Get().(*rowBuilder)
-	defer c.builders.Put(b)
-	w := spanWriter{codec: c, b: b, lr: lr, tenant: t, now: now}
-	for _, rs := range td.ResourceSpans().All() {
-		w.resource = rs
-		w.service = serviceName(rs.Resource())
-		w.shape = c.shapes.of(t, w.service, now)
-		for _, ss := range rs.ScopeSpans().All() {
-			w.scope = ss
-			w.common(maxValueBytes)
-			for _, sp := range ss.Spans().All() {
-				if w.span(sp) {
-					added++
-				} else {
-					dropped++
-				}
-			}
+// appendRows adds the rows of all spans of payload, an encoded TracesData, to
+// lr, with the helper rows of the trace index, and counts the spans in the
+// rollup. now is the time of acceptance; a replay that passes the same payload
+// and now makes the same rows. dropped counts spans older than the retention.
+// Rows that were made before an error stay.
+func (c *spanCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, payload []byte, now time.Time) (added, dropped int, err error) {
+	w := c.writers.Get().(*spanWriter)
+	defer c.writers.Put(w)
+	w.codec, w.lr, w.tenant, w.now = c, lr, t, now
+	w.oldest, w.latest = now.Add(-c.retention).UnixNano(), uint64(now.Add(maxAhead).UnixNano())
+	defer w.tally.close()
+	err = w.envelope.walk(payload, w.inResource, w.inScope, func(s string) error {
+		if err := w.span.parse(s); err != nil {
+			return err
 		}
-		w.tally.close()
-	}
-	return added, dropped
+		if w.add() {
+			added++
+		} else {
+			dropped++
+		}
+		return nil
+	})
+	return added, dropped, err
 }
 
 // freeze returns what must be in a checkpoint of the rows appended so far. The
@@ -132,151 +129,206 @@ func (c *spanCodec) restore(blob []byte) error {
 	return c.shapes.restore(in.b)
 }
 
-// serviceName is what rows are filed under: the text of service.name.
-func serviceName(r pcommon.Resource) string {
-	v, ok := r.Attributes().Get(colService)
-	if !ok {
-		return ""
-	}
-	if v.Type() == pcommon.ValueTypeStr {
-		return v.Str()
-	}
-	text, _, _ := appendText(nil, v)
-	return string(text)
+// span is a Span. Its texts are views of the payload.
+type span struct {
+	traceID                          pcommon.TraceID
+	spanID, parentID                 pcommon.SpanID
+	traceState, name, statusMessage  string
+	kind                             ptrace.SpanKind
+	status                           ptrace.StatusCode
+	start, end                       uint64
+	flags                            uint32
+	attributes                       []pair
+	events, links                    []string // messages
+	droppedAttributes, droppedEvents uint32
+	droppedLinks                     uint32
 }
 
+// parse reads the message, into the memory of the span before.
+func (p *span) parse(s string) error {
+	*p = span{attributes: p.attributes[:0], events: p.events[:0], links: p.links[:0]}
+	m := message{s: s}
+	for f := (field{}); m.next(&f); {
+		switch f.id {
+		case 1:
+			identifier(p.traceID[:], f.text)
+		case 2:
+			identifier(p.spanID[:], f.text)
+		case 3:
+			p.traceState = f.text
+		case 4:
+			identifier(p.parentID[:], f.text)
+		case 5:
+			p.name = f.text
+		case 6:
+			p.kind = ptrace.SpanKind(f.num)
+		case 7:
+			p.start = f.num
+		case 8:
+			p.end = f.num
+		case 9:
+			p.attributes = append(p.attributes, parsePair(f.text))
+		case 10:
+			p.droppedAttributes = uint32(f.num)
+		case 11:
+			p.events = append(p.events, f.text)
+		case 12:
+			p.droppedEvents = uint32(f.num)
+		case 13:
+			p.links = append(p.links, f.text)
+		case 14:
+			p.droppedLinks = uint32(f.num)
+		case 15:
+			p.parseStatus(f.text)
+		case 16:
+			p.flags = uint32(f.num)
+		}
+	}
+	return m.err()
+}
+
+func (p *span) parseStatus(s string) {
+	m := message{s: s}
+	for f := (field{}); m.next(&f); {
+		switch f.id {
+		case 2:
+			p.statusMessage = f.text
+		case 3:
+			p.status = ptrace.StatusCode(f.num)
+		}
+	}
+}
+
+// duration is end minus start, zero when the span ends before it starts.
+func (p *span) duration() int64 {
+	if p.end <= p.start {
+		return 0
+	}
+	return int64(min(p.end-p.start, math.MaxInt64))
+}
+
+// spanWriter makes the rows of one payload after another.
 type spanWriter struct {
-	codec    *spanCodec
-	b        *rowBuilder
-	lr       *logstorage.LogRows
-	tenant   store.Tenant
-	now      time.Time
-	resource ptrace.ResourceSpans
-	scope    ptrace.ScopeSpans
-	service  string
-	shape    *shape
-	tally    tally
+	codec  *spanCodec
+	lr     *logstorage.LogRows
+	tenant store.Tenant
+	now    time.Time
+	oldest int64  // rows before it are out of the retention
+	latest uint64 // timestamps behind it are not believed
 
-	base   mark
-	nameAt int // where the span's name goes
+	envelope   envelope
+	service    string
+	shape      *shape
+	span       span
+	attributes []pair // of an event or link
+	b          rowBuilder
+	base       mark
+	tally      tally
 }
 
-// common builds what all spans of the scope share, with a place for the name
-// behind the service, so that both can be stream tags.
+func (w *spanWriter) inResource() {
+	w.tally.close()
+	w.service = w.envelope.resource.service()
+	w.shape = w.codec.shapes.of(w.tenant, w.service, w.now)
+}
+
+func (w *spanWriter) inScope() { w.common(maxValueBytes) }
+
+// common builds what all spans of the scope share.
 func (w *spanWriter) common(limit int) {
-	b := w.b
-	w.nameAt = 1
-	if w.shape.shared {
-		w.nameAt = 2
-	}
-	b.reset(limit)
-	b.resourceAndScope(w.shape, w.service, w.resource.Resource(), w.scope.Scope(), w.resource.SchemaUrl(), w.scope.SchemaUrl(), colName)
-	w.base = b.mark()
+	w.b.reset(limit)
+	w.b.resourceAndScope(w.shape, w.service, &w.envelope.resource, &w.envelope.scope)
+	w.base = w.b.mark()
 }
 
-// span adds one span's row; false when the span is too old to be kept.
-func (w *spanWriter) span(sp ptrace.Span) bool {
-	at, exact := w.rowTime(sp)
-	if at < w.now.Add(-w.codec.retention).UnixNano() {
+// add adds the span's row; false when the span is too old to be kept.
+func (w *spanWriter) add() bool {
+	sp, b := &w.span, &w.b
+	at, exact := w.rowTime()
+	if at < w.oldest {
 		return false
 	}
-	b := w.b
-	w.row(sp, at, exact)
+	w.row(at, exact)
 	for limit := maxValueBytes / 4; !b.fits() && limit >= minValueBytes; limit /= 4 {
 		w.common(limit)
-		w.row(sp, at, exact)
+		w.row(at, exact)
 	}
 	tenant := tenantID(w.tenant)
-	w.lr.MustAdd(tenant, at, b.fields, w.shape.streamTags(b.fields[w.nameAt].Value))
+	w.lr.MustAdd(tenant, at, b.fields, streamTags)
 	if b.cut.limit != maxValueBytes {
 		w.common(maxValueBytes)
 	}
-	if id := sp.TraceID(); !id.IsEmpty() {
-		if anchor, isNew := w.codec.index.note(w.tenant, id, at); isNew {
-			w.codec.index.add(w.lr, tenant, id, anchor)
+	if !sp.traceID.IsEmpty() {
+		if anchor, isNew := w.codec.index.note(w.tenant, sp.traceID, at); isNew {
+			w.codec.index.add(w.lr, tenant, sp.traceID, anchor)
 		}
 	}
-	w.tally.span(w.codec.rollup, w.tenant, w.service, at, spanDuration(sp), sp.Status().Code() == ptrace.StatusCodeError, weightOf(sp.TraceState().AsRaw()))
+	w.tally.span(w.codec.rollup, w.tenant, w.service, at, sp.duration(), sp.status == ptrace.StatusCodeError, weightOf(sp.traceState))
 	return true
 }
 
 // rowTime is the row's _time: the end of the span, or what comes nearest when
 // that cannot be. exact is false when it is not the end.
-func (w *spanWriter) rowTime(sp ptrace.Span) (at int64, exact bool) {
-	end, start := sp.EndTimestamp(), sp.StartTimestamp()
-	latest := uint64(w.now.Add(maxAhead).UnixNano())
+func (w *spanWriter) rowTime() (at int64, exact bool) {
+	start, end := w.span.start, w.span.end
 	switch {
-	case end != 0 && uint64(end) <= latest:
+	case end != 0 && end <= w.latest:
 		return int64(end), true
-	case end == 0 && start != 0 && uint64(start) <= latest:
+	case end == 0 && start != 0 && start <= w.latest:
 		return int64(start), false
 	}
 	return w.now.UnixNano(), false
 }
 
-// spanDuration is end minus start, zero when the span ends before it starts.
-func spanDuration(sp ptrace.Span) int64 {
-	start, end := sp.StartTimestamp(), sp.EndTimestamp()
-	if end <= start {
-		return 0
-	}
-	return int64(min(uint64(end-start), math.MaxInt64))
-}
-
-func (w *spanWriter) row(sp ptrace.Span, at int64, exact bool) {
-	b := w.b
+func (w *spanWriter) row(at int64, exact bool) {
+	sp, b := &w.span, &w.b
 	b.rewind(w.base)
 	b.discarded = 0
-	b.cut.label(sectionField, colName)
-	name := b.guard(b.cut.text(sp.Name()))
-	b.fields[w.nameAt].Value = name
-	b.size += len(name)
-
-	if k := sp.Kind(); k != ptrace.SpanKindUnspecified {
-		b.add(colKind, kindWord(k))
+	b.addText(colName, sp.name)
+	if sp.kind != ptrace.SpanKindUnspecified {
+		b.add(colKind, kindWord(sp.kind))
 	}
-	switch code := sp.Status().Code(); code {
+	switch sp.status {
 	case ptrace.StatusCodeUnset:
 	case ptrace.StatusCodeOk:
 		b.add(colStatus, "ok")
 	case ptrace.StatusCodeError:
 		b.add(colStatus, "error")
 	default:
-		b.add(colStatus, strconv.Itoa(int(code)))
+		b.add(colStatus, strconv.Itoa(int(sp.status)))
 	}
-	if f := sp.Flags(); f != 0 {
-		b.addUint(colFlags, uint64(f))
+	if sp.flags != 0 {
+		b.addUint(colFlags, uint64(sp.flags))
 	}
-	if id := sp.TraceID(); !id.IsEmpty() {
-		high, low := traceHalves(id)
+	if !sp.traceID.IsEmpty() {
+		high, low := traceHalves(sp.traceID)
 		b.addUint(colTraceLow, low)
 		b.addID(colTraceHigh, high)
 	}
-	b.addID(colSpanID, spanIDNumber(sp.SpanID()))
-	b.addID(colParentSpanID, spanIDNumber(sp.ParentSpanID()))
-	start, end := sp.StartTimestamp(), sp.EndTimestamp()
+	b.addID(colSpanID, spanIDNumber(sp.spanID))
+	b.addID(colParentSpanID, spanIDNumber(sp.parentID))
 	n := len(b.buf)
-	b.buf = appendDuration(b.buf, spanDuration(sp))
+	b.buf = appendDuration(b.buf, sp.duration())
 	b.addBytes(colDuration, n)
-	if !exact || start > end {
+	if !exact || sp.start > sp.end {
 		n := len(b.buf)
-		b.buf = packUint(packUint(b.buf, uint64(start)), uint64(end))
+		b.buf = packUint(packUint(b.buf, sp.start), sp.end)
 		b.addBytes(colTimes, n)
 	}
-	b.addText(colStatusMessage, sp.Status().Message())
-	if ts := sp.TraceState().AsRaw(); ts != "" {
-		b.addText(colTraceState, ts)
-		if weight := weightOf(ts); weight != 1 {
+	b.addText(colStatusMessage, sp.statusMessage)
+	if sp.traceState != "" {
+		b.addText(colTraceState, sp.traceState)
+		if weight := weightOf(sp.traceState); weight != 1 {
 			n := len(b.buf)
 			b.buf = appendWeight(b.buf, weight)
 			b.addBytes(colWeight, n)
 		}
 	}
-	b.attributes(sectionOwn, sp.Attributes(), w.shape)
-	droppedEvents := w.events(sp, at)
-	droppedLinks := w.links(sp)
-	d := [...]uint32{b.resourceDropped, b.scopeDropped, addCount(sp.DroppedAttributesCount(), b.discarded),
-		addCount(sp.DroppedEventsCount(), droppedEvents), addCount(sp.DroppedLinksCount(), droppedLinks)}
+	b.attributes(sectionOwn, sp.attributes, w.shape)
+	droppedEvents := w.events(at)
+	droppedLinks := w.links()
+	d := [...]uint32{b.resourceDropped, b.scopeDropped, addCount(sp.droppedAttributes, b.discarded),
+		addCount(sp.droppedEvents, droppedEvents), addCount(sp.droppedLinks, droppedLinks)}
 	b.dropped(d[:])
 	b.private()
 }
@@ -289,16 +341,41 @@ func addCount(a, b uint32) uint32 {
 	return a + b
 }
 
-func (w *spanWriter) events(sp ptrace.Span, at int64) (discarded uint32) {
-	events := sp.Events()
-	if events.Len() == 0 {
+// event is an Event.
+type event struct {
+	at         uint64
+	name       string
+	attributes []pair
+	dropped    uint32
+}
+
+func (e *event) parse(s string) {
+	*e = event{attributes: e.attributes[:0]}
+	m := message{s: s}
+	for f := (field{}); m.next(&f); {
+		switch f.id {
+		case 1:
+			e.at = f.num
+		case 2:
+			e.name = f.text
+		case 3:
+			e.attributes = append(e.attributes, parsePair(f.text))
+		case 4:
+			e.dropped = uint32(f.num)
+		}
+	}
+}
+
+func (w *spanWriter) events(at int64) (discarded uint32) {
+	if len(w.span.events) == 0 {
 		return 0
 	}
-	b := w.b
-	names := len(b.buf)
+	b, e := &w.b, &event{attributes: w.attributes}
 	b.cut.label(sectionField, colEventName)
-	for _, e := range events.All() {
-		name := strings.ReplaceAll(b.cut.text(e.Name()), "\n", " ")
+	names := len(b.buf)
+	for _, s := range w.span.events {
+		e.parse(s)
+		name := strings.ReplaceAll(b.cut.text(e.name), "\n", " ")
 		if name == "" || hasLine(b.text(names), name) {
 			continue
 		}
@@ -313,19 +390,20 @@ func (w *spanWriter) events(sp ptrace.Span, at int64) (discarded uint32) {
 		b.add(colEventName, b.guard(text))
 	}
 	from := len(b.buf)
-	for i, e := range events.All() {
+	for i, s := range w.span.events {
+		e.parse(s)
 		before := len(b.buf)
-		b.cut.label(sectionField, colEventName)
-		b.buf = packSint(b.buf, int64(uint64(e.Timestamp())-uint64(at)))
-		b.buf = packText(b.buf, b.cut.text(e.Name()))
-		b.buf = packUint(b.buf, uint64(e.DroppedAttributesCount()))
-		b.buf = packAttributes(b.buf, e.Attributes(), &b.cut, 0)
+		b.buf = packSint(b.buf, int64(e.at-uint64(at)))
+		b.buf = packText(b.buf, b.cut.text(e.name))
+		b.buf = packUint(b.buf, uint64(e.dropped))
+		b.buf = packAttributes(b.buf, e.attributes, &b.cut)
 		if len(b.buf)-from > maxEventBytes {
 			b.buf = b.buf[:before]
-			discarded = uint32(events.Len() - i)
+			discarded = uint32(len(w.span.events) - i)
 			break
 		}
 	}
+	w.attributes = e.attributes
 	b.addBytes(colEvents, from)
 	return discarded
 }
@@ -340,28 +418,59 @@ func hasLine(text, line string) bool {
 	return false
 }
 
-func (w *spanWriter) links(sp ptrace.Span) (discarded uint32) {
-	links := sp.Links()
-	if links.Len() == 0 {
+// link is a Link.
+type link struct {
+	traceID    pcommon.TraceID
+	spanID     pcommon.SpanID
+	traceState string
+	attributes []pair
+	dropped    uint32
+	flags      uint32
+}
+
+func (l *link) parse(s string) {
+	*l = link{attributes: l.attributes[:0]}
+	m := message{s: s}
+	for f := (field{}); m.next(&f); {
+		switch f.id {
+		case 1:
+			identifier(l.traceID[:], f.text)
+		case 2:
+			identifier(l.spanID[:], f.text)
+		case 3:
+			l.traceState = f.text
+		case 4:
+			l.attributes = append(l.attributes, parsePair(f.text))
+		case 5:
+			l.dropped = uint32(f.num)
+		case 6:
+			l.flags = uint32(f.num)
+		}
+	}
+}
+
+func (w *spanWriter) links() (discarded uint32) {
+	if len(w.span.links) == 0 {
 		return 0
 	}
-	b := w.b
+	b, l := &w.b, &link{attributes: w.attributes}
+	b.cut.label(sectionField, "link")
 	from := len(b.buf)
-	for i, l := range links.All() {
+	for i, s := range w.span.links {
+		l.parse(s)
 		before := len(b.buf)
-		trace, span := l.TraceID(), l.SpanID()
-		b.buf = packNibbles(packNibbles(b.buf, trace[:]), span[:])
-		b.cut.label(sectionField, "link")
-		b.buf = packText(b.buf, b.cut.text(l.TraceState().AsRaw()))
-		b.buf = packUint(b.buf, uint64(l.Flags()))
-		b.buf = packUint(b.buf, uint64(l.DroppedAttributesCount()))
-		b.buf = packAttributes(b.buf, l.Attributes(), &b.cut, 0)
+		b.buf = packNibbles(packNibbles(b.buf, string(l.traceID[:])), string(l.spanID[:]))
+		b.buf = packText(b.buf, b.cut.text(l.traceState))
+		b.buf = packUint(b.buf, uint64(l.flags))
+		b.buf = packUint(b.buf, uint64(l.dropped))
+		b.buf = packAttributes(b.buf, l.attributes, &b.cut)
 		if len(b.buf)-from > maxLinkBytes {
 			b.buf = b.buf[:before]
-			discarded = uint32(links.Len() - i)
+			discarded = uint32(len(w.span.links) - i)
 			break
 		}
 	}
+	w.attributes = l.attributes
 	b.addBytes(colLinks, from)
 	return discarded
 }

@@ -32,7 +32,8 @@ type Stats struct {
 	DiskFree, DiskTotal, DiskReserve uint64
 
 	Recovery  Recovery
-	LastCrash string // what the process before said when it panicked; "" if it did not
+	LastCrash string    // what the process before said when it panicked; "" if it did not
+	CrashedAt time.Time // when it did
 }
 
 // SignalStats is the part of one signal.
@@ -46,7 +47,10 @@ type SignalStats struct {
 	// the codec's idea of the retention differs from the engine's.
 	RowsLate, RowsEarly uint64
 
-	Rows          uint64 // stored, in memory and in files
+	// Rows is what is stored, in memory and in files. Those of traces include
+	// the rows of the trace index, which the engine does not count apart:
+	// usually one for each trace.
+	Rows          uint64
 	Bytes         uint64 // of files and memory, compressed
 	Partitions    uint64
 	MemoryParts   uint64
@@ -82,6 +86,7 @@ func (s *Store) Stats() Stats {
 		CheckpointPause:   time.Duration(c.pauseMax.Load()),
 		Recovery:          s.recovery,
 		LastCrash:         s.crashed,
+		CrashedAt:         s.crashedAt,
 	}
 	if last := c.lastCheckpoint.Load(); last != 0 {
 		st.CheckpointAge = time.Since(time.Unix(0, last))

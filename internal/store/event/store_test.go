@@ -60,7 +60,11 @@ func idCodecs() (func(Options) (codecs, error), *rowCount) {
 		h.add(id)
 	}
 	c := codecs{
-		spans: func(lr *logstorage.LogRows, t store.Tenant, td ptrace.Traces, _ time.Time) (added, dropped int) {
+		spans: func(lr *logstorage.LogRows, t store.Tenant, payload []byte, _ time.Time) (added, dropped int, err error) {
+			td, err := new(ptrace.ProtoUnmarshaler).UnmarshalTraces(payload)
+			if err != nil {
+				return 0, 0, err
+			}
 			for _, rs := range td.ResourceSpans().All() {
 				for _, ss := range rs.ScopeSpans().All() {
 					for _, span := range ss.Spans().All() {
@@ -69,9 +73,13 @@ func idCodecs() (func(Options) (codecs, error), *rowCount) {
 					}
 				}
 			}
-			return added, 0
+			return added, 0, nil
 		},
-		logs: func(lr *logstorage.LogRows, t store.Tenant, ld plog.Logs, _ time.Time) (added, dropped int) {
+		logs: func(lr *logstorage.LogRows, t store.Tenant, payload []byte, _ time.Time) (added, dropped int, err error) {
+			ld, err := new(plog.ProtoUnmarshaler).UnmarshalLogs(payload)
+			if err != nil {
+				return 0, 0, err
+			}
 			for _, rl := range ld.ResourceLogs().All() {
 				for _, sl := range rl.ScopeLogs().All() {
 					for _, rec := range sl.LogRecords().All() {
@@ -80,7 +88,7 @@ func idCodecs() (func(Options) (codecs, error), *rowCount) {
 					}
 				}
 			}
-			return added, 0
+			return added, 0, nil
 		},
 		helpers: map[string]checkpointed{"row count": h},
 	}
@@ -88,10 +96,10 @@ func idCodecs() (func(Options) (codecs, error), *rowCount) {
 }
 
 // often makes checkpoints all the time.
-var often = timing{bytes: 64 << 10, rows: 1000, after: 20 * time.Millisecond, settle: 100 * time.Millisecond, refresh: 50 * time.Millisecond}
+var often = timing{linger: time.Millisecond, bytes: 64 << 10, rows: 1000, after: 20 * time.Millisecond, settle: 100 * time.Millisecond, refresh: 50 * time.Millisecond}
 
 // seldom makes none while a test runs.
-var seldom = timing{bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Hour, refresh: time.Hour}
+var seldom = timing{linger: time.Millisecond, bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Hour, refresh: time.Hour}
 
 func testLogger(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
@@ -125,6 +133,14 @@ func mustClose(t testing.TB, s *Store) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// checkpointAll makes a checkpoint that has everything written so far.
+func checkpointAll(s *Store) error {
+	if err := s.Flush(context.Background()); err != nil {
+		return err
+	}
+	return s.checkpoint()
 }
 
 // spansOf makes a batch of n spans, ids NAME/0, NAME/1, …, that end at at.
@@ -292,7 +308,7 @@ func TestKillAfterFlushToFiles(t *testing.T) {
 		want[name] = n
 	}
 	put("before", 10, noon)
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	put("after", 7, noon)
@@ -356,7 +372,7 @@ func TestSettling(t *testing.T) {
 	s, _ := mustOpenStore(t, dir, timing{bytes: 1 << 40, rows: 1 << 40, after: time.Hour, settle: time.Millisecond, refresh: time.Hour})
 	name := noon.Format(dayFormat)
 	mustWrite(t, s, "a", 10, noon)
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	if s.current.Signals["traces"].Partitions[name] == "" {
@@ -364,7 +380,7 @@ func TestSettling(t *testing.T) {
 	}
 	time.Sleep(2 * time.Millisecond) // lets the real clock pass the settle time
 	mustWrite(t, s, "b", 1, noon.Add(-oneDay))
-	if err := s.checkpoint(); err != nil {
+	if err := checkpointAll(s); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.current.Signals["traces"].Partitions[name]; got != "" {

@@ -33,8 +33,8 @@ const (
 	colTraceIndex = "trace_idx"
 	colTraceKey   = "trace_key" // number
 	// traceBuckets spreads the helper rows over streams: a lookup reads one
-	// in 64 of them.
-	traceBuckets = 64
+	// in 16 of them.
+	traceBuckets = 16
 	// anchorStep is the resolution of anchors: rounded times cost less disk.
 	anchorStep = 16 * time.Second
 	// traceReach is how far from its anchor a row speaks for spans: most

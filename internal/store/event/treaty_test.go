@@ -54,7 +54,7 @@ func TestReadsAfterKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 5 {
-			if err := s.checkpoint(); err != nil {
+			if err := checkpointAll(s); err != nil {
 				t.Fatal(err)
 			}
 		}

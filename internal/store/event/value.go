@@ -43,34 +43,32 @@ const maxJSONDepth = 500
 // appendText appends the text of v, without guard, and tells its type code, 0
 // when the code follows from the text (inferred says from which). exact is
 // false when the text does not say everything about the value.
-func appendText(dst []byte, v pcommon.Value) (out []byte, code byte, exact bool) {
-	switch v.Type() {
+func appendText(dst []byte, v value) (out []byte, code byte, exact bool) {
+	switch v.kind {
 	case pcommon.ValueTypeStr:
-		s := v.Str()
-		if s == "" {
+		if v.text == "" {
 			return dst, codeEmptyString, true
 		}
-		if inferType(s) != pcommon.ValueTypeStr {
+		if inferType(v.text) != pcommon.ValueTypeStr {
 			code = codeString
 		}
-		return append(dst, s...), code, true
+		return append(dst, v.text...), code, true
 	case pcommon.ValueTypeInt:
-		return strconv.AppendInt(dst, v.Int(), 10), 0, true
+		return strconv.AppendInt(dst, v.integer(), 10), 0, true
 	case pcommon.ValueTypeDouble:
 		n := len(dst)
-		dst = appendDouble(dst, v.Double())
+		dst = appendDouble(dst, v.double())
 		if looksIntegral(dst[n:]) {
 			code = codeDouble
 		}
 		return dst, code, true
 	case pcommon.ValueTypeBool:
-		return strconv.AppendBool(dst, v.Bool()), 0, true
+		return strconv.AppendBool(dst, v.boolean()), 0, true
 	case pcommon.ValueTypeBytes:
-		b := v.Bytes()
-		if b.Len() == 0 {
+		if v.text == "" {
 			return dst, codeEmptyBytes, true
 		}
-		return base64.StdEncoding.AppendEncode(dst, b.AsRaw()), codeBytes, true
+		return base64.StdEncoding.AppendEncode(dst, []byte(v.text)), codeBytes, true
 	case pcommon.ValueTypeSlice:
 		dst, exact = appendJSON(dst, v, 0)
 		return dst, codeArray, exact

@@ -92,7 +92,7 @@ func TestTextTellsValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := pcommon.NewValueEmpty()
 		drawValue(t, v, 0)
-		text, code, exact := appendText(nil, v)
+		text, code, exact := appendText(nil, wireValue(t, v))
 		got := pcommon.NewValueEmpty()
 		if !putText(got, string(text), code) {
 			t.Fatalf("putText does not take %q with code %q", text, code)
@@ -107,7 +107,7 @@ func TestPackedValue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v := pcommon.NewValueEmpty()
 		drawValue(t, v, 0)
-		u := unpacker{s: string(packValue(nil, v, &cutter{limit: math.MaxInt}, 0))}
+		u := unpacker{s: string(packValue(nil, wireValue(t, v), &cutter{limit: math.MaxInt}, 0))}
 		got := pcommon.NewValueEmpty()
 		u.value(got, 0)
 		if u.err != nil || u.more() || dumpValue(got) != dumpValue(v) {
@@ -120,14 +120,14 @@ func FuzzUnpack(f *testing.F) {
 	v := pcommon.NewValueMap()
 	v.Map().PutEmptySlice("a").AppendEmpty().SetDouble(0.5)
 	v.Map().PutEmptyBytes("b").FromRaw([]byte{1, 2})
-	f.Add(string(packValue(nil, v, &cutter{limit: 100}, 0)))
+	f.Add(string(packValue(nil, wireValue(f, v), &cutter{limit: 100}, 0)))
 	f.Add("\x08\x1f\x1f\x1f")
 	f.Fuzz(func(t *testing.T, s string) {
 		u := unpacker{s: s}
 		got := pcommon.NewValueEmpty()
 		u.value(got, 0)
 		if u.err == nil { // what reads well, writes and reads the same
-			again := unpacker{s: string(packValue(nil, got, &cutter{limit: math.MaxInt}, 0))}
+			again := unpacker{s: string(packValue(nil, wireValue(t, got), &cutter{limit: math.MaxInt}, 0))}
 			same := pcommon.NewValueEmpty()
 			again.value(same, 0)
 			if utf8.ValidString(s) && dumpValue(same) != dumpValue(got) {

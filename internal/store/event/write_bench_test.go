@@ -122,11 +122,14 @@ func BenchmarkJournaling(b *testing.B) {
 // queue and checkpoints.
 func BenchmarkEngineOnly(b *testing.B) {
 	setUpEngine(0, slog.New(slog.DiscardHandler))
-	e := newEngine(b.TempDir(), "traces", kindTraces, Keep{})
+	e := newEngine(b.TempDir(), "traces", kindTraces, Keep{}, 1)
 	e.openDB()
 	defer e.db.MustClose()
 	c := newTestSpanCodec(b)
-	batches := spanBatches(60)
+	var batches [][]byte
+	for _, td := range spanBatches(60) {
+		batches = append(batches, encodeTraces(b, td))
+	}
 	b.ResetTimer()
 	from := cpuTime()
 	var wg sync.WaitGroup
@@ -135,7 +138,7 @@ func BenchmarkEngineOnly(b *testing.B) {
 		wg.Go(func() {
 			for i := range work {
 				lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
-				c.appendRows(lr, store.Tenant{}, batches[i%len(batches)], time.Now())
+				_, _, _ = c.appendRows(lr, store.Tenant{}, batches[i%len(batches)], time.Now())
 				e.db.MustAddRows(lr)
 				logstorage.PutLogRows(lr)
 			}

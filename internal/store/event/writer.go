@@ -22,14 +22,17 @@ const (
 	// queuePatience is how long a write waits for room in the queue. A
 	// checkpoint pauses the appliers for a tenth of this.
 	queuePatience = 2 * time.Second
-	// A batch takes rowsPerByte bytes of memory for a byte of OTLP, and
-	// rowWeight for a row. Measured as rows: 6,200 bytes for a span of 605
-	// bytes, 330 for a log record of 30: buffers grow by doubling.
-	rowsPerByte = 9
-	rowWeight   = 256
 	// minWeight is what a batch takes of the queue at least. It bounds the
 	// number of batches in the queue.
 	minWeight = 4 << 10
+	// groupBytes and groupLinger bound what is given to the engine at once.
+	// Each group becomes a part in memory, and the engine merges eight or so
+	// of them into one. Under full load groups are so large that a checkpoint
+	// comes before and merges them right into a file, a fifth less work for a
+	// row. Otherwise the linger keeps them small: as rows a group takes some
+	// ten times its bytes.
+	groupBytes  = 3 << 20
+	groupLinger = 1000 * time.Millisecond
 )
 
 // Kinds of journal records.
@@ -38,16 +41,14 @@ const (
 	kindLogs   = 2
 )
 
-// batch is an acknowledged batch on its way to the engine, as rows or, when lr
-// is nil, as OTLP.
+// batch is an acknowledged batch on its way to the engine, as it was journaled.
 type batch struct {
-	engine  *engine
 	seq     uint64
-	weight  int64
-	lr      *logstorage.LogRows
 	tag     journal.Tag
 	payload []byte
 }
+
+func (b *batch) weight() int64 { return max(minWeight, int64(len(b.payload))) }
 
 // tag tells a replay what it needs besides the payload.
 func newTag(kind byte, t store.Tenant, now time.Time) (tag journal.Tag) {
@@ -75,9 +76,7 @@ func (s *Store) WriteTraces(ctx context.Context, t store.Tenant, td ptrace.Trace
 	if err != nil {
 		return fmt.Errorf("encode traces: %w: %w", store.ErrInvalid, err)
 	}
-	return s.write(ctx, s.traces, t, payload, n, func(lr *logstorage.LogRows, now time.Time) (int, int) {
-		return s.codecs.spans(lr, t, td, now)
-	})
+	return s.write(ctx, s.traces, t, payload, n)
 }
 
 // WriteLogs implements store.Writer.
@@ -90,15 +89,12 @@ func (s *Store) WriteLogs(ctx context.Context, t store.Tenant, ld plog.Logs) err
 	if err != nil {
 		return fmt.Errorf("encode logs: %w: %w", store.ErrInvalid, err)
 	}
-	return s.write(ctx, s.logs, t, payload, n, func(lr *logstorage.LogRows, now time.Time) (int, int) {
-		return s.codecs.logs(lr, t, ld, now)
-	})
+	return s.write(ctx, s.logs, t, payload, n)
 }
 
-// write journals a batch of n rows and hands it on. Everything that can refuse the batch
-// comes before the journal; behind it nothing fails.
-func (s *Store) write(ctx context.Context, e *engine, t store.Tenant, payload []byte, n int,
-	rows func(*logstorage.LogRows, time.Time) (added, dropped int)) error {
+// write journals a batch of n rows and hands it on. Everything that can refuse
+// the batch comes before the journal; behind it nothing fails.
+func (s *Store) write(ctx context.Context, e *engine, t store.Tenant, payload []byte, n int) error {
 	s.gate.RLock()
 	defer s.gate.RUnlock()
 	if s.closing.Load() {
@@ -110,32 +106,18 @@ func (s *Store) write(ctx context.Context, e *engine, t store.Tenant, payload []
 		s.counters.refusedDisk.Add(1)
 		return fmt.Errorf("write %s: %w", e.name, err)
 	}
-	weight := s.queue.weigh(len(payload), n)
-	if err := s.queue.reserve(ctx, weight, s.closed); err != nil {
+	b := &batch{tag: newTag(e.kind, t, s.opts.Now()), payload: payload}
+	if err := s.queue.reserve(ctx, b.weight(), s.closed); err != nil {
 		s.counters.refusedQueue.Add(1)
 		return fmt.Errorf("write %s: %w", e.name, err)
 	}
-	now := s.opts.Now()
-	tag := newTag(e.kind, t, now)
-	seq, err := e.journal.Append(ctx, tag, payload)
-	if err != nil {
-		s.queue.release(weight)
+	var err error
+	if b.seq, err = e.journal.Append(ctx, b.tag, payload); err != nil {
+		s.queue.release(b.weight())
 		return s.refuse(e, err)
 	}
 	s.journaled(len(payload), n)
-
-	b := &batch{engine: e, seq: seq, weight: weight, tag: tag, payload: payload}
-	if !s.convert.TryRLock() { // a checkpoint is being made; do not wait for it
-		b.weight = s.queue.weighEncoded(len(payload))
-		s.queue.shrink(weight, b.weight)
-		s.late <- b
-		return nil
-	}
-	b.lr, b.payload = logstorage.GetLogRows(nil, nil, nil, nil, ""), nil
-	e.count(rows(b.lr, now))
-	s.converted.Add(1)
-	s.convert.RUnlock()
-	s.rows <- b
+	e.pending <- b
 	return nil
 }
 
@@ -152,61 +134,132 @@ func (s *Store) refuse(e *engine, err error) error {
 	return fmt.Errorf("write %s: %w: %w", e.name, store.ErrUnavailable, err)
 }
 
-// applyRows gives converted batches to the engine.
-func (s *Store) applyRows() {
-	for b := range s.rows {
-		s.apply(b)
-		s.converted.Done()
+// applyLoop gives batches to the engine until the store closes.
+func (s *Store) applyLoop(e *engine) {
+	var group []*batch
+	var rows rowMemory
+	for {
+		if group = e.gather(group[:0], s.timing.linger); len(group) == 0 {
+			return
+		}
+		s.convert.RLock()
+		s.apply(e, rows.take(group), group)
+		s.convert.RUnlock()
+		clear(group)
 	}
 }
 
-// applyLate converts batches whose writers met a checkpoint, and gives them to
-// the engine. It has goroutines of its own: one that waits for the checkpoint
-// to end must not keep the checkpoint from getting its converted batches.
-func (s *Store) applyLate() {
-	for b := range s.late {
-		s.convert.RLock()
-		b.lr = s.decode(b.engine, b.tag, b.payload)
-		b.payload = nil
-		s.apply(b)
-		s.convert.RUnlock()
+// rowMemory keeps the memory that groups need as rows. The engine's own pool
+// would lose it to the garbage collector between two groups, and growing it
+// anew takes twice as much again.
+type rowMemory struct {
+	lr      *logstorage.LogRows
+	largest int64 // group since lr was made, in weight
+	smaller int   // groups of less than a quarter of it, in a row
+}
+
+// manySmaller is after how many smaller groups, some seconds, the memory of
+// large ones is given up.
+const manySmaller = 10
+
+func (m *rowMemory) take(group []*batch) *logstorage.LogRows {
+	var weight int64
+	for _, b := range group {
+		weight += b.weight()
 	}
+	if m.smaller++; 4*weight >= m.largest {
+		m.smaller = 0
+	}
+	if m.lr == nil || m.smaller == manySmaller {
+		*m = rowMemory{lr: logstorage.GetLogRows(nil, nil, nil, nil, "")}
+	}
+	m.largest = max(m.largest, weight)
+	m.lr.ResetKeepSettings()
+	return m.lr
+}
+
+// gather returns the batches to give to the engine at once, none when there
+// will be no more. One applier gathers at a time, so that groups become large.
+func (e *engine) gather(group []*batch, linger time.Duration) []*batch {
+	e.gathering.Lock()
+	defer e.gathering.Unlock()
+	b, ok := <-e.pending
+	if !ok {
+		return nil
+	}
+	group = append(group, b)
+	size := len(b.payload)
+	timer := time.NewTimer(linger)
+	defer timer.Stop()
+	for lingering := true; size < groupBytes; {
+		select {
+		case b, ok = <-e.pending:
+		default:
+			if !lingering {
+				return group
+			}
+			select {
+			case b, ok = <-e.pending:
+			case <-timer.C:
+				lingering = false
+				continue
+			case <-e.hurry:
+				lingering = false
+				continue
+			}
+		}
+		if !ok {
+			return group
+		}
+		group = append(group, b)
+		size += len(b.payload)
+	}
+	return group
+}
+
+// apply gives a group to the engine and marks its batches as applied.
+func (s *Store) apply(e *engine, lr *logstorage.LogRows, group []*batch) {
+	added := s.addRows(e, lr, group)
+	for _, b := range group {
+		if added {
+			e.progress.done(b.seq)
+		}
+		s.queue.release(b.weight())
+	}
+}
+
+// addRows gives a group to the engine; false when the store closed before it
+// could.
+func (s *Store) addRows(e *engine, lr *logstorage.LogRows, group []*batch) bool {
+	for _, b := range group {
+		s.decode(e, lr, b.tag, b.payload)
+	}
+	if !s.makeWritable(e, lr) {
+		return false
+	}
+	e.db.MustAddRows(lr)
+	e.db.DebugFlush() // the rows have waited for others already
+	return true
 }
 
 // decode turns a record of the journal into rows.
-func (s *Store) decode(e *engine, tag journal.Tag, payload []byte) *logstorage.LogRows {
-	lr := logstorage.GetLogRows(nil, nil, nil, nil, "")
+func (s *Store) decode(e *engine, lr *logstorage.LogRows, tag journal.Tag, payload []byte) {
 	kind, tenant, now := readTag(tag)
+	var added, dropped int
 	var err error
 	switch kind {
 	case kindTraces:
-		var td ptrace.Traces
-		if td, err = new(ptrace.ProtoUnmarshaler).UnmarshalTraces(payload); err == nil {
-			e.count(s.codecs.spans(lr, tenant, td, now))
-		}
+		added, dropped, err = s.codecs.spans(lr, tenant, payload, now)
 	case kindLogs:
-		var ld plog.Logs
-		if ld, err = new(plog.ProtoUnmarshaler).UnmarshalLogs(payload); err == nil {
-			e.count(s.codecs.logs(lr, tenant, ld, now))
-		}
+		added, dropped, err = s.codecs.logs(lr, tenant, payload, now)
 	default:
 		err = fmt.Errorf("unknown kind %d", kind)
 	}
+	e.count(added, dropped)
 	if err != nil { // we wrote it and its checksum holds: only another version can
 		e.undecodable.Add(1)
-		s.log.Error("skip a journal record that cannot be decoded", "signal", e.name, "error", err)
+		s.log.Error("skip the rest of a journal record that cannot be decoded", "signal", e.name, "error", err)
 	}
-	return lr
-}
-
-// apply gives rows to the engine and marks the batch as applied.
-func (s *Store) apply(b *batch) {
-	if s.makeWritable(b.engine, b.lr) {
-		b.engine.db.MustAddRows(b.lr)
-		b.engine.progress.done(b.seq)
-	}
-	logstorage.PutLogRows(b.lr)
-	s.queue.release(b.weight)
 }
 
 // queue bounds the memory of batches between journal and engine. Batches
@@ -229,18 +282,8 @@ type waiter struct {
 
 func newQueue(limit int64) *queue { return &queue{limit: limit} }
 
-// weigh estimates the memory of a batch as rows. One that is larger than the
+// reserve takes weight, waiting up to queuePatience. A batch larger than the
 // whole queue is let in when the queue is empty.
-func (q *queue) weigh(payload, rows int) int64 {
-	return min(q.limit, max(minWeight, int64(payload)*rowsPerByte+int64(rows)*rowWeight))
-}
-
-// weighEncoded is the memory of a batch that waits as it was journaled.
-func (q *queue) weighEncoded(payload int) int64 {
-	return min(q.limit, max(minWeight, int64(payload)))
-}
-
-// reserve takes weight, waiting up to queuePatience.
 func (q *queue) reserve(ctx context.Context, weight int64, closed <-chan struct{}) error {
 	q.mu.Lock()
 	w := &waiter{weight, make(chan struct{})}
@@ -278,7 +321,7 @@ func (q *queue) reserve(ctx context.Context, weight int64, closed <-chan struct{
 
 // admit lets in who is next while there is room. q.mu is held.
 func (q *queue) admit() {
-	for len(q.waiting) > 0 && q.used+q.waiting[0].weight <= q.limit {
+	for len(q.waiting) > 0 && (q.batches == 0 || q.used+q.waiting[0].weight <= q.limit) {
 		w := q.waiting[0]
 		q.waiting = slices.Delete(q.waiting, 0, 1)
 		q.used += w.weight
@@ -293,14 +336,6 @@ func (q *queue) release(weight int64) {
 	defer q.mu.Unlock()
 	q.batches--
 	q.used -= weight
-	q.admit()
-}
-
-// shrink gives back a part of what a batch took.
-func (q *queue) shrink(from, to int64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.used -= from - to
 	q.admit()
 }
 

@@ -165,7 +165,7 @@ func (d *Database) AppenderV2(ctx context.Context) storage.AppenderV2 {
 }
 
 // Admit returns an error that wraps store.ErrUnavailable when an append would
-// be refused now.
+// be refused now, and ErrTenants when it would always be.
 func (d *Database) Admit() error {
 	if d.s != nil {
 		if err := d.s.space.admit(); err != nil {

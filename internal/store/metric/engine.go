@@ -237,19 +237,21 @@ func histogramError(expr string) error {
 // queryError says in the store's words why a query failed.
 func queryError(ctx context.Context, expr string, err error) error {
 	var (
-		tooMany  promql.ErrTooManySamples
-		timeout  promql.ErrQueryTimeout
-		canceled promql.ErrQueryCanceled
+		tooMany   promql.ErrTooManySamples
+		timeout   promql.ErrQueryTimeout
+		canceled  promql.ErrQueryCanceled
+		inStorage promql.ErrStorage
 	)
 	kind := store.ErrInvalid // the engine's other errors are about the expression
 	switch {
 	case ctx.Err() != nil:
 		kind = ctx.Err()
+	case errors.As(err, &inStorage) && errors.Is(inStorage.Err, store.ErrInvalid):
 	case errors.As(err, &tooMany), errors.As(err, &timeout):
 		kind = store.ErrLimit
 	case errors.As(err, &canceled), errors.Is(err, store.ErrUnavailable):
 		kind = store.ErrUnavailable
-	case errors.As(err, new(promql.ErrStorage)):
+	case inStorage.Err != nil:
 		kind = store.ErrUnavailable
 	}
 	if errors.Is(err, kind) {

@@ -163,8 +163,7 @@ func (s *Store) admitTenant(t store.Tenant, create bool) (*instance, error) {
 		}
 	}
 	if len(s.tenants) >= MaxTenants {
-		return nil, fmt.Errorf("open metrics of tenant %s: %d tenants are open, the most that one process serves; send this tenant to another instance: %w",
-			t, MaxTenants, store.ErrUnavailable)
+		return nil, fmt.Errorf("open metrics of tenant %s: %w", t, ErrTenants)
 	}
 	in := newInstance(s, t, dir)
 	s.tenants[t] = in
@@ -191,6 +190,11 @@ func (s *Store) seriesInMemory() uint64 {
 	}
 	return n
 }
+
+// ErrTenants refuses a tenant beyond MaxTenants. It wraps store.ErrInvalid, not
+// store.ErrUnavailable: tenants stay open until the process ends, so that who
+// tried again would do so for ever.
+var ErrTenants = fmt.Errorf("metrics of %d tenants are open, the most that one process keeps: send further tenants to another instance: %w", MaxTenants, store.ErrInvalid)
 
 // tenantDir is the name of a tenant's folder: "0", "12" or "12_3". The colon of
 // the header would end a path in many a configuration.

@@ -151,8 +151,19 @@ func TestTenantLimit(t *testing.T) {
 	}
 	s.mu.Unlock()
 	err := put(s, store.Tenant{Account: 1}, "m", time.Now(), 1)
-	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "another instance") {
-		t.Errorf("got %v, want ErrUnavailable and what to do", err)
+	if !errors.Is(err, ErrTenants) || !errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "another instance") {
+		t.Errorf("got %v, want ErrTenants and what to do", err)
+	}
+	// One that an earlier process kept is refused its reads, too.
+	old := store.Tenant{Account: 2}
+	if err := os.Mkdir(filepath.Join(s.opts.Dir, tenantDir(old)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Instant(context.Background(), old, "m", time.Now()); !errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("read: got %v, want ErrInvalid", err)
+	}
+	if err := s.Database(old).Admit(); !errors.Is(err, ErrTenants) {
+		t.Errorf("admit: got %v, want ErrTenants", err)
 	}
 	if err := put(s, store.Tenant{}, "m", time.Now(), 1); err != nil {
 		t.Errorf("default tenant: %v", err)

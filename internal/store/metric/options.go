@@ -89,7 +89,7 @@ const (
 
 	// MaxTenants bounds the tenants that one Store has open. Each costs one
 	// write-ahead log, some memory (about 2 MiB idle) and a compaction
-	// every two hours.
+	// every two hours. Beyond it, ErrTenants.
 	MaxTenants = 64
 
 	// Lookback is how long an instant query sees the last sample of a series:

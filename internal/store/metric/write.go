@@ -90,7 +90,8 @@ func (e *PartialError) orNil() error {
 //
 // It returns nil when all is kept, a *PartialError when some samples were
 // refused and the others kept, an error that wraps store.ErrUnavailable when
-// the batch should be sent again, or the error of ctx. Sending a batch again
+// the batch should be sent again, ErrTenants when it should not, or the error
+// of ctx. Sending a batch again
 // is safe: samples that are there already are no error. Only the deltas of a
 // batch that failed half-way are not added twice and appear with the next
 // point of their stream. Of two values that one batch has for the same series

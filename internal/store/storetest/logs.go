@@ -140,7 +140,12 @@ func logConditions(t *testing.T, w *world) {
 	b.Attributes().PutInt("amount", 250)
 	b.Attributes().PutStr("pod", "own")
 	b.SetEventName("paid")
+	a.Attributes().PutStr("log.file.name", "a.log")
+	a.Attributes().PutInt("log.file.size", 10)
+	b.Attributes().PutStr("log.file.name", "b.log")
+	b.Attributes().PutStr("file.name", "part")
 	c := w.record(ld, "cart", "", time.Minute)
+	ld.ResourceLogs().At(ld.ResourceLogs().Len()-1).Resource().Attributes().PutStr("log.file.name", "mounted")
 	c.Body().SetEmptyMap().PutInt("n", 1)
 	c.SetSeverityNumber(0)
 	c.SetSeverityText("odd")
@@ -160,6 +165,11 @@ func logConditions(t *testing.T, w *world) {
 		{"user", "=", "anna", "a"}, {"log.user", "exists", "", "a"}, {"amount", ">", "100", "b"},
 		{"pod", "=", "order-1", "a"}, {"pod", "=", "own", "b"}, {"resource.pod", "=", "order-1", "ab"},
 		{"trace_id", "=", "01000000000000000000000000000000", "a"}, {"trace_id", "exists", "", "a"},
+		// A prefix may be the beginning of the attribute's own name.
+		{"log.file.name", "=", "a.log", "a"}, {"log.file.name", "=", "b.log", "b"}, {"log.file.name", "=", "part", "b"}, {"log.log.file.name", "=", "b.log", "b"},
+		{"log.log.file.name", "=", "part", ""}, {"file.name", "=", "part", "b"}, {"file.name", "=", "a.log", ""},
+		{"log.file.name", "=~", "^[ab]", "ab"}, {"log.file.name", "!=", "b.log", "ac"}, {"log.file.name", "exists", "", "abc"}, {"log.file.name", "=", "mounted", "c"},
+		{"log.file.size", ">", "9", "a"},
 	} {
 		rows, _, err := w.Logs(t.Context(), w.sel(store.Cond{Field: c.field, Op: c.op, Value: c.value}), 10, "")
 		var got []string
@@ -252,6 +262,7 @@ func logFieldsAndValues(t *testing.T, w *world) {
 	for i := range 20 {
 		r := w.record(ld, "order", fmt.Sprint("x", i), time.Minute)
 		r.Attributes().PutInt("code", int64(i%2))
+		r.Attributes().PutStr("log.file.name", "a.log")
 		if i < 5 {
 			r.Attributes().PutStr("rare", "")
 		}
@@ -261,13 +272,14 @@ func logFieldsAndValues(t *testing.T, w *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []store.Count{{Value: "log.code", Count: 20}, {Value: "resource.pod", Count: 20}, {Value: "service.name", Count: 20}, {Value: "severity", Count: 20}, {Value: "body", Count: 20}} {
+	for _, want := range []store.Count{{Value: "log.code", Count: 20}, {Value: "log.log.file.name", Count: 20}, {Value: "resource.pod", Count: 20}, {Value: "service.name", Count: 20}, {Value: "severity", Count: 20}, {Value: "body", Count: 20}} {
 		if !slices.Contains(fields, want) {
 			t.Errorf("LogFields lacks %v: %v", want, fields)
 		}
 	}
 	for field, want := range map[string][]store.Count{
 		"code": {{Value: "0", Count: 10}, {Value: "1", Count: 10}}, "severity": {{Value: "info", Count: 20}}, "rare": {{Value: "", Count: 5}}, "resource.pod": {{Value: "order-1", Count: 20}},
+		"log.code": {{Value: "0", Count: 10}, {Value: "1", Count: 10}}, "log.file.name": {{Value: "a.log", Count: 20}}, "log.log.file.name": {{Value: "a.log", Count: 20}},
 	} {
 		got, err := w.LogValues(t.Context(), w.sel(), field, 10)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {

@@ -355,7 +355,10 @@ export interface components {
             detail: string;
             /** @example killed: out of memory */
             reason: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When the last words were written.
+             */
             time: string;
         };
         Disk: {
@@ -931,7 +934,7 @@ export interface components {
             retentionNs: number;
             /**
              * Format: int64
-             * @description Spans, records or samples.
+             * @description Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start.
              */
             rows: number;
             /** @enum {string} */

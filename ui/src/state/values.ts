@@ -9,12 +9,14 @@ export type Wrong =
   | { kind: 'operator' | 'duration' | 'number' }
   | { kind: 'oneOf'; names: readonly string[] }
   | { kind: 'hex'; digits: number }
-  | { kind: 'order'; field: string }
+  | { kind: 'order' | 'pattern'; field: string }
 
 interface Kind {
   /** The value as the store compares it; nothing when it is none. */
   read: (text: string) => string | undefined
   ordered: boolean
+  /** Kept as numbers, in which no expression finds text. */
+  packed: boolean
   wrong: Wrong
 }
 
@@ -24,29 +26,29 @@ export function lower(text: string): string {
 }
 
 function oneOf(ordered: boolean, ...names: string[]): Kind {
-  return { read: (s) => names.find((n) => n === lower(s)), ordered, wrong: { kind: 'oneOf', names } }
+  return { read: (s) => names.find((n) => n === lower(s)), ordered, packed: false, wrong: { kind: 'oneOf', names } }
 }
 
 /** An id. Empty stands for its absence. */
-function hex(digits: number): Kind {
+function hex(digits: number, packed: boolean): Kind {
   const id = new RegExp(`^(?:[0-9a-f]{${digits}})?$`)
-  return { read: (s) => (id.test(lower(s)) ? lower(s) : undefined), ordered: false, wrong: { kind: 'hex', digits } }
+  return { read: (s) => (id.test(lower(s)) ? lower(s) : undefined), ordered: false, packed, wrong: { kind: 'hex', digits } }
 }
 
 const known: Record<Signal, ReadonlyMap<string, Kind>> = {
   traces: new Map([
-    ['duration', { read: (s) => parseDuration(s)?.toString(), ordered: true, wrong: { kind: 'duration' } }],
+    ['duration', { read: (s) => parseDuration(s)?.toString(), ordered: true, packed: true, wrong: { kind: 'duration' } }],
     ['status', oneOf(false, 'unset', 'ok', 'error')],
     ['kind', oneOf(false, 'internal', 'server', 'client', 'producer', 'consumer', 'unspecified')],
     ['root', oneOf(false, 'true', 'false')],
-    ['trace_id', hex(32)],
-    ['span_id', hex(16)],
-    ['parent_span_id', hex(16)],
+    ['trace_id', hex(32, true)],
+    ['span_id', hex(16, true)],
+    ['parent_span_id', hex(16, true)],
   ]),
   logs: new Map([
     ['severity', oneOf(true, 'trace', 'debug', 'info', 'warn', 'error', 'fatal', 'unset')],
-    ['trace_id', hex(32)],
-    ['span_id', hex(16)],
+    ['trace_id', hex(32, false)],
+    ['span_id', hex(16, false)],
   ]),
 }
 
@@ -56,11 +58,11 @@ const orders: readonly string[] = ['<', '<=', '>', '>=']
 /** What is wrong with a condition, and in which part of it. Patterns are checked by the server alone. */
 export function check(c: Condition, signal: Signal): { part: 'op' | 'value'; wrong: Wrong } | undefined {
   if (c.op === 'text' || c.op === 'exists') return undefined
-  if (patterns.includes(c.op)) return c.field === 'duration' && signal === 'traces' ? { part: 'op', wrong: { kind: 'operator' } } : undefined
   const kind = known[signal].get(c.field)
+  if (patterns.includes(c.op)) return kind?.packed ? { part: 'op', wrong: { kind: 'pattern', field: c.field } } : undefined
   if (kind) {
-    if (kind.read(c.value) === undefined) return { part: 'value', wrong: kind.wrong }
-    return orders.includes(c.op) && !kind.ordered ? { part: 'op', wrong: { kind: 'order', field: c.field } } : undefined
+    if (orders.includes(c.op) && !kind.ordered) return { part: 'op', wrong: { kind: 'order', field: c.field } }
+    return kind.read(c.value) === undefined ? { part: 'value', wrong: kind.wrong } : undefined
   }
   return orders.includes(c.op) && !isNumber(c.value) ? { part: 'value', wrong: { kind: 'number' } } : undefined
 }

@@ -26,9 +26,9 @@ test('fieldOf reads attributes before the resource', () => {
   const a = (key: string, value: unknown) => ({ key, type: 'string' as const, value })
   const log = {
     id: '', time: '', observed: '', severity: 'info' as const, severityText: 'INFO', body: 'b', service: 's', traceId: '', spanId: '', eventName: '', scope: '',
-    attributes: [a('k', 'log'), a('n', 5)], resource: [a('k', 'res'), a('host.name', 'h')],
+    attributes: [a('k', 'log'), a('n', 5), a('log.file.name', 'a.log')], resource: [a('k', 'res'), a('host.name', 'h')],
   }
-  expect(['k', 'log.k', 'resource.k', 'host.name', 'log.n', 'severity', 'none'].map((f) => fieldOf(log, f))).toEqual(['log', 'log', 'res', 'h', '5', 'info', ''])
+  expect(['k', 'log.k', 'resource.k', 'host.name', 'log.n', 'severity', 'none', 'log.file.name', 'log.log.file.name'].map((f) => fieldOf(log, f))).toEqual(['log', 'log', 'res', 'h', '5', 'info', '', 'a.log', 'a.log'])
 })
 
 test('stack puts the severe at the bottom and knows the tallest column', () => {

@@ -22,8 +22,9 @@ export function fieldOf(log: Log, field: string): string {
     return a && attributeText(a.value)
   }
   if (field.startsWith('resource.')) return find(log.resource, field.slice(9)) ?? ''
-  if (field.startsWith('log.')) return find(log.attributes, field.slice(4)) ?? ''
-  return find(log.attributes, field) ?? find(log.resource, field) ?? ''
+  // log. may be a prefix or the beginning of the attribute's own name.
+  const prefixed = field.startsWith('log.') ? find(log.attributes, field.slice(4)) : undefined
+  return prefixed ?? find(log.attributes, field) ?? find(log.resource, field) ?? ''
 }
 
 /** The text in pieces, those that are one of the words marked. */

@@ -145,11 +145,12 @@ export const en = {
         case 'parentheses': return 'Conditions have no parentheses; quote a text that holds them'
         case 'quote': return 'The quote does not end, or holds a wrong escape: write \\" for a quote inside and \\\\ for a backslash'
         case 'long': return 'The filter is too long'
-        case 'operator': return 'Operators are = != =~ !~ < <= > >= and exists; a duration has no pattern'
+        case 'operator': return 'Operators are = != =~ !~ < <= > >= and exists'
         case 'duration': return 'A duration is a number and a unit, for example 200ms or 1h30m'
         case 'number': return 'Only numbers have an order'
         case 'oneOf': return `One of ${reason.names.join(', ')}`
         case 'hex': return `${reason.digits} hexadecimal digits`
+        case 'pattern': return `${reason.field} takes no pattern; use = or !=`
         case 'order': return `${reason.field} has no order; use = or !=`
         case 'syntax': return 'For example service.name = order'
       }

@@ -136,11 +136,12 @@ export const zh: Texts = {
         case 'parentheses': return '条件中不能使用括号；含括号的文本请加引号'
         case 'quote': return '引号没有闭合，或转义有误：引号内的引号写作 \\"，反斜杠写作 \\\\'
         case 'long': return '筛选条件过长'
-        case 'operator': return '可用的运算符有 = != =~ !~ < <= > >= 和 exists；时长不支持正则'
+        case 'operator': return '可用的运算符有 = != =~ !~ < <= > >= 和 exists'
         case 'duration': return '时长由数字和单位组成，例如 200ms 或 1h30m'
         case 'number': return '只有数字可以比较大小'
         case 'oneOf': return `可选值：${reason.names.join('、')}`
         case 'hex': return `应为 ${reason.digits} 位十六进制数字`
+        case 'pattern': return `${reason.field} 不支持正则，请用 = 或 !=`
         case 'order': return `${reason.field} 不能比较大小，请用 = 或 !=`
         case 'syntax': return '例如 service.name = order'
       }

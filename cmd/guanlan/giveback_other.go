@@ -1,0 +1,9 @@
+//go:build !linux
+
+package main
+
+import "context"
+
+func unmapBinary() {}
+
+func giveBackAtRest(context.Context) {}
