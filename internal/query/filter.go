@@ -93,9 +93,11 @@ func keyword(s string) string {
 
 func isOpRune(r rune) bool { return strings.ContainsRune("=!<>~", r) }
 
-// isValueRune reports whether r may stand in an unquoted value.
+// isValueRune reports whether r may stand in an unquoted value. Characters that
+// this version of Unicode does not know may: the grammar must be the same for
+// all who read it, the browser among them.
 func isValueRune(r rune) bool {
-	return !unicode.IsSpace(r) && unicode.IsPrint(r) && r != ',' && r != '"' && r != '`' && r != utf8.RuneError
+	return !unicode.IsSpace(r) && !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs) && r != ',' && r != '"' && r != '`' && r != utf8.RuneError
 }
 
 // isKeyRune reports whether r may stand in an unquoted key or text.

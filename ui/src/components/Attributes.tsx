@@ -9,8 +9,15 @@ import css from './Attributes.module.css'
 
 type Attribute = Schemas['Attribute']
 
-/** Keys and values; each can be copied, filtered for and excluded. */
-export function Attributes({ attributes, prefix, onFilter }: { attributes: readonly Attribute[]; prefix: 'span' | 'resource' | 'log'; onFilter: (c: Condition) => void }) {
+interface Props {
+  attributes: readonly Attribute[]
+  /** Whose attributes these are; those of events and links are no fields, only their words can be searched for. */
+  prefix?: 'span' | 'resource' | 'log' | 'event'
+  onFilter?: (c: Condition) => void
+}
+
+/** Keys and values; each can be copied and, where filters know it, filtered for and excluded. */
+export function Attributes({ attributes, prefix, onFilter }: Props) {
   const t = useTexts()
   return (
     <div className={css.list}>
@@ -26,8 +33,15 @@ export function Attributes({ attributes, prefix, onFilter }: { attributes: reado
             </span>
             <span className={css.actions}>
               <CopyButton text={text} />
-              <IconButton small icon="filter" label={t.common.filter} onClick={() => onFilter({ field, op: '=', value: text })} />
-              <IconButton small icon="exclude" label={t.common.exclude} onClick={() => onFilter({ field, op: '!=', value: text })} />
+              {onFilter && prefix === 'event' && text.trim() && (
+                <IconButton small icon="filter" label={t.common.filter} onClick={() => onFilter({ field: '', op: 'text', value: text })} />
+              )}
+              {onFilter && prefix !== 'event' && (
+                <>
+                  <IconButton small icon="filter" label={t.common.filter} onClick={() => onFilter({ field, op: '=', value: text })} />
+                  <IconButton small icon="exclude" label={t.common.exclude} onClick={() => onFilter({ field, op: '!=', value: text })} />
+                </>
+              )}
             </span>
           </div>
         )

@@ -55,11 +55,12 @@ export function FilterInput({ signal, label, placeholder, value, onChange, withi
 
   const commit = (next: string) => {
     try {
-      const added = parseFilter(next)
+      const added = parseFilter(next, signal)
       if (added.length > 0) onChange(formatFilter(added.reduce<Condition[]>((all, c) => withCondition(all, c), conditions)))
       type('')
     } catch (e) {
-      setError(t.filter.unreadable(e instanceof FilterError ? e.rest : next))
+      if (!(e instanceof FilterError)) throw e
+      setError(`${t.filter.unreadable(e.rest)} — ${t.filter.wrong(e.reason)}`)
     }
   }
   const type = (next: string) => {

@@ -10,6 +10,9 @@ interface Props {
   height?: number
 }
 
+/** The width of a point between two gaps. */
+const alone = 4
+
 /** A small picture of a series beside its figure. Negative values are gaps. */
 export const Sparkline = memo(function Sparkline({ values, max, bad, width = 80, height = 20 }: Props) {
   // A line along the bottom would look like a figure.
@@ -26,7 +29,8 @@ export const Sparkline = memo(function Sparkline({ values, max, bad, width = 80,
   })
   const at = (i: number) => `${x(i).toFixed(1)} ${y(values[i]!).toFixed(1)}`
   // A single point is drawn as a short dash.
-  const line = runs.map((r) => `M${r.map(at).join('L')}${r.length === 1 ? 'h1.5' : ''}`).join('')
+  const dash = (i: number) => `M${Math.min(Math.max(0, x(i) - alone / 2), width - alone).toFixed(1)} ${y(values[i]!).toFixed(1)}h${alone}`
+  const line = runs.map((r) => (r.length === 1 ? dash(r[0]!) : `M${r.map(at).join('L')}`)).join('')
   const area = runs.filter((r) => r.length > 1).map((r) => `M${x(r[0]!).toFixed(1)} ${height}L${r.map(at).join('L')}L${x(r.at(-1)!).toFixed(1)} ${height}z`).join('')
   return (
     <svg className={`${css.spark} ${bad ? css.bad : ''}`} width={width} height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useDeferredValue } from 'react'
 import { fields, values } from '../api/queries'
-import { operators, quote, type Signal, typing } from '../state/filter'
+import { operators, quote, quoteValue, type Signal, typing } from '../state/filter'
 import { useTexts } from '../state/texts'
 import { useQuestion } from '../state/url'
 
@@ -53,7 +53,7 @@ export function useSuggestions(signal: Signal, text: string, filter: string, on:
         title: t.filter.values,
         suggestions: (byValue.data?.values ?? [])
           .filter((v) => v.value.toLowerCase().startsWith(needle))
-          .map((v) => ({ text: `${head.trimEnd()} ${quote(v.value)}`, label: v.value || '""', note: t.count(v.count), done: true })),
+          .map((v) => ({ text: `${head.trimEnd()} ${quoteValue(v.value)}`, label: v.value || '""', note: t.count(v.count), done: true })),
       }
   }
 }

@@ -23,6 +23,18 @@ describe('parseFilter', () => {
     ['租户 = 华东', [c('租户', '=', '华东')]],
   ])('%s', (text, want) => expect(parseFilter(text)).toEqual(want))
 
+  test.each<[string, 'traces' | 'logs', string, number]>([
+    ['a or b', 'traces', 'or', 3],
+    ['duration > 200', 'traces', 'duration', 12],
+    ['订单 = 1 and status = bad', 'traces', 'oneOf', 21],
+    ['status > ok', 'traces', 'order', 8],
+    ['a > 200ms', 'logs', 'number', 5],
+    ['a = "\\q"', 'logs', 'quote', 5],
+    ['(a = 1)', 'logs', 'parentheses', 1],
+  ])('says what is wrong with %s', (text, signal, kind, position) => {
+    expect(() => parseFilter(text, signal)).toThrow(expect.objectContaining({ position, reason: expect.objectContaining({ kind }) as unknown }))
+  })
+
   test.each(['= 3', 'a =', 'a <> b', 'a = "open', '"open', 'a or b', '(a = 1)', 'and'])('refuses %s', (text) => {
     expect(() => parseFilter(text)).toThrow()
     expect(tryParse(text)).toEqual([])
@@ -71,6 +83,9 @@ describe('carry', () => {
   const spans = parseFilter('service.name = order and duration > 1s and status = error and http.route = /pay')
   test('to logs leaves what only spans have, and failed spans become errors', () => {
     expect(formatFilter(carry(spans, 'logs'))).toBe('service.name = order and severity >= error and http.route = /pay')
+  })
+  test('leaves what the other signal gives another form', () => {
+    expect(carry(parseFilter('status = 500 and kind = http and a = 1', 'logs'), 'traces')).toEqual([c('a', '=', '1')])
   })
   test('back to traces', () => {
     expect(formatFilter(carry(carry(spans, 'logs'), 'traces'))).toBe(

@@ -3,25 +3,22 @@
 
 import type { components } from '../api/schema'
 import type { Condition } from './filter'
+import { canonical } from './values.ts'
 
 type Span = components['schemas']['Span']
 type Attribute = components['schemas']['Attribute']
 
-const durationUnits: Record<string, number> = {
-  ns: 1, us: 1e3, µs: 1e3, μs: 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9, d: 86400e9, w: 604800e9,
-}
-
-/** Nanoseconds of 200ms, 1h30m…; undefined when it is not a duration. */
-export function parseDuration(text: string): number | undefined {
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|μs|ms|[smhdw])/g)]
-  if (parts.length === 0 || parts.map((p) => p[0]).join('') !== text) return undefined
-  return parts.reduce((sum, [, n, unit]) => sum + Number(n) * durationUnits[unit!]!, 0)
-}
-
-/** An attribute's value as text, as the store compares it. */
+/** An attribute's value as text, as the store compares it: exponents have two digits. */
 export function attributeText(value: unknown): string {
   if (value === null || value === undefined) return ''
-  return typeof value === 'string' ? value : JSON.stringify(value)
+  return typeof value === 'string' ? value : json(value)
+}
+
+function json(value: unknown): string {
+  if (typeof value === 'number') return Object.is(value, -0) ? '-0' : String(value).replace(/e([+-])(\d)$/, 'e$10$2')
+  if (Array.isArray(value)) return `[${value.map(json).join(',')}]`
+  if (typeof value === 'object' && value !== null) return `{${Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}:${json(v)}`).join(',')}}`
+  return JSON.stringify(value)
 }
 
 function find(attributes: readonly Attribute[], key: string): string | undefined {
@@ -53,7 +50,7 @@ function valuesOf(span: Span, resource: readonly Attribute[], traceId: string, f
 }
 
 function compile(c: Condition): (values: string[], span: Span) => boolean {
-  const want = c.field === 'duration' ? String(parseDuration(c.value) ?? c.value) : c.value
+  const want = canonical(c, 'traces')
   const ordered = (test: (a: number, b: number) => boolean) => {
     const limit = Number(want)
     return (values: string[]) => want !== '' && values.some((v) => v !== '' && test(Number(v), limit))

@@ -142,6 +142,13 @@ function ChartTip({ hover, p, dates }: { hover: Hover; p: Props; dates: Dates })
   )
 }
 
+/** Points between two gaps: no line leads through them. */
+function alone(u: uPlot, series: number): number[] {
+  const values = u.data[series]!
+  const gap = (i: number) => values[i] === null || values[i] === undefined
+  return Array.from(values.keys()).filter((i) => !gap(i) && gap(i - 1) && gap(i + 1))
+}
+
 interface Setup {
   width: number
   height: number
@@ -184,7 +191,9 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
     axes: [
       {
         ...axis,
-        size: 24,
+        // Clear of the lowest label of the other axis.
+        gap: 8,
+        size: 28,
         grid: { show: false },
         splits: (u) => {
           const { min, max } = u.scales.x as { min: number; max: number }
@@ -209,7 +218,7 @@ function options(latest: RefObject<Props>, s: Setup): uPlot.Options {
       {},
       ...latest.current.lines.map((l): uPlot.Series => {
         const stroke = colours.get(l.colour)
-        return { label: l.name, stroke, width: 1.5, dash: l.dashed ? [4, 4] : undefined, fill: l.area ? `color-mix(in srgb, ${stroke} 16%, transparent)` : undefined, points: { show: false }, spanGaps: false }
+        return { label: l.name, stroke, width: 1.5, dash: l.dashed ? [4, 4] : undefined, fill: l.area ? `color-mix(in srgb, ${stroke} 16%, transparent)` : undefined, points: { show: true, size: 4, width: 0, fill: stroke, filter: alone }, spanGaps: false }
       }),
     ],
     hooks: {

@@ -67,7 +67,7 @@ function Record({ log, onFilter, onClose }: { log: Log; onFilter: (c: Condition)
           [t.logs.time, <Time key="t" at={log.time} form="fine" />],
           [t.logs.observed, log.observed !== log.time && <Time key="o" at={log.observed} form="fine" />],
           [t.logs.service, <ServiceName key="s" name={log.service} />],
-          [t.logs.severity, log.severityText && log.severityText.toLowerCase() !== log.severity && log.severityText],
+          [t.logs.severityText, log.severityText && log.severityText.toLowerCase() !== log.severity && log.severityText],
           ['Trace ID', log.traceId && <Id key="ti" value={log.traceId} keep={8} />],
           ['Span ID', log.spanId && <Id key="si" value={log.spanId} keep={8} />],
           ['Event', log.eventName],

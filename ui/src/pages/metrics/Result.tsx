@@ -71,7 +71,7 @@ function Lines({ series, expr, step, onPick }: { series: Series[]; expr: string;
   const format = useMemo(() => formatOf(expr), [expr])
   const { data: examples } = useQuery(exemplars({ start, end }, expr))
   const drawn = useMemo(() => series.slice(0, mostLines), [series])
-  const { times, lines } = useMemo(() => align(drawn), [drawn])
+  const { times, lines } = useMemo(() => align(drawn, step), [drawn, step])
   const visible = useMemo(() => lines.map((l) => (hidden.has(l.name) ? { ...l, values: l.values.map(() => null) } : l)), [lines, hidden])
   const dots = useMemo((): Dot[] => {
     const list = examples ?? []

@@ -1,7 +1,7 @@
 import { useQueries } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo } from 'react'
-import { jobOf, queryRange, type Series } from '../../api/prometheus'
+import { jobOf, queryRange, type Series, stepFor } from '../../api/prometheus'
 import { align } from '../../components/chart/align'
 import { TimeChart } from '../../components/chart/TimeChart'
 import { absolute } from '../../state/range'
@@ -56,6 +56,6 @@ export function Process({ name }: { name: string }) {
 
 function Chart({ label, series, format, start, end }: { label: string; series: Series[]; format: (v: number) => string; start: number; end: number }) {
   const set = useSetUrl()
-  const { times, lines } = useMemo(() => align(series), [series])
+  const { times, lines } = useMemo(() => align(series, stepFor(start, end)), [series, start, end])
   return <TimeChart label={label} times={times} lines={lines} start={start} end={end} format={format} sync="service" height={120} onBrush={(a, b) => set(absolute({ start: a, end: b }))} />
 }

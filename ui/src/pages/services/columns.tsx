@@ -29,7 +29,7 @@ export function redColumns<T extends Row>(t: Texts, conditions: (row: T) => Cond
   const atLeast = (ns: number): Condition[] => (ns > 0 ? [{ field: 'duration', op: '>=', value: durationLiteral(ns) }] : [])
   return [
     {
-      key: 'rate', head: `${t.signal.rate}, ${t.units.perSecond}`, width: 'minmax(150px, 1fr)', align: 'end', sort: (s) => s.rate,
+      key: 'rate', head: t.signal.rateHead, width: 'minmax(150px, 1fr)', align: 'end', sort: (s) => s.rate,
       cell: (s) => <Figure values={s.spark.rate}>{figure(s, rate(s.rate), [])}</Figure>,
     },
     {

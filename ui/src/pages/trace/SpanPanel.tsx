@@ -44,7 +44,7 @@ export function SpanPanel({ model, spanId, records, onClose, onChoose }: { model
           [t.services.name, <ServiceName key="s" name={span.service} />],
           [t.service.kind, t.trace.kind[span.kind] ?? span.kind],
           [t.trace.status, <Status key="st" status={span.status} message={span.statusMessage} />],
-          [t.signal.duration, `${duration(span.durationNs)}  (${t.trace.share(percent(span.durationNs / model.total))})`],
+          [t.signal.duration, t.trace.durationShare(duration(span.durationNs), percent(span.durationNs / model.total))],
           [t.trace.self, duration(span.selfNs)],
           [t.trace.critical, critical > 0 && model.critical > 0 && t.trace.criticalOf(percent(critical / model.critical))],
           [t.trace.offset, duration(span.offsetNs)],
@@ -60,7 +60,7 @@ export function SpanPanel({ model, spanId, records, onClose, onChoose }: { model
                 <span>{e.name}</span>
                 <span className="dim">+{duration(e.offsetNs - span.offsetNs)}</span>
               </div>
-              <Attributes attributes={e.attributes} prefix="span" onFilter={(c) => onFilter({ ...c, field: c.field.replace(/^span\./, '') })} />
+              <Attributes attributes={e.attributes} prefix="event" onFilter={onFilter} />
             </div>
           ))}
         </Section>
@@ -76,7 +76,7 @@ export function SpanPanel({ model, spanId, records, onClose, onChoose }: { model
               <Link to="/traces/$traceId" params={{ traceId: l.traceId }} search={(last) => ({ ...keepRange(last), span: l.spanId })} className="mono">
                 {l.traceId}
               </Link>
-              <Attributes attributes={l.attributes} prefix="span" onFilter={onFilter} />
+              <Attributes attributes={l.attributes} />
             </div>
           ))}
         </Section>

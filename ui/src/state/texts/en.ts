@@ -1,6 +1,8 @@
 // English texts. The shape of this catalogue is the type of all others; a text
 // with a changing part is a function, so that no sentence is glued together.
 
+import type { Reason } from '../filter'
+
 const number = new Intl.NumberFormat('en')
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
 const n = (x: number) => (Math.abs(x) < 100_000 ? number.format(Math.round(x)) : compact.format(x))
@@ -68,6 +70,7 @@ export const en = {
 
   signal: {
     rate: 'Rate',
+    rateHead: 'Rate, req/s',
     errors: 'Errors',
     errorRate: 'Error rate',
     p50: 'P50',
@@ -135,6 +138,22 @@ export const en = {
     edit: (condition: string) => `Edit ${condition}`,
     clear: 'Remove all conditions',
     unreadable: (rest: string) => `Cannot be read: ${rest}`,
+    wrong: (reason: Reason) => {
+      switch (reason.kind) {
+        case 'or': return 'Conditions are joined by and; write field =~ "^(a|b)$" for one of several values'
+        case 'not': return 'Write != instead of not, or !~ for a pattern'
+        case 'parentheses': return 'Conditions have no parentheses; quote a text that holds them'
+        case 'quote': return 'The quote does not end, or holds a wrong escape: write \\" for a quote inside and \\\\ for a backslash'
+        case 'long': return 'The filter is too long'
+        case 'operator': return 'Operators are = != =~ !~ < <= > >= and exists; a duration has no pattern'
+        case 'duration': return 'A duration is a number and a unit, for example 200ms or 1h30m'
+        case 'number': return 'Only numbers have an order'
+        case 'oneOf': return `One of ${reason.names.join(', ')}`
+        case 'hex': return `${reason.digits} hexadecimal digits`
+        case 'order': return `${reason.field} has no order; use = or !=`
+        case 'syntax': return 'For example service.name = order'
+      }
+    },
     fields: 'Fields',
     operators: 'Operators',
     values: 'Values',
@@ -337,7 +356,7 @@ export const en = {
     traceState: 'Trace state',
     scope: 'Scope',
     kind: { internal: 'Internal', server: 'Server', client: 'Client', producer: 'Producer', consumer: 'Consumer', unspecified: 'Unspecified' } as Record<string, string>,
-    share: (share: string) => `${share} of the trace`,
+    durationShare: (duration: string, share: string) => `${duration} (${share} of the trace)`,
     children: (x: number) => many(x, 'child', 'children'),
     flameHelp: 'Click a span to zoom to it; click the empty ground to go back',
   },
@@ -371,6 +390,7 @@ export const en = {
     ended: 'The stream ended. Trying again…',
     time: 'Time',
     severity: 'Severity',
+    severityText: 'Severity as sent',
     body: 'Message',
     service: 'Service',
     record: 'Log record',

@@ -61,6 +61,7 @@ export const zh: Texts = {
 
   signal: {
     rate: '请求速率',
+    rateHead: '请求速率（次/秒）',
     errors: '错误',
     errorRate: '错误率',
     p50: 'P50',
@@ -105,7 +106,7 @@ export const zh: Texts = {
     seconds: (s) => (s < 60 ? `每 ${s} 秒` : `每 ${s / 60} 分钟`),
     span: (ms) => {
       const [x, unit] = spanUnit(ms)
-      return new Intl.NumberFormat('zh-CN', { style: 'unit', unit, unitDisplay: 'long', maximumFractionDigits: 1 }).format(x)
+      return new Intl.NumberFormat('zh-CN', { style: 'unit', unit, unitDisplay: 'long', maximumFractionDigits: 1 }).format(x).replace(/(?<=\d)(?=\p{L})/u, ' ')
     },
     asOf: (at) => `数据截至 ${at}`,
     between: (from, to) => `${from} – ${to}`,
@@ -128,6 +129,22 @@ export const zh: Texts = {
     edit: (condition) => `修改 ${condition}`,
     clear: '移除所有条件',
     unreadable: (rest) => `无法解析：${rest}`,
+    wrong: (reason) => {
+      switch (reason.kind) {
+        case 'or': return '条件之间只能用 and 连接；匹配多个值请写 字段 =~ "^(a|b)$"'
+        case 'not': return '请用 != 代替 not，正则匹配用 !~'
+        case 'parentheses': return '条件中不能使用括号；含括号的文本请加引号'
+        case 'quote': return '引号没有闭合，或转义有误：引号内的引号写作 \\"，反斜杠写作 \\\\'
+        case 'long': return '筛选条件过长'
+        case 'operator': return '可用的运算符有 = != =~ !~ < <= > >= 和 exists；时长不支持正则'
+        case 'duration': return '时长由数字和单位组成，例如 200ms 或 1h30m'
+        case 'number': return '只有数字可以比较大小'
+        case 'oneOf': return `可选值：${reason.names.join('、')}`
+        case 'hex': return `应为 ${reason.digits} 位十六进制数字`
+        case 'order': return `${reason.field} 不能比较大小，请用 = 或 !=`
+        case 'syntax': return '例如 service.name = order'
+      }
+    },
     fields: '字段',
     operators: '运算符',
     values: '值',
@@ -175,7 +192,7 @@ export const zh: Texts = {
   overview: {
     title: '总览',
     moved: '变化',
-    movedHint: (span) => `与之前的 ${span} 相比`,
+    movedHint: (span) => `与此前 ${span}相比`,
     still: '没有明显变化',
     stillHint: '请求速率、错误率和延迟都与之前持平。',
     errors: '最新错误',
@@ -298,7 +315,7 @@ export const zh: Texts = {
     maximum: '最长',
     count: '次数',
     depth: '深度',
-    find: '查找 span:name = …、duration > 10ms，或直接输入词语',
+    find: '查找 span：name = …、duration > 10ms，或直接输入词语',
     findLabel: '查找 span',
     found: (i, total) => `第 ${n(i)} 个，共 ${n(total)} 个`,
     foundNone: '没有匹配的 span',
@@ -329,7 +346,7 @@ export const zh: Texts = {
     traceState: 'Trace state',
     scope: 'Scope',
     kind: { internal: '内部', server: '服务端', client: '客户端', producer: '生产者', consumer: '消费者', unspecified: '未指定' },
-    share: (share) => `占整条链路的 ${share}`,
+    durationShare: (duration, share) => `${duration}（占整条链路的 ${share}）`,
     children: (x) => `${n(x)} 个子 span`,
     flameHelp: '点击 span 可放大，点击空白处还原',
   },
@@ -363,6 +380,7 @@ export const zh: Texts = {
     ended: '连接已断开，正在重试…',
     time: '时间',
     severity: '级别',
+    severityText: '原始级别',
     body: '内容',
     service: '服务',
     record: '日志',
