@@ -26,13 +26,11 @@ const (
 	// number of batches in the queue.
 	minWeight = 4 << 10
 	// groupBytes and groupLinger bound what is given to the engine at once.
-	// Each group becomes a part in memory, and the engine merges eight or so
-	// of them into one. Under full load groups are so large that a checkpoint
-	// comes before and merges them right into a file, a fifth less work for a
-	// row. Otherwise the linger keeps them small: as rows a group takes some
-	// ten times its bytes.
+	// Each group becomes a part in memory, with a block for every service:
+	// the larger, the less is left to merge. As rows a group takes some ten
+	// times its bytes. See ADR 0010.
 	groupBytes  = 3 << 20
-	groupLinger = 1000 * time.Millisecond
+	groupLinger = time.Second
 )
 
 // Kinds of journal records.
