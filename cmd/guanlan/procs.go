@@ -8,8 +8,7 @@ const spareProcs = 1
 // addProcs lets more threads run Go code than there are cores. Merges of the
 // stores keep every core busy for tens of milliseconds at a time; the runtime
 // lets a request that comes in meanwhile wait its turn behind them, while the
-// kernel gives a thread that wakes up a core at once: on two cores the slowest
-// hundredth of acknowledgements took 18 ms instead of 40.
+// kernel gives a thread that wakes up a core at once. ADR 0010 has figures.
 //
 // Under a CPU quota, threads beyond it would only be throttled together.
 func addProcs() {

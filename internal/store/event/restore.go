@@ -228,7 +228,9 @@ func (s *Store) replay(e *engine, state *signalState) error {
 		workers.Go(func() {
 			var rows rowMemory
 			for group := range groups {
-				s.addRows(e, rows.take(group), group) // fails only once the store closes
+				lr := rows.take(group)
+				s.addRows(e, lr, group) // fails only once the store closes
+				lr.ResetKeepSettings()
 			}
 		})
 	}

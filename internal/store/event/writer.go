@@ -141,8 +141,10 @@ func (s *Store) applyLoop(e *engine) {
 			return
 		}
 		s.convert.RLock()
-		s.apply(e, rows.take(group), group)
+		lr := rows.take(group)
+		s.apply(e, lr, group)
 		s.convert.RUnlock()
+		lr.ResetKeepSettings() // leaves nothing for the garbage collector to follow
 		clear(group)
 	}
 }
@@ -172,7 +174,6 @@ func (m *rowMemory) take(group []*batch) *logstorage.LogRows {
 		*m = rowMemory{lr: logstorage.GetLogRows(nil, nil, nil, nil, "")}
 	}
 	m.largest = max(m.largest, weight)
-	m.lr.ResetKeepSettings()
 	return m.lr
 }
 
