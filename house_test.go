@@ -25,18 +25,19 @@ const module = "github.com/guanlan-io/guanlan"
 // floors gives each package its floor; imports go down only, never sideways.
 // The longest matching prefix decides.
 var floors = map[string]int{
-	"cmd/guanlan":       6,
-	"collector":         5,
-	"internal/api":      4,
-	"ui":                4,
-	"internal/query":    2,
-	"internal/store":    1,
-	"internal/journal":  1,
-	"internal/red":      1,
-	"internal/semconv":  0,
-	"internal/testkit":  0,
-	"internal/quiet":    0,
-	"internal/api/prom": 4,
+	"cmd/guanlan":        6,
+	"collector":          5,
+	"internal/api":       4,
+	"ui":                 4,
+	"internal/query":     2,
+	"internal/store":     1,
+	"internal/journal":   1,
+	"internal/red":       1,
+	"internal/semconv":   0,
+	"internal/testkit":   0,
+	"internal/quiet":     0,
+	"internal/footprint": 0,
+	"internal/api/prom":  4,
 }
 
 // sideways lists the imports inside one floor that are meant, with the reason.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/guanlan-io/guanlan/internal/footprint"
 )
 
 const (
@@ -37,10 +39,10 @@ func giveBackAtRest(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			if r.due(now, cpuTime(), resident()) {
+			if r.due(now, cpuTime(), footprint.Resident()) {
 				debug.FreeOSMemory()
 				unmapBinary()
-				r.gaveBack(now, resident())
+				r.gaveBack(now, footprint.Resident())
 			}
 		}
 	}
@@ -74,24 +76,6 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// resident is the memory of the process that is not swapped out, in bytes; 0
-// when the kernel does not tell.
-func resident() uint64 {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(text))
-	if len(f) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseUint(f[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * uint64(os.Getpagesize())
 }
 
 // unmapBinary gives back the pages of the binary that were touched: after

@@ -113,7 +113,7 @@ func welcome(w io.Writer, s collector.Summary, took time.Duration) {
 	row("OTLP gRPC", s.OTLPGRPC)
 	row("OTLP HTTP", s.OTLPHTTP)
 	row("Data", s.Data)
-	row("Last run", s.LastCrash)
+	row("Last crash", s.LastCrash)
 	if s.OTLPHTTP != "" {
 		fmt.Fprintf(w, "\n  Point a service at it:\n    export OTEL_EXPORTER_OTLP_ENDPOINT=http://%s\n", s.OTLPHTTP)
 	}

@@ -3,13 +3,11 @@ package queryextension
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sort"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
 	"github.com/guanlan-io/guanlan/internal/api"
+	"github.com/guanlan-io/guanlan/internal/footprint"
 )
 
 // Summary is what a user wants to know once everything runs. A field is empty
@@ -28,7 +27,7 @@ type Summary struct {
 	OTLPGRPC  string // address
 	OTLPHTTP  string // address
 	Data      string // folder, and how long what is kept
-	LastCrash string // how the previous run ended, when not in order
+	LastCrash string // when and how a run of the last day ended, if not in order
 }
 
 // state is what the process knows of itself, for the status page and the first
@@ -122,13 +121,17 @@ func (s *state) summary() Summary {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.store.Config()
+	crash := ""
+	if e := s.store.Events().Stats(); e.LastCrash != "" {
+		crash = e.CrashedAt.Format(time.DateTime) + "  " + firstLine(e.LastCrash)
+	}
 	return Summary{
 		URL:      "http://" + s.query,
 		OTLPGRPC: s.listener(otlpGRPC),
 		OTLPHTTP: s.listener(otlpHTTP),
 		Data: c.Directory + "  (traces " + c.Traces.Age.String() + ", logs " + c.Logs.Age.String() +
 			", metrics " + c.Metrics.Age.String() + ")",
-		LastCrash: firstLine(s.store.Events().Stats().LastCrash),
+		LastCrash: crash,
 	}
 }
 
@@ -194,16 +197,9 @@ func (s *state) Status(context.Context) (*api.Status, error) {
 func memory() api.Memory {
 	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(heap)
-	m := api.Memory{HeapBytes: heap[0].Value.Uint64()}
+	m := api.Memory{HeapBytes: heap[0].Value.Uint64(), UsedBytes: footprint.Resident()}
 	if limit := debug.SetMemoryLimit(-1); limit < 1<<60 {
 		m.LimitBytes = uint64(limit)
-	}
-	// statm counts pages; there is none outside Linux, where 0 says unknown.
-	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
-		if f := strings.Fields(string(text)); len(f) > 1 {
-			pages, _ := strconv.ParseUint(f[1], 10, 64)
-			m.UsedBytes = pages * uint64(os.Getpagesize())
-		}
 	}
 	return m
 }

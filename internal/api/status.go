@@ -25,7 +25,7 @@ type Status struct {
 	Disk       Disk       `json:"disk"`
 	Journal    Journal    `json:"journal"`
 	Drops      []Drop     `json:"drops" nullable:"false" doc:"What had to be dropped since the start; empty when nothing was."`
-	LastCrash  *Crash     `json:"lastCrash,omitempty" doc:"How the previous run ended, when it did not end in order."`
+	LastCrash  *Crash     `json:"lastCrash,omitempty" doc:"How the latest run that did not end in order ended, for a day."`
 }
 
 // Listener is an open port.

@@ -334,7 +334,7 @@ func victoriaLogsQuestions(s *suite, v *server) []question {
 			func(i int) string { return logsQL(v, "trace_id:="+any[i].traceID, from, to, 0) }, lines(gen.SpansPerTrace)},
 		{"search service, operation, duration", "", "", 40,
 			func(i int) string {
-				return logsQL(v, fmt.Sprintf("{service.name=%q,name=%q} duration:>%d", slowest[i].Service, slowest[i].Name, slow.Nanoseconds()), from, to, 50)
+				return logsQL(v, fmt.Sprintf("{service.name=%q} name:=%q duration:>%d", slowest[i].Service, slowest[i].Name, slow.Nanoseconds()), from, to, 50)
 			}, lines(1)},
 		{"search attribute over 6 h", "", "", 40,
 			func(i int) string { return logsQL(v, "user.id:="+strconv.Quote(gen.UserID(any[i].User)), from, to, 50) }, lines(1)},

@@ -192,9 +192,9 @@ func (s *suite) startVictoriaLogs(ctx context.Context, p peer) (*server, error) 
 		v.end()
 		return nil, err
 	}
-	// Streams like Guanlan's: one for each service and operation.
+	// Streams like Guanlan's: one for each service.
 	v.spans = load.Post(v.http+"/insert/opentelemetry/v1/logs", map[string][]string{
-		"Content-Type": {"application/x-protobuf"}, "Vl-Stream-Fields": {"service.name,name"},
+		"Content-Type": {"application/x-protobuf"}, "Vl-Stream-Fields": {"service.name"},
 	})
 	return v, nil
 }

@@ -63,7 +63,7 @@ type Options struct {
 	SyncEvery time.Duration
 	// QueueBytes bounds the batches that are in the journal and not yet in
 	// the engine, in bytes of OTLP. Those that are just being turned into rows
-	// take up to five times as much. When it is full, writes wait a little and
+	// take some ten times as much. When it is full, writes wait a little and
 	// then fail with ErrUnavailable. Default DefaultQueueBytes.
 	QueueBytes int64
 	// Traces and Logs say how long each signal is kept.
@@ -107,10 +107,11 @@ type Store struct {
 	timing    timing
 	swap      swapper
 	recovery  Recovery // complete when open returns
-	crashed   string   // what the last process said when it ended in a panic
+	crashed   string   // what a process before said when it ended in a panic
 	crashedAt time.Time
 
 	queue  *queue
+	rows   rowMemory
 	closed chan struct{} // ends waiting; closed first by Close
 	// gate is held for reading by every write; Close sets closing and waits
 	// for it.

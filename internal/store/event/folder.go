@@ -28,6 +28,8 @@ const (
 	// crashHead is how much of a crash is reported: the message and the
 	// stack of the goroutine that panicked. The file keeps the rest.
 	crashHead = 4 << 10
+	// crashNews is for how long a crash is reported.
+	crashNews = 24 * time.Hour
 	// keepCrashes is how many older crash files stay.
 	keepCrashes = 5
 )
@@ -112,34 +114,51 @@ func (f *folder) watchCrash() error {
 	return nil
 }
 
-// takeLastCrash returns the beginning of what the last process said when it
-// panicked, and when; "" when it did not. It puts the file aside.
+// takeLastCrash puts the last words of the previous process aside, if it
+// panicked, and returns the beginning of the latest that were put aside within
+// crashNews, and when they were said. They are not told only once: the start
+// after a crash may fail itself, or be watched by nobody.
 func (f *folder) takeLastCrash(log *slog.Logger) (text string, at time.Time) {
 	path := filepath.Join(f.dir, crashFile)
-	in, err := os.Open(path)
-	if err != nil {
-		return "", at
-	}
-	defer in.Close()
-	head, err := io.ReadAll(io.LimitReader(in, crashHead))
-	if err != nil || len(head) == 0 {
-		return "", at
-	}
-	info, err := in.Stat()
-	if err != nil {
-		return "", at
-	}
-	aside := filepath.Join(f.dir, "crash-"+info.ModTime().UTC().Format("20060102T150405")+".txt")
-	if err := os.Rename(path, aside); err != nil {
-		aside = path
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		aside := filepath.Join(f.dir, "crash-"+info.ModTime().UTC().Format("20060102T150405")+".txt")
+		if err := os.Rename(path, aside); err != nil {
+			log.Warn("cannot put the report of a crash aside", "error", err)
+		}
+		text, at = readCrash(aside)
+		log.Error("the previous process ended in a panic", "when", at.UTC().Format(time.RFC3339), "file", aside, "text", text)
 	}
 	old, _ := filepath.Glob(filepath.Join(f.dir, "crash-*.txt"))
+	if len(old) == 0 {
+		return "", at
+	}
 	slices.Sort(old)
 	for len(old) > keepCrashes {
 		_ = os.Remove(old[0])
 		old = old[1:]
 	}
-	log.Error("the previous process ended in a panic", "when", info.ModTime().UTC().Format(time.RFC3339), "file", aside, "text", string(head))
+	if text, at = readCrash(old[len(old)-1]); time.Since(at) > crashNews {
+		return "", time.Time{}
+	}
+	return text, at
+}
+
+// readCrash returns the beginning of the report of a crash, and when it was
+// written.
+func readCrash(path string) (text string, at time.Time) {
+	in, err := os.Open(path)
+	if err != nil {
+		return "", at
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return "", at
+	}
+	head, err := io.ReadAll(io.LimitReader(in, crashHead))
+	if err != nil {
+		return "", at
+	}
 	return string(head), info.ModTime()
 }
 

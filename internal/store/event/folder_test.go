@@ -99,8 +99,21 @@ func TestLastCrash(t *testing.T) {
 	if aside, _ := filepath.Glob(filepath.Join(dir, "crash-*.txt")); len(aside) == 0 || len(aside) > keepCrashes {
 		t.Errorf("kept crash reports: %q", aside)
 	}
+	// The next start has it too: this one may have failed for another reason.
+	s, _ = mustOpenStore(t, dir, seldom)
+	if got := s.Stats().LastCrash; !strings.Contains(got, want) {
+		t.Errorf("last crash after another start: %q", got)
+	}
+	mustClose(t, s)
+	aside, _ := filepath.Glob(filepath.Join(dir, "crash-*.txt"))
+	for _, name := range aside {
+		yesterday := time.Now().Add(-crashNews)
+		if err := os.Chtimes(name, yesterday, yesterday); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s, _ = mustOpenStore(t, dir, seldom)
 	if got := s.Stats().LastCrash; got != "" {
-		t.Errorf("crash is reported again: %q at %v", got, s.Stats().CrashedAt)
+		t.Errorf("an old crash is reported: %q at %v", got, s.Stats().CrashedAt)
 	}
 }

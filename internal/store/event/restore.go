@@ -226,11 +226,8 @@ func (s *Store) replay(e *engine, state *signalState) error {
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			var rows rowMemory
 			for group := range groups {
-				lr := rows.take(group)
-				s.addRows(e, lr, group) // fails only once the store closes
-				lr.ResetKeepSettings()
+				s.addRows(e, group) // fails only once the store closes
 			}
 		})
 	}

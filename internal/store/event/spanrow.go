@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 	"github.com/guanlan-io/guanlan/internal/store"
@@ -221,6 +223,7 @@ type spanWriter struct {
 	shape      *shape
 	span       span
 	attributes []pair // of an event or link
+	names      []byte // of the events, until the next span
 	b          rowBuilder
 	base       mark
 	tally      tally
@@ -372,29 +375,13 @@ func (w *spanWriter) events(at int64) (discarded uint32) {
 	}
 	b, e := &w.b, &event{attributes: w.attributes}
 	b.cut.label(sectionField, colEventName)
-	names := len(b.buf)
-	for _, s := range w.span.events {
-		e.parse(s)
-		name := strings.ReplaceAll(b.cut.text(e.name), "\n", " ")
-		if name == "" || hasLine(b.text(names), name) {
-			continue
-		}
-		if len(b.buf) > names {
-			b.buf = append(b.buf, '\n')
-		}
-		if b.buf = append(b.buf, name...); len(b.buf)-names > maxEventBytes/4 {
-			break
-		}
-	}
-	if text := b.text(names); text != "" {
-		b.add(colEventName, b.guard(text))
-	}
+	w.names = w.names[:0]
 	from := len(b.buf)
 	for i, s := range w.span.events {
 		e.parse(s)
-		before := len(b.buf)
+		name, before := b.cut.text(e.name), len(b.buf)
 		b.buf = packSint(b.buf, int64(e.at-uint64(at)))
-		b.buf = packText(b.buf, b.cut.text(e.name))
+		b.buf = packText(b.buf, name)
 		b.buf = packUint(b.buf, uint64(e.dropped))
 		b.buf = packAttributes(b.buf, e.attributes, &b.cut)
 		if len(b.buf)-from > maxEventBytes {
@@ -402,20 +389,32 @@ func (w *spanWriter) events(at int64) (discarded uint32) {
 			discarded = uint32(len(w.span.events) - i)
 			break
 		}
+		w.eventName(name)
 	}
 	w.attributes = e.attributes
 	b.addBytes(colEvents, from)
+	if len(w.names) > 0 {
+		b.add(colEventName, b.guard(unsafe.String(&w.names[0], len(w.names))))
+	}
 	return discarded
 }
 
-// hasLine reports whether line is one of the lines of text.
-func hasLine(text, line string) bool {
-	for l := range strings.SplitSeq(text, "\n") {
-		if l == line {
-			return true
+// eventName adds a line to the names of events unless there is such a line, or
+// no room.
+func (w *spanWriter) eventName(name string) {
+	name = strings.ReplaceAll(name, "\n", " ")
+	if name == "" || len(w.names) > maxEventBytes/4 {
+		return
+	}
+	for line := range bytes.SplitSeq(w.names, []byte{'\n'}) {
+		if string(line) == name {
+			return
 		}
 	}
-	return false
+	if len(w.names) > 0 {
+		w.names = append(w.names, '\n')
+	}
+	w.names = append(w.names, name...)
 }
 
 // link is a Link.

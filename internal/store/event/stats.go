@@ -32,7 +32,7 @@ type Stats struct {
 	DiskFree, DiskTotal, DiskReserve uint64
 
 	Recovery  Recovery
-	LastCrash string    // what the process before said when it panicked; "" if it did not
+	LastCrash string    // what a process said when it panicked within the last day; "" if none did
 	CrashedAt time.Time // when it did
 }
 

@@ -137,7 +137,7 @@ func (x *traceIndex) add(lr *logstorage.LogRows, tenant logstorage.TenantID, id 
 	lr.MustAdd(tenant, anchor, []logstorage.Field{{Name: colTraceIndex, Value: bucket}, {Name: colTraceKey, Value: key}}, 1)
 }
 
-// indexKey is the bucket of a trace and how its helper rows name it: 38 bits of
+// indexKey is the bucket of a trace and how its helper rows name it: 36 bits of
 // the low half of the id, as senders with 64-bit ids leave the high half zero.
 // That two traces share a key only costs a look at the wrong time.
 func indexKey(id pcommon.TraceID) (bucket, key string) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,13 +32,39 @@ func TestTreaty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ended := make(chan struct{})
+		var freezing sync.WaitGroup
+		if raceDetector { // our part of a checkpoint, then, without the engine's
+			freezing.Go(func() { freezeOften(t, s, ended) })
+		}
 		t.Cleanup(func() {
+			close(ended)
+			freezing.Wait()
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 		return s
 	})
+}
+
+// freezeOften takes the states of the helpers as a checkpoint does, until
+// ended is closed.
+func freezeOften(t *testing.T, s *Store, ended <-chan struct{}) {
+	for ticker := time.NewTicker(often.after); ; {
+		select {
+		case <-ended:
+			ticker.Stop()
+			return
+		case <-ticker.C:
+		}
+		s.convert.Lock()
+		_, err := s.freezeHelpers()
+		s.convert.Unlock()
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // What reads answer must be the same before and after a kill: rows, counts of

@@ -10,9 +10,8 @@ import (
 )
 
 // Batches reach the codecs as they stand in the journal: OTLP messages in the
-// protobuf encoding. Rows are built right from those bytes. An object tree
-// would cost 5 µs and ten allocations a span, more than the row itself, only
-// to be walked once.
+// protobuf encoding. Rows are built right from those bytes: an object tree
+// would only be made to be walked once.
 //
 // The journal holds what pdata encoded, and its records have checksums, so
 // malformed bytes come from another version at worst: errWire is for the
@@ -325,33 +324,17 @@ func (e *envelope) walk(payload []byte, inResource, inScope func(), item func(st
 }
 
 func (e *envelope) walkResource(s string, inResource, inScope func(), item func(string) error) error {
-	m, head, url := message{s: s}, "", ""
-	e.scopes = e.scopes[:0]
-	for f := (field{}); m.next(&f); {
-		switch f.id {
-		case 1:
-			head = f.text
-		case 2:
-			e.scopes = append(e.scopes, f.text)
-		case 3:
-			url = f.text
-		}
+	var head, url string
+	var err error
+	if head, url, e.scopes, err = level(s, e.scopes[:0]); err != nil {
+		return err
 	}
 	e.resource.parse(head)
 	e.resource.schemaURL = url
 	inResource()
 	for _, s := range e.scopes {
-		m, head, url := message{s: s}, "", ""
-		e.items = e.items[:0]
-		for f := (field{}); m.next(&f); {
-			switch f.id {
-			case 1:
-				head = f.text
-			case 2:
-				e.items = append(e.items, f.text)
-			case 3:
-				url = f.text
-			}
+		if head, url, e.items, err = level(s, e.items[:0]); err != nil {
+			return err
 		}
 		e.scope.parse(head)
 		e.scope.schemaURL = url
@@ -361,11 +344,26 @@ func (e *envelope) walkResource(s string, inResource, inScope func(), item func(
 				return err
 			}
 		}
-		if err := m.err(); err != nil {
-			return err
+	}
+	return nil
+}
+
+// level reads a message with a resource or scope, what is below it, appended
+// to below, and a schema URL. Messages of resources and of scopes, of traces
+// and of logs, have the same fields.
+func level(s string, below []string) (head, url string, _ []string, err error) {
+	m := message{s: s}
+	for f := (field{}); m.next(&f); {
+		switch f.id {
+		case 1:
+			head = f.text
+		case 2:
+			below = append(below, f.text)
+		case 3:
+			url = f.text
 		}
 	}
-	return m.err()
+	return head, url, below, m.err()
 }
 
 func (m *message) err() error {

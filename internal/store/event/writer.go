@@ -135,46 +135,57 @@ func (s *Store) refuse(e *engine, err error) error {
 // applyLoop gives batches to the engine until the store closes.
 func (s *Store) applyLoop(e *engine) {
 	var group []*batch
-	var rows rowMemory
 	for {
 		if group = e.gather(group[:0], s.timing.linger); len(group) == 0 {
 			return
 		}
 		s.convert.RLock()
-		lr := rows.take(group)
-		s.apply(e, lr, group)
+		s.apply(e, group)
 		s.convert.RUnlock()
-		lr.ResetKeepSettings() // leaves nothing for the garbage collector to follow
 		clear(group)
 	}
 }
 
-// rowMemory keeps the memory that groups need as rows. The engine's own pool
-// would lose it to the garbage collector between two groups, and growing it
-// anew takes twice as much again.
+// rowMemory lends the memory that groups need as rows, last returned first.
+// A sync.Pool, as the engine has for it, would lose it to the garbage collector
+// between two groups, and growing it anew takes twice as much again.
 type rowMemory struct {
-	lr      *logstorage.LogRows
-	largest int64 // group since lr was made, in weight
-	smaller int   // groups of less than a quarter of it, in a row
+	mu         sync.Mutex
+	free       []*logstorage.LogRows
+	forgetting bool
 }
 
-// manySmaller is after how many smaller groups, some seconds, the memory of
-// large ones is given up.
-const manySmaller = 10
+// rowsKept is how long returned memory is kept at most: what a burst needed is
+// gone soon after it, and regrowing it so seldom costs nothing.
+const rowsKept = 10 * time.Second
 
-func (m *rowMemory) take(group []*batch) *logstorage.LogRows {
-	var weight int64
-	for _, b := range group {
-		weight += b.weight()
+func (m *rowMemory) take() *logstorage.LogRows {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(m.free)
+	if n == 0 {
+		return logstorage.GetLogRows(nil, nil, nil, nil, "")
 	}
-	if m.smaller++; 4*weight >= m.largest {
-		m.smaller = 0
+	lr := m.free[n-1]
+	m.free = m.free[:n-1]
+	return lr
+}
+
+func (m *rowMemory) put(lr *logstorage.LogRows) {
+	lr.ResetKeepSettings() // leaves nothing for the garbage collector to follow
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free = append(m.free, lr)
+	if !m.forgetting {
+		m.forgetting = true
+		time.AfterFunc(rowsKept, m.forget)
 	}
-	if m.lr == nil || m.smaller == manySmaller {
-		*m = rowMemory{lr: logstorage.GetLogRows(nil, nil, nil, nil, "")}
-	}
-	m.largest = max(m.largest, weight)
-	return m.lr
+}
+
+func (m *rowMemory) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free, m.forgetting = nil, false
 }
 
 // gather returns the batches to give to the engine at once, none when there
@@ -217,8 +228,8 @@ func (e *engine) gather(group []*batch, linger time.Duration) []*batch {
 }
 
 // apply gives a group to the engine and marks its batches as applied.
-func (s *Store) apply(e *engine, lr *logstorage.LogRows, group []*batch) {
-	added := s.addRows(e, lr, group)
+func (s *Store) apply(e *engine, group []*batch) {
+	added := s.addRows(e, group)
 	for _, b := range group {
 		if added {
 			e.progress.done(b.seq)
@@ -229,7 +240,9 @@ func (s *Store) apply(e *engine, lr *logstorage.LogRows, group []*batch) {
 
 // addRows gives a group to the engine; false when the store closed before it
 // could.
-func (s *Store) addRows(e *engine, lr *logstorage.LogRows, group []*batch) bool {
+func (s *Store) addRows(e *engine, group []*batch) bool {
+	lr := s.rows.take()
+	defer s.rows.put(lr)
 	for _, b := range group {
 		s.decode(e, lr, b.tag, b.payload)
 	}

@@ -889,7 +889,7 @@ export interface components {
             /** @example go1.26.8 */
             goVersion: string;
             journal: components["schemas"]["Journal"];
-            /** @description How the previous run ended, when it did not end in order. */
+            /** @description How the latest run that did not end in order ended, for a day. */
             lastCrash?: components["schemas"]["Crash"];
             listeners: components["schemas"]["Listener"][];
             memory: components["schemas"]["Memory"];
