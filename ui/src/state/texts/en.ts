@@ -498,7 +498,7 @@ export const en = {
     drops: 'Dropped data',
     noDrops: 'Nothing has been dropped since the start.',
     reason: 'Reason',
-    crash: 'The previous run did not end in order',
+    crash: 'A run did not end in order',
     doors: 'Doors for other tools',
     doorPrometheus: 'Prometheus data source',
     doorApi: 'JSON API description',

@@ -487,7 +487,7 @@ export const zh: Texts = {
     drops: '丢弃的数据',
     noDrops: '启动以来没有丢弃任何数据。',
     reason: '原因',
-    crash: '上一次运行异常终止',
+    crash: '有一次运行异常终止',
     doors: '供其他工具使用的接口',
     doorPrometheus: 'Prometheus 数据源',
     doorApi: 'JSON API 描述',
