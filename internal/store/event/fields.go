@@ -29,7 +29,7 @@ type signal struct {
 	dialect dialect
 	keyOf   func(column string) (section, string)
 	own     string // prefix of own attributes in conditions
-	ask     func(*reader, store.Select, string) (question, error)
+	ask     func(r *reader, sel store.Select, narrow, pipes string) (question, error)
 	// fields of the columns that are no attributes; the others are private.
 	fields map[string]string
 }
@@ -106,7 +106,7 @@ func sortCounts(cs []store.Count) {
 // columnHits is the columns of the blocks that have matching rows, with how
 // many matching rows these blocks have.
 func (r *reader) columnHits(ctx context.Context, s signal, sel store.Select) (map[string]uint64, error) {
-	q, err := s.ask(r, sel, "| field_names")
+	q, err := s.ask(r, sel, "", "| field_names")
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func (r *reader) countColumns(ctx context.Context, s signal, sel store.Select, c
 	if len(names) == 0 {
 		return nil
 	}
-	q, err := s.ask(r, sel, "| stats "+strings.Join(counts, ", "))
+	q, err := s.ask(r, sel, "", "| stats "+strings.Join(counts, ", "))
 	if err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (r *reader) columnValues(ctx context.Context, s signal, sel store.Select, c
 	if absent == "" {
 		narrow += " " + hasText(column)
 	}
-	q, err := s.ask(r, sel, fmt.Sprintf("%s | top %d by (%s) hits as n", narrow, limit, strconv.Quote(column)))
+	q, err := s.ask(r, sel, narrow, fmt.Sprintf("| top %d by (%s) hits as n", limit, strconv.Quote(column)))
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (r *reader) columnValues(ctx context.Context, s signal, sel store.Select, c
 
 // traceIDValues is columnValues for trace ids, which take two columns.
 func (r *reader) traceIDValues(ctx context.Context, s signal, sel store.Select, narrow string, limit int, found map[string]uint64) error {
-	q, err := s.ask(r, sel, fmt.Sprintf("%s %s | top %d by (%s, %s) hits as n", narrow, hasText(colTraceLow), limit, colTraceHigh, colTraceLow))
+	q, err := s.ask(r, sel, conditions(narrow, hasText(colTraceLow)), fmt.Sprintf("| top %d by (%s, %s) hits as n", limit, colTraceHigh, colTraceLow))
 	if err != nil {
 		return err
 	}
@@ -284,7 +284,7 @@ func (r *reader) traceIDValues(ctx context.Context, s signal, sel store.Select, 
 }
 
 func (r *reader) countRows(ctx context.Context, s signal, sel store.Select, narrow string) (n uint64, err error) {
-	q, err := s.ask(r, sel, narrow+" | stats count() n")
+	q, err := s.ask(r, sel, narrow, "| stats count() n")
 	if err != nil {
 		return 0, err
 	}
@@ -372,7 +372,7 @@ func (r *reader) tallySpans(ctx context.Context, sel store.Select) (tallies, uin
 		return nil, 0, err
 	}
 	stride := int((total + maxComparedRows - 1) / maxComparedRows)
-	q, err := s.ask(r, sel, "| delete _stream, _stream_id, "+strings.Join([]string{privatePrefix + "*", colTraceHigh, colTraceLow, colSpanID, colParentSpanID, colDuration, colWeight, colFlags, colTraceState, colStatusMessage, colEventName, colScopeName, colScopeVersion, strconv.Quote(scopeAttrPrefix + "*")}, ", "))
+	q, err := s.ask(r, sel, "", "| delete _stream, _stream_id, "+strings.Join([]string{privatePrefix + "*", colTraceHigh, colTraceLow, colSpanID, colParentSpanID, colDuration, colWeight, colFlags, colTraceState, colStatusMessage, colEventName, colScopeName, colScopeVersion, strconv.Quote(scopeAttrPrefix + "*")}, ", "))
 	if err != nil {
 		return nil, 0, err
 	}

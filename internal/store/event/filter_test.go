@@ -371,7 +371,7 @@ func TestSpanConditions(t *testing.T) {
 					}
 				}
 			}
-			q, err := r.spanQuestion(store.Select{Tenant: tenant, Range: store.Range{Start: now.Add(-time.Hour), End: now.Add(time.Hour)}, Where: where}, "| fields span_id, _time")
+			q, err := r.spanQuestion(store.Select{Tenant: tenant, Range: store.Range{Start: now.Add(-time.Hour), End: now.Add(time.Hour)}, Where: where}, "", "| fields span_id, _time")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -392,7 +392,7 @@ func TestSpanConditions(t *testing.T) {
 			slices.Sort(want)
 			slices.Sort(got)
 			if diff := gocmp.Diff(want, got); diff != "" {
-				t.Fatalf("conditions %q compiled to %s: want (-) and got (+) differ:\n%s", where, q.text, diff)
+				t.Fatalf("conditions %q compiled to %s: want (-) and got (+) differ:\n%s", where, q.filter, diff)
 			}
 		}
 	})

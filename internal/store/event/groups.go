@@ -291,7 +291,7 @@ func (r *reader) countSpans(ctx context.Context, sel store.Select, narrow string
 		quoted = append(quoted, b)
 	}
 	const failed = ` if (status:="error")`
-	q, err := r.spanQuestion(sel, narrow+" "+bandPipe+" | stats by ("+strings.Join(append(quoted, "band"), ", ")+") count() n, count()"+failed+" e, count(weight) nw, sum(weight) w, count(weight)"+failed+" ew, sum(weight)"+failed+" we")
+	q, err := r.spanQuestion(sel, narrow, bandPipe+" | stats by ("+strings.Join(append(quoted, "band"), ", ")+") count() n, count()"+failed+" e, count(weight) nw, sum(weight) w, count(weight)"+failed+" ew, sum(weight)"+failed+" we")
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type placedLog struct {
 func (r *reader) readLogs(ctx context.Context, q question) ([]placedLog, error) {
 	var found []placedLog
 	d := newLogDecoder()
-	q.text += " | delete _stream, _stream_id"
+	q.pipes = "| delete _stream, _stream_id"
 	err := r.ask(ctx, q, func(db *logstorage.DataBlock) error {
 		if err := d.begin(db); err != nil {
 			return err
@@ -53,7 +53,7 @@ func (r *reader) readLogs(ctx context.Context, q question) ([]placedLog, error) 
 
 // Logs implements store.LogReader.
 func (r *reader) Logs(ctx context.Context, sel store.Select, limit int, after store.Cursor) ([]store.LogRow, store.Cursor, error) {
-	q, err := r.logQuestion(sel, "")
+	q, err := r.logQuestion(sel, "", "")
 	if err != nil {
 		return nil, "", err
 	}
@@ -98,7 +98,7 @@ func (r *reader) Around(ctx context.Context, tenant store.Tenant, id store.Curso
 		return nil, fmt.Errorf("record id missing: %w", store.ErrInvalid)
 	}
 	n = max(0, min(n, store.MaxPage/2))
-	found, err := r.readLogs(ctx, question{r.logs, tenant, at.at, at.at + 1, "*"})
+	found, err := r.readLogs(ctx, question{r.logs, tenant, at.at, at.at + 1, "", ""})
 	if err != nil {
 		return nil, fmt.Errorf("read record %q: %w", id, err)
 	}
@@ -154,7 +154,7 @@ func (r *reader) newerLogs(ctx context.Context, sel store.Select, at place, n in
 		return nil, nil
 	}
 	sel.Range = store.Range{Start: time.Unix(0, at.at), End: time.Unix(0, at.at).Add(aroundReach)}
-	q, err := r.logQuestion(sel, "")
+	q, err := r.logQuestion(sel, "", "")
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func (r *reader) newerLogs(ctx context.Context, sel store.Select, at place, n in
 	var times []int64
 	for from, width := q.from, firstWindow; from < end; {
 		to := min(end, from+width)
-		err := r.ask(ctx, question{q.storage, q.tenant, from, to, q.text + " | fields _time"}, func(db *logstorage.DataBlock) error {
+		err := r.ask(ctx, question{q.storage, q.tenant, from, to, q.filter, "| fields _time"}, func(db *logstorage.DataBlock) error {
 			var ok bool
 			if times, ok = db.GetTimestamps(times); !ok {
 				return errPacked
@@ -202,7 +202,7 @@ func (r *reader) Volume(ctx context.Context, sel store.Select, columns int) (sto
 	columns = max(1, min(columns, maxSteps))
 	step := max(1, (to-from+int64(columns)-1)/int64(columns))
 	v := store.Volume{Start: time.Unix(0, from).UTC(), Step: time.Duration(step)}
-	q, err := r.logQuestion(sel, "| stats by ("+timeBuckets(step, from)+", "+strconv.Quote(colSeverity)+") count() n")
+	q, err := r.logQuestion(sel, "", "| stats by ("+timeBuckets(step, from)+", "+strconv.Quote(colSeverity)+") count() n")
 	if err != nil {
 		return v, err
 	}

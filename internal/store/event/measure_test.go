@@ -191,7 +191,7 @@ func diskSize(t *testing.T, dir string) (size int64) {
 
 // columnSizes prints where the bytes are.
 func columnSizes(t *testing.T, r *reader, n int) {
-	q := question{r.traces, store.Tenant{}, 0, 1 << 62, "* | block_stats | stats by (field) sum(values_bytes) v, sum(bloom_bytes) b, sum(dict_bytes) d | sort by (v desc) limit 16"}
+	q := question{r.traces, store.Tenant{}, 0, 1 << 62, "", "| block_stats | stats by (field) sum(values_bytes) v, sum(bloom_bytes) b, sum(dict_bytes) d | sort by (v desc) limit 16"}
 	err := r.ask(context.Background(), q, func(db *logstorage.DataBlock) error {
 		for i := range db.RowsCount() {
 			per := func(c string) float64 { return parseSum(cells(db, c)(i)) / float64(n) }

@@ -81,12 +81,11 @@ func (r *reader) pageWindow(ctx context.Context, q question, limit int, after *p
 		end = min(end, after.at+1)
 	}
 	var times []int64 // found, except those of the cursor's instant, which are read anyway
-	text := q.text + " | fields _time"
 	width := firstWindow
 	for from := end; from > q.from; {
 		to := from
 		from = max(q.from, from-width)
-		err := r.ask(ctx, question{q.storage, q.tenant, from, to, text}, func(db *logstorage.DataBlock) error {
+		err := r.ask(ctx, question{q.storage, q.tenant, from, to, q.filter, "| fields _time"}, func(db *logstorage.DataBlock) error {
 			var ok bool
 			n := len(times)
 			if times, ok = db.GetTimestamps(times); !ok {

@@ -1,10 +1,12 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -45,7 +47,8 @@ type question struct {
 	tenant  store.Tenant
 	// from and to bound _time, to exclusive, in Unix nanoseconds.
 	from, to int64
-	text     string
+	filter   string // conditions, "" for none
+	pipes    string
 }
 
 // ask runs a query and hands result blocks to take, one at a time. An error of
@@ -54,11 +57,18 @@ func (r *reader) ask(ctx context.Context, q question, take func(db *logstorage.D
 	if q.from >= q.to {
 		return nil
 	}
-	query, err := logstorage.ParseQuery(q.text)
+	query, err := logstorage.ParseQuery("* " + q.pipes)
 	if err != nil {
 		return fmt.Errorf("parse query: %w: %w", err, store.ErrInvalid)
 	}
 	query.AddTimeFilter(q.from, q.to-1)
+	// Conditions go before time: a block in which nothing fits is then known by
+	// its Bloom filters, and its times are not decoded.
+	filter, err := logstorage.ParseFilter(cmp.Or(q.filter, "*"))
+	if err != nil {
+		return fmt.Errorf("parse query: %w: %w", err, store.ErrInvalid)
+	}
+	query.AddExtraFilters(filter)
 	return r.run(ctx, q.storage, q.tenant, query, nil, take)
 }
 
@@ -140,26 +150,27 @@ func nanos(t time.Time) int64 {
 // noHelpers leaves the rows of the trace index out.
 const noHelpers = "(!" + colTraceIndex + ":*)"
 
-// spanQuestion is a query of spans; pipes follow the conditions.
-func (r *reader) spanQuestion(sel store.Select, pipes string) (question, error) {
+// spanQuestion is a query of spans that narrow holds for, too.
+func (r *reader) spanQuestion(sel store.Select, narrow, pipes string) (question, error) {
 	stream, filter, err := spanDialect.where(sel.Where)
 	if err != nil {
 		return question{}, err
 	}
 	from, to, err := bounds(sel.Range)
-	text := strings.Join([]string{stream, noHelpers, filter, pipes}, " ")
-	return question{r.traces, sel.Tenant, from, to, text}, err
+	return question{r.traces, sel.Tenant, from, to, conditions(stream, noHelpers, filter, narrow), pipes}, err
 }
 
-// logQuestion is a query of log records.
-func (r *reader) logQuestion(sel store.Select, pipes string) (question, error) {
+// logQuestion is a query of log records that narrow holds for, too.
+func (r *reader) logQuestion(sel store.Select, narrow, pipes string) (question, error) {
 	stream, filter, err := logDialect.where(sel.Where)
 	if err != nil {
 		return question{}, err
 	}
-	if stream == "" && filter == "" {
-		filter = "*"
-	}
 	from, to, err := bounds(sel.Range)
-	return question{r.logs, sel.Tenant, from, to, strings.Join([]string{stream, filter, pipes}, " ")}, err
+	return question{r.logs, sel.Tenant, from, to, conditions(stream, filter, narrow), pipes}, err
+}
+
+// conditions joins those that are not empty.
+func conditions(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), " ")
 }

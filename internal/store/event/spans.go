@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
@@ -15,6 +16,7 @@ import (
 	"github.com/guanlan-io/guanlan/internal/store"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+	"golang.org/x/sync/errgroup"
 )
 
 // Trace implements store.TraceReader.
@@ -52,7 +54,7 @@ func (r *reader) Trace(ctx context.Context, tenant store.Tenant, id pcommon.Trac
 // that end first.
 func (r *reader) readTrace(ctx context.Context, tenant store.Tenant, id pcommon.TraceID, w window, limit int) (*traceDecoder, error) {
 	filter := noHelpers + " " + traceID{}.is(id)
-	q := question{r.traces, tenant, w.from, w.to, filter + " | delete _stream, _stream_id"}
+	q := question{r.traces, tenant, w.from, w.to, filter, "| delete _stream, _stream_id"}
 	d := newTraceDecoder(limit)
 	err := r.ask(ctx, q, func(db *logstorage.DataBlock) error {
 		if err := d.block(db); err != nil || !d.full {
@@ -66,7 +68,7 @@ func (r *reader) readTrace(ctx context.Context, tenant store.Tenant, id pcommon.
 	// Blocks come in no order of time: find where the limit is, then read up
 	// to there.
 	var ends []int64
-	q.text = filter + " | fields _time"
+	q.pipes = "| fields _time"
 	err = r.ask(ctx, q, func(db *logstorage.DataBlock) error {
 		var ok bool
 		if ends, ok = db.GetTimestamps(ends); !ok {
@@ -80,7 +82,7 @@ func (r *reader) readTrace(ctx context.Context, tenant store.Tenant, id pcommon.
 	slices.Sort(ends)
 	d = newTraceDecoder(limit)
 	d.full = true
-	err = r.ask(ctx, question{r.traces, tenant, w.from, ends[min(limit, len(ends))-1] + 1, filter + " | delete _stream, _stream_id"}, d.block)
+	err = r.ask(ctx, question{r.traces, tenant, w.from, ends[min(limit, len(ends))-1] + 1, filter, "| delete _stream, _stream_id"}, d.block)
 	return d, err
 }
 
@@ -115,9 +117,9 @@ func (r *reader) traceTimes(ctx context.Context, tenant store.Tenant, ids []pcom
 		anchors[id] = r.spanRows.index.recent(nil, tenant, id)
 	}
 	slices.Sort(buckets)
-	text := "{" + colTraceIndex + " in (" + strings.Join(slices.Compact(buckets), ",") + ") or " + freshStreams() + "} " + colTraceKey + ":in(" + strings.Join(keys, ",") + ") | fields _time, " + colTraceKey
+	filter := "{" + colTraceIndex + " in (" + strings.Join(slices.Compact(buckets), ",") + ") or " + freshStreams() + "} " + colTraceKey + ":in(" + strings.Join(keys, ",") + ")"
 	reach := int64(traceReach)
-	q := question{r.traces, tenant, within.from - reach, within.to + reach, text}
+	q := question{r.traces, tenant, within.from - reach, within.to + reach, filter, "| fields _time, " + colTraceKey}
 	err := r.ask(ctx, q, func(db *logstorage.DataBlock) error {
 		times, ok := db.GetTimestamps(nil)
 		if !ok {
@@ -214,7 +216,7 @@ func spanRowHash(row *store.SpanRow) uint64 {
 
 // Spans implements store.TraceReader.
 func (r *reader) Spans(ctx context.Context, sel store.Select, limit int, after store.Cursor) ([]store.SpanRow, store.Cursor, error) {
-	q, err := r.spanQuestion(sel, "")
+	q, err := r.spanQuestion(sel, "", "")
 	if err != nil {
 		return nil, "", err
 	}
@@ -229,7 +231,7 @@ func (r *reader) Spans(ctx context.Context, sel store.Select, limit int, after s
 	}
 	var found []placedSpan
 	q.from, q.to = w.from, w.to
-	q.text += " | fields " + spanRowColumns
+	q.pipes = "| fields " + spanRowColumns
 	err = r.ask(ctx, q, func(db *logstorage.DataBlock) (err error) {
 		if len(found) > maxPageRows {
 			return fmt.Errorf("more than %d spans end in the same instant: %w", maxPageRows, store.ErrLimit)
@@ -270,19 +272,28 @@ func (r *reader) SpansOf(ctx context.Context, tenant store.Tenant, within store.
 	if err != nil {
 		return nil, fmt.Errorf("read spans of traces: %w", err)
 	}
+	var mu sync.Mutex
 	var found []placedSpan
+	// Each part reads a few blocks, too few to keep the cores busy.
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(partsAtOnce)
 	for _, part := range groupWindows(times) {
-		q := question{r.traces, tenant, part.from, part.to, colTraceLow + ":in(" + strings.Join(part.lows, ",") + ") | fields " + spanRowColumns}
-		err := r.ask(ctx, q, func(db *logstorage.DataBlock) (err error) {
-			found, err = decodeSpanRows(found, db)
-			if err == nil && len(found) > store.MaxPage {
-				return errEnough
-			}
-			return err
+		q := question{r.traces, tenant, part.from, part.to, colTraceLow + ":in(" + strings.Join(part.lows, ",") + ")", "| fields " + spanRowColumns}
+		reads.Go(func() error {
+			return r.ask(ctx, q, func(db *logstorage.DataBlock) error {
+				rows, err := decodeSpanRows(nil, db)
+				mu.Lock()
+				defer mu.Unlock()
+				found = append(found, rows...)
+				if err == nil && len(found) > store.MaxPage {
+					return errEnough
+				}
+				return err
+			})
 		})
-		if err != nil {
-			return nil, fmt.Errorf("read spans of traces: %w", err)
-		}
+	}
+	if err := reads.Wait(); err != nil {
+		return nil, fmt.Errorf("read spans of traces: %w", err)
 	}
 	found = slices.DeleteFunc(found, func(p placedSpan) bool { return !slices.Contains(ids, p.row.TraceID) })
 	slices.SortFunc(found, func(a, b placedSpan) int { return comparePlaces(a.place, b.place) })
@@ -300,8 +311,12 @@ type part struct {
 	lows []string // low halves of their ids
 }
 
-// maxParts bounds how many reads SpansOf makes.
-const maxParts = 16
+const (
+	// maxParts bounds how many reads SpansOf makes.
+	maxParts = 16
+	// partsAtOnce leaves turns to other queries.
+	partsAtOnce = maxQueries / 2
+)
 
 // groupWindows turns the windows of traces into few that do not overlap.
 func groupWindows(times map[pcommon.TraceID][]window) []part {
