@@ -46,6 +46,7 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 func up(ctx context.Context, screen io.Writer, uris []string) error {
 	began := time.Now()
 	addProcs()
+	go paceGC(ctx)
 	atRest, stopRest := context.WithCancel(ctx)
 	defer stopRest()
 	var once sync.Once // pipelines start again when the configuration is reloaded

@@ -29,8 +29,8 @@ const (
 	// Each group becomes a part in memory, with a block for every service:
 	// the larger, the less is left to merge. As rows a group takes some ten
 	// times its bytes. See ADR 0010.
-	groupBytes  = 3 << 20
-	groupLinger = time.Second
+	groupBytes  = 1 << 20
+	groupLinger = 1000 * time.Millisecond
 )
 
 // Kinds of journal records.
@@ -146,48 +146,6 @@ func (s *Store) applyLoop(e *engine) {
 	}
 }
 
-// rowMemory lends the memory that groups need as rows, last returned first.
-// A sync.Pool, as the engine has for it, would lose it to the garbage collector
-// between two groups, and growing it anew takes twice as much again.
-type rowMemory struct {
-	mu         sync.Mutex
-	free       []*logstorage.LogRows
-	forgetting bool
-}
-
-// rowsKept is how long returned memory is kept at most: what a burst needed is
-// gone soon after it, and regrowing it so seldom costs nothing.
-const rowsKept = 10 * time.Second
-
-func (m *rowMemory) take() *logstorage.LogRows {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := len(m.free)
-	if n == 0 {
-		return logstorage.GetLogRows(nil, nil, nil, nil, "")
-	}
-	lr := m.free[n-1]
-	m.free = m.free[:n-1]
-	return lr
-}
-
-func (m *rowMemory) put(lr *logstorage.LogRows) {
-	lr.ResetKeepSettings() // leaves nothing for the garbage collector to follow
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.free = append(m.free, lr)
-	if !m.forgetting {
-		m.forgetting = true
-		time.AfterFunc(rowsKept, m.forget)
-	}
-}
-
-func (m *rowMemory) forget() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.free, m.forgetting = nil, false
-}
-
 // gather returns the batches to give to the engine at once, none when there
 // will be no more. One applier gathers at a time, so that groups become large.
 func (e *engine) gather(group []*batch, linger time.Duration) []*batch {
@@ -251,6 +209,7 @@ func (s *Store) addRows(e *engine, group []*batch) bool {
 	}
 	e.db.MustAddRows(lr)
 	e.db.DebugFlush() // the rows have waited for others already
+	keepEngineRows()
 	return true
 }
 
