@@ -9,7 +9,6 @@ TAGS    := remove_all_sd
 VERSION ?= 0.1.0-dev
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GO_BUILD = go build -tags $(TAGS) -ldflags '$(LDFLAGS)'
-MODULES := . examples/shop bench
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race check gen ui torture fuzz clean
@@ -29,8 +28,9 @@ demo: build ## build all, start Guanlan and a shop of live services, print the l
 test: ## run all tests that this machine can run
 	@./.ci/test
 
-race: ## run the tests of the root module under the race detector (needs gcc)
+race: ## run the tests of the root module and the SDK under the race detector (needs gcc)
 	CGO_ENABLED=1 go test -race -tags $(TAGS) ./internal/...
+	cd sdk && CGO_ENABLED=1 go test -race ./...
 
 check: ## formatting, vet, staticcheck, house rules, UI types and lint
 	@./.ci/check

@@ -250,3 +250,26 @@ func TestNoReplace(t *testing.T) {
 		}
 	}
 }
+
+// sdk/core is compiled into any program, and in the place of a package of the
+// standard library when a program is woven: it must not need a module.
+func TestSDKCoreIsStandardLibraryOnly(t *testing.T) {
+	files, err := filepath.Glob("sdk/core/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files of sdk/core: %v, error %v", files, err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			if first, _, _ := strings.Cut(strings.Trim(i.Path.Value, `"`), "/"); strings.Contains(first, ".") {
+				t.Errorf("%s imports %s", name, i.Path.Value)
+			}
+		}
+	}
+}

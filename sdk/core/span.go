@@ -1,0 +1,376 @@
+package core
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+)
+
+// SpanKind is the role of a span, numbered as in OTLP.
+type SpanKind uint8
+
+// Kinds of spans.
+const (
+	KindInternal SpanKind = 1 + iota
+	KindServer
+	KindClient
+	KindProducer
+	KindConsumer
+)
+
+// Status is how an operation ended, numbered as in OTLP.
+type Status uint8
+
+// Statuses.
+const (
+	StatusUnset Status = iota
+	StatusOK
+	StatusError
+)
+
+// Fields of OTLP messages.
+// Source: opentelemetry-proto 1.9, trace/v1/trace.proto.
+const (
+	spanTraceID           = 1
+	spanSpanID            = 2
+	spanTraceState        = 3
+	spanParentSpanID      = 4
+	spanName              = 5
+	spanKindField         = 6
+	spanStart             = 7
+	spanEnd               = 8
+	spanAttributes        = 9
+	spanDroppedAttributes = 10
+	spanEvents            = 11
+	spanDroppedEvents     = 12
+	spanLinks             = 13
+	spanDroppedLinks      = 14
+	spanStatus            = 15
+	spanFlags             = 16
+
+	eventTime              = 1
+	eventName              = 2
+	eventAttributes        = 3
+	eventDroppedAttributes = 4
+
+	linkTraceID           = 1
+	linkSpanID            = 2
+	linkTraceState        = 3
+	linkAttributes        = 4
+	linkDroppedAttributes = 5
+	linkFlags             = 6
+
+	statusMessage = 2
+	statusCode    = 3
+
+	// Beside the flags of W3C: whether the parent came over the wire, and
+	// that this is known.
+	flagRemoteKnown = 1 << 8
+	flagRemote      = 1 << 9
+)
+
+// Limits bound what one span holds. A count below 0 is no limit.
+type Limits struct {
+	Attributes      int // of a span
+	Events          int
+	Links           int
+	EventAttributes int // of each event
+	LinkAttributes  int // of each link
+	ValueLength     int // characters of a string
+}
+
+// DefaultLimits are those of the OpenTelemetry specification.
+var DefaultLimits = Limits{Attributes: 128, Events: 128, Links: 128, EventAttributes: 128, LinkAttributes: 128, ValueLength: -1}
+
+// Span is an operation under way. It stands in memory of its owner, usually
+// beside a context.Context, so that one allocation serves both; it must not be
+// copied. The zero Span belongs to no trace and records nothing. Methods are
+// safe for use by several goroutines; those after End do nothing.
+//
+// What is recorded is encoded at once into a buffer that the span borrows until
+// it ends: nothing is kept twice, and values given to it may change afterwards.
+type Span struct {
+	sc     SpanContext
+	tracer *Tracer
+	mu     sync.Mutex
+	rec    *record // nil when nothing is recorded, and after End
+}
+
+// record is what a span borrows.
+type record struct {
+	name    string
+	parent  SpanID
+	remote  bool // the parent came over the wire
+	kind    SpanKind
+	status  Status
+	message string
+	start   time.Time
+
+	body  []byte // encoded attributes, events and links
+	attrs []attrAt
+	whole []byte // the encoded span, once it has ended
+
+	events, links                             int
+	droppedAttrs, droppedEvents, droppedLinks uint32
+}
+
+// attrAt is where in body an attribute is, and where in that its key.
+type attrAt struct{ from, to, key, keyEnd int }
+
+const (
+	// keptBody is how large buffers may be to go back to the pool.
+	keptBody = 16 << 10
+)
+
+var records = sync.Pool{New: func() any {
+	return &record{body: make([]byte, 0, 1<<10), attrs: make([]attrAt, 0, 16), whole: make([]byte, 0, 1<<10)}
+}}
+
+func (r *record) free() {
+	if cap(r.body)+cap(r.whole) > keptBody {
+		return
+	}
+	*r = record{body: r.body[:0], attrs: r.attrs[:0], whole: r.whole[:0]}
+	records.Put(r)
+}
+
+// Context is what of the span goes over the wire.
+func (s *Span) Context() *SpanContext { return &s.sc }
+
+// Recording reports whether anything is recorded: false after End.
+func (s *Span) Recording() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec != nil
+}
+
+// SetName replaces the name.
+func (s *Span) SetName(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec != nil {
+		s.rec.name = name
+	}
+}
+
+// SetStatus sets how the operation ended: OK is final, an error replaces
+// nothing and errors, unset changes nothing. The message counts for errors.
+func (s *Span) SetStatus(status Status, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rec
+	if r == nil || status == StatusUnset || r.status == StatusOK {
+		return
+	}
+	if r.status, r.message = status, ""; status == StatusError {
+		r.message = message
+	}
+}
+
+// SetAttrs sets attributes; one that is there already is replaced. Beyond the
+// limit new ones are dropped and counted.
+func (s *Span) SetAttrs(attrs ...Attr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec != nil {
+		for i := range attrs {
+			s.rec.set(&attrs[i], &s.tracer.provider.limits)
+		}
+	}
+}
+
+// SetAttr is SetAttrs for one.
+func (s *Span) SetAttr(a Attr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec != nil {
+		s.rec.set(&a, &s.tracer.provider.limits)
+	}
+}
+
+func (r *record) set(a *Attr, limits *Limits) {
+	if a.Key == "" {
+		r.droppedAttrs++
+		return
+	}
+	for i := range r.attrs {
+		if at := &r.attrs[i]; string(r.body[at.key:at.keyEnd]) == a.Key {
+			r.remove(i)
+			break
+		}
+	}
+	if limits.Attributes >= 0 && len(r.attrs) >= limits.Attributes {
+		r.droppedAttrs++
+		return
+	}
+	from := len(r.body)
+	r.body = appendAttr(r.body, spanAttributes, a, limits.ValueLength)
+	// The key stands behind the tags, of a byte each, and sizes of the
+	// attribute and of itself.
+	_, n := binary.Uvarint(r.body[from+1:])
+	key := from + 1 + n + 1
+	size, n := binary.Uvarint(r.body[key:])
+	key += n
+	r.attrs = append(r.attrs, attrAt{from, len(r.body), key, key + int(size)})
+}
+
+// remove takes attribute i out of the body.
+func (r *record) remove(i int) {
+	at := r.attrs[i]
+	r.body = append(r.body[:at.from], r.body[at.to:]...)
+	r.attrs = append(r.attrs[:i], r.attrs[i+1:]...)
+	for j := range r.attrs {
+		if a := &r.attrs[j]; a.from > at.from {
+			n := at.to - at.from
+			a.from, a.to, a.key, a.keyEnd = a.from-n, a.to-n, a.key-n, a.keyEnd-n
+		}
+	}
+}
+
+// AddEvent adds an event; a zero time is now.
+func (s *Span) AddEvent(name string, at time.Time, attrs ...Attr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rec
+	if r == nil {
+		return
+	}
+	limits := &s.tracer.provider.limits
+	if limits.Events >= 0 && r.events >= limits.Events {
+		r.droppedEvents++
+		return
+	}
+	if at.IsZero() {
+		at = r.now()
+	}
+	r.events++
+	b, open := openField(r.body, spanEvents)
+	b = appendFixed64(b, eventTime, uint64(at.UnixNano()))
+	b = appendString(b, eventName, name)
+	b = appendAttrs(b, eventAttributes, eventDroppedAttributes, attrs, limits.EventAttributes, limits.ValueLength)
+	r.body = closeField(b, open)
+}
+
+// AddLink adds a link to another span.
+func (s *Span) AddLink(to *SpanContext, attrs ...Attr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rec
+	if r == nil {
+		return
+	}
+	limits := &s.tracer.provider.limits
+	if limits.Links >= 0 && r.links >= limits.Links {
+		r.droppedLinks++
+		return
+	}
+	r.links++
+	b, open := openField(r.body, spanLinks)
+	b = appendBytes(b, linkTraceID, to.TraceID[:])
+	b = appendBytes(b, linkSpanID, to.SpanID[:])
+	if to.State != "" {
+		b = appendString(b, linkTraceState, to.State)
+	}
+	b = appendAttrs(b, linkAttributes, linkDroppedAttributes, attrs, limits.LinkAttributes, limits.ValueLength)
+	b = appendFixed32(b, linkFlags, wireFlags(to.Flags, to.Remote))
+	r.body = closeField(b, open)
+}
+
+// appendAttrs appends at most limit attributes, the last of those with the same
+// key, and how many were left out unless droppedField is 0.
+func appendAttrs(b []byte, field, droppedField int, attrs []Attr, limit, length int) []byte {
+	kept, dropped := 0, 0
+	for i := range attrs {
+		a := &attrs[i]
+		switch {
+		case a.Key == "":
+			dropped++
+			continue
+		case again(attrs[i+1:], a.Key):
+			continue
+		case limit >= 0 && kept >= limit:
+			dropped++
+			continue
+		}
+		kept++
+		b = appendAttr(b, field, a, length)
+	}
+	if dropped > 0 && droppedField > 0 {
+		b = appendVarint(b, droppedField, uint64(dropped))
+	}
+	return b
+}
+
+func again(attrs []Attr, key string) bool {
+	for i := range attrs {
+		if attrs[i].Key == key {
+			return true
+		}
+	}
+	return false
+}
+
+func wireFlags(flags byte, remote bool) uint32 {
+	f := uint32(flags) | flagRemoteKnown
+	if remote {
+		f |= flagRemote
+	}
+	return f
+}
+
+// now is the start and what passed since on the monotonic clock, so that steps
+// of the wall clock do not bend a span.
+func (r *record) now() time.Time { return r.start.Add(time.Since(r.start)) }
+
+// End ends the span and queues it. A zero time is now. It never blocks: when
+// the queue is full, the span is dropped and counted.
+func (s *Span) End(at time.Time) {
+	s.mu.Lock()
+	r := s.rec
+	s.rec = nil
+	s.mu.Unlock()
+	if r == nil {
+		return
+	}
+	if at.IsZero() {
+		at = r.now()
+	}
+	r.whole = appendSpan(r.whole, &s.sc, r, at)
+	s.tracer.provider.pipe.Add(s.tracer.scope, r.whole)
+	r.free()
+}
+
+// appendSpan appends the fields of a Span.
+func appendSpan(b []byte, sc *SpanContext, r *record, end time.Time) []byte {
+	b = appendBytes(b, spanTraceID, sc.TraceID[:])
+	b = appendBytes(b, spanSpanID, sc.SpanID[:])
+	if sc.State != "" {
+		b = appendString(b, spanTraceState, sc.State)
+	}
+	if !r.parent.IsZero() {
+		b = appendBytes(b, spanParentSpanID, r.parent[:])
+	}
+	b = appendString(b, spanName, r.name)
+	b = appendVarint(b, spanKindField, uint64(r.kind))
+	b = appendFixed64(b, spanStart, uint64(r.start.UnixNano()))
+	b = appendFixed64(b, spanEnd, uint64(end.UnixNano()))
+	b = append(b, r.body...)
+	if r.droppedAttrs > 0 {
+		b = appendVarint(b, spanDroppedAttributes, uint64(r.droppedAttrs))
+	}
+	if r.droppedEvents > 0 {
+		b = appendVarint(b, spanDroppedEvents, uint64(r.droppedEvents))
+	}
+	if r.droppedLinks > 0 {
+		b = appendVarint(b, spanDroppedLinks, uint64(r.droppedLinks))
+	}
+	b, status := openField(b, spanStatus) // of an unset one, too, as others send it
+	if r.message != "" {
+		b = appendString(b, statusMessage, r.message)
+	}
+	if r.status != StatusUnset {
+		b = appendVarint(b, statusCode, uint64(r.status))
+	}
+	b = closeField(b, status)
+	return appendFixed32(b, spanFlags, wireFlags(sc.Flags, r.remote))
+}

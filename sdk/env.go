@@ -1,0 +1,232 @@
+package sdk
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// config is Options with the environment and defaults filled in.
+type config struct {
+	disabled bool
+	resource []core.Attr
+	traces   core.SenderOptions
+	metrics  core.SenderOptions
+	sampler  core.Sampler
+	limits   core.Limits
+	delay    time.Duration // of spans
+	interval time.Duration // of metrics
+}
+
+// environment reads variables and collects what is wrong with them: a service
+// must start all the same.
+type environment struct {
+	get  func(string) string
+	errs []error
+}
+
+func (e *environment) bad(name, want string) {
+	e.errs = append(e.errs, fmt.Errorf("environment variable %s is %q: want %s; the default is used", name, e.get(name), want))
+}
+
+// text is the first of the variables that is set.
+func (e *environment) text(names ...string) (value, name string) {
+	for _, n := range names {
+		if v := strings.TrimSpace(e.get(n)); v != "" {
+			return v, n
+		}
+	}
+	return "", ""
+}
+
+func (e *environment) bool(name string) bool {
+	v, _ := e.text(name)
+	switch strings.ToLower(v) {
+	case "true":
+		return true
+	case "false", "":
+		return false
+	}
+	e.bad(name, "true or false")
+	return false
+}
+
+func (e *environment) count(def int, names ...string) int {
+	v, name := e.text(names...)
+	if v == "" {
+		return def
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 {
+		e.bad(name, "a number from 0 on")
+		return def
+	}
+	return n
+}
+
+// millis reads a time in milliseconds, as all of OpenTelemetry's are.
+func (e *environment) millis(def time.Duration, names ...string) time.Duration {
+	v, name := e.text(names...)
+	if v == "" {
+		return def
+	}
+	n, err := strconv.ParseInt(v, 10, 32)
+	if err != nil || n <= 0 {
+		e.bad(name, "milliseconds above 0")
+		return def
+	}
+	return time.Duration(n) * time.Millisecond
+}
+
+// pairs reads key1=value1,key2=value2 with percent-encoded values.
+func (e *environment) pairs(names ...string) (pairs [][2]string) {
+	v, name := e.text(names...)
+	for _, item := range strings.Split(v, ",") {
+		if strings.TrimSpace(item) == "" {
+			continue
+		}
+		key, value, found := strings.Cut(item, "=")
+		key = strings.TrimSpace(key)
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if !found || key == "" || err != nil {
+			// The value may be a secret: it is not told.
+			e.errs = append(e.errs, fmt.Errorf("environment variable %s: an item is not of the form key=value; it is left out", name))
+			continue
+		}
+		pairs = append(pairs, [2]string{key, value})
+	}
+	return pairs
+}
+
+const defaultEndpoint = "http://localhost:4318"
+
+// sender reads how to send a signal: TRACES or METRICS.
+func (e *environment) sender(opts *Options, signal, path string) core.SenderOptions {
+	const base = "OTEL_EXPORTER_OTLP_"
+	own := base + signal + "_"
+	s := core.SenderOptions{Headers: map[string]string{}, Timeout: e.millis(0, own+"TIMEOUT", base+"TIMEOUT")}
+	switch protocol, name := e.text(own+"PROTOCOL", base+"PROTOCOL"); protocol {
+	case "", "http/protobuf":
+	default:
+		e.bad(name, "http/protobuf")
+	}
+	switch how, name := e.text(own+"COMPRESSION", base+"COMPRESSION"); how {
+	case "", "none":
+	case "gzip":
+		s.Gzip = true
+	default:
+		e.bad(name, "gzip or none")
+	}
+	for _, p := range e.pairs(base + "HEADERS") {
+		s.Headers[p[0]] = p[1]
+	}
+	for _, p := range e.pairs(own + "HEADERS") {
+		s.Headers[p[0]] = p[1]
+	}
+	for k, v := range opts.Headers {
+		s.Headers[k] = v
+	}
+	// Of a signal's own endpoint the path is given, to the common one it is
+	// added.
+	s.URL, _ = e.text(own + "ENDPOINT")
+	if opts.Endpoint != "" || s.URL == "" {
+		common, _ := e.text(base + "ENDPOINT")
+		if common == "" {
+			common = defaultEndpoint
+		}
+		if opts.Endpoint != "" {
+			common = opts.Endpoint
+		}
+		s.URL = strings.TrimRight(common, "/") + path
+	}
+	return s
+}
+
+// sampler reads which traces are kept of those that begin here.
+func (e *environment) sampler() core.Sampler {
+	const name, arg = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
+	kind, _ := e.text(name)
+	switch strings.TrimPrefix(kind, "parentbased_") {
+	case "", "always_on":
+		return core.NewByThreshold(1)
+	case "always_off":
+		return core.NewByThreshold(0)
+	case "traceidratio":
+		v, _ := e.text(arg)
+		p, err := strconv.ParseFloat(v, 64)
+		if err != nil || !(p >= 0 && p <= 1) {
+			e.bad(arg, "a share from 0 to 1")
+			p = 1
+		}
+		return core.NewByThreshold(p)
+	}
+	e.bad(name, "always_on, always_off or traceidratio, with or without parentbased_ before it")
+	return core.NewByThreshold(1)
+}
+
+// serviceName is what a service that does not say its name is called.
+func serviceName() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "unknown_service:go"
+	}
+	return "unknown_service:" + exe[strings.LastIndexAny(exe, `/\`)+1:]
+}
+
+func (e *environment) resource(opts *Options) []core.Attr {
+	all := []core.Attr{
+		core.String("service.name", serviceName()),
+		core.String("service.instance.id", core.NewTraceID().String()),
+		core.String("telemetry.sdk.name", "guanlan"),
+		core.String("telemetry.sdk.language", "go"),
+		core.String("telemetry.sdk.version", Version),
+		core.Int("process.pid", int64(os.Getpid())),
+	}
+	if host, err := os.Hostname(); err == nil {
+		all = append(all, core.String("host.name", host))
+	}
+	for _, p := range e.pairs("OTEL_RESOURCE_ATTRIBUTES") {
+		all = append(all, core.String(p[0], p[1]))
+	}
+	if name, _ := e.text("OTEL_SERVICE_NAME"); name != "" {
+		all = append(all, core.String("service.name", name))
+	}
+	all = appendAttrs(all, opts.Resource)
+	if opts.ServiceName != "" {
+		all = append(all, core.String("service.name", opts.ServiceName))
+	}
+	return all
+}
+
+// configure fills in options. The error says what of the environment could not
+// be used; the config holds in any case.
+func configure(opts Options, get func(string) string) (*config, error) {
+	e := &environment{get: get}
+	c := &config{
+		disabled: e.bool("OTEL_SDK_DISABLED"),
+		resource: e.resource(&opts),
+		traces:   e.sender(&opts, "TRACES", "/v1/traces"),
+		metrics:  e.sender(&opts, "METRICS", "/v1/metrics"),
+		sampler:  opts.Sampler,
+		limits: core.Limits{
+			Attributes:      e.count(core.DefaultLimits.Attributes, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+			Events:          e.count(core.DefaultLimits.Events, "OTEL_SPAN_EVENT_COUNT_LIMIT"),
+			Links:           e.count(core.DefaultLimits.Links, "OTEL_SPAN_LINK_COUNT_LIMIT"),
+			EventAttributes: e.count(core.DefaultLimits.EventAttributes, "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"),
+			LinkAttributes:  e.count(core.DefaultLimits.LinkAttributes, "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"),
+			ValueLength:     e.count(core.DefaultLimits.ValueLength, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+		},
+		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
+		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+	}
+	if c.sampler == nil {
+		c.sampler = e.sampler()
+	}
+	return c, errors.Join(e.errs...)
+}

@@ -1,0 +1,349 @@
+package sdk
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// HTTPServer instruments HTTP servers: a span for each request, which continues
+// the caller's trace, and the histogram http.server.request.duration of all of
+// them, sampled or not. It follows OpenTelemetry's stable semantic conventions
+// for HTTP.
+type HTTPServer struct {
+	tracer   *tracer
+	duration *core.Instrument
+
+	mu     sync.RWMutex
+	series map[requestKey]*core.Series
+}
+
+// requestKey is what the series of a request depends on.
+type requestKey struct {
+	method, route, scheme, version string
+	status                         int
+	failed                         bool // panicked
+}
+
+// maxRequestKeys bounds the series that are remembered; others are looked up.
+const maxRequestKeys = core.DefaultCardinality
+
+// secondsBounds are those of the semantic conventions for durations of
+// requests.
+var secondsBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+
+func newHTTPServer(t *tracer, m *core.Meter) *HTTPServer {
+	return &HTTPServer{
+		tracer: t,
+		duration: m.Instrument(core.InstrumentOptions{
+			Name: "http.server.request.duration", Description: "Duration of HTTP server requests.", Unit: "s", Form: core.Histogram, Bounds: secondsBounds,
+		}),
+		series: map[requestKey]*core.Series{},
+	}
+}
+
+// Handler instruments h. The route of a request is the pattern of the
+// http.ServeMux that h is or has in it. What w can do beside http.ResponseWriter
+// it still can.
+func (s *HTTPServer) Handler(h http.Handler) http.Handler {
+	if s == nil {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(h, w, r) })
+}
+
+// request is all that a request needs, in one allocation.
+type request struct {
+	handle
+	response
+	began time.Time
+}
+
+func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	q := &request{began: time.Now()}
+	q.ResponseWriter = w
+	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
+	q.handle.Context = ctx
+	q.span.tracer = s.tracer
+	parent, _ := contextOf(ctx)
+	method := knownMethod(r.Method)
+	sp := &q.span.core
+	s.tracer.core.Start(sp, &parent, method, core.KindServer, q.began)
+	if sp.Context().IsSampled() {
+		s.describe(sp, r, method)
+	}
+	inner := r.WithContext(&q.handle)
+	defer s.done(q, inner, method)
+	h.ServeHTTP(q.response.capable(), inner)
+}
+
+// done runs deferred, to see a panic that is passing by; net/http handles it.
+func (s *HTTPServer) done(q *request, r *http.Request, method string) {
+	sp := &q.span.core
+	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: version(r), status: q.status}
+	if p := recover(); p != nil {
+		defer panic(p)
+		if p != http.ErrAbortHandler {
+			key.failed = true
+			if key.status == 0 { // net/http breaks the connection off; to the client it is this
+				key.status = http.StatusInternalServerError
+			}
+			sp.AddEvent("exception", time.Time{}, core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack()))
+		}
+	}
+	if key.status == 0 {
+		key.status = http.StatusOK
+	}
+	took := time.Since(q.began)
+	s.find(key).Record(took.Seconds(), sp.Context())
+	if sp.Context().IsSampled() {
+		if key.route != "" {
+			sp.SetName(method + " " + key.route)
+			sp.SetAttr(core.String("http.route", key.route))
+		}
+		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
+		if e := key.errorType(); e != "" {
+			sp.SetAttr(core.String("error.type", e))
+			sp.SetStatus(core.StatusError, "")
+		}
+		sp.End(q.began.Add(took))
+	}
+}
+
+// errorType is empty for what is no fault of the server.
+func (k *requestKey) errorType() string {
+	switch {
+	case k.failed:
+		return "panic"
+	case k.status >= 500:
+		return strconv.Itoa(k.status)
+	}
+	return ""
+}
+
+func (s *HTTPServer) find(key requestKey) *core.Series {
+	s.mu.RLock()
+	found := s.series[key]
+	s.mu.RUnlock()
+	if found != nil {
+		return found
+	}
+	attrs := append(make([]core.Attr, 0, 6), core.String("http.request.method", key.method), core.String("url.scheme", key.scheme),
+		core.String("network.protocol.version", key.version), core.Int("http.response.status_code", int64(key.status)))
+	if key.route != "" {
+		attrs = append(attrs, core.String("http.route", key.route))
+	}
+	if e := key.errorType(); e != "" {
+		attrs = append(attrs, core.String("error.type", e))
+	}
+	found = s.duration.With(attrs...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.series) < maxRequestKeys {
+		s.series[key] = found
+	}
+	return found
+}
+
+// describe sets what is known when a request begins.
+func (s *HTTPServer) describe(sp *core.Span, r *http.Request, method string) {
+	var few [12]core.Attr
+	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
+		core.String("network.protocol.version", version(r)))
+	if method == otherMethod {
+		attrs = append(attrs, core.String("http.request.method_original", r.Method))
+	}
+	if r.URL.RawQuery != "" {
+		attrs = append(attrs, core.String("url.query", redactQuery(r.URL.RawQuery)))
+	}
+	host, port := hostPort(r.Host)
+	attrs = append(attrs, core.String("server.address", host))
+	if port > 0 {
+		attrs = append(attrs, core.Int("server.port", port))
+	}
+	peer, peerPort := hostPort(r.RemoteAddr)
+	attrs = append(attrs, core.String("client.address", peer), core.String("network.peer.address", peer))
+	if peerPort > 0 {
+		attrs = append(attrs, core.Int("network.peer.port", peerPort))
+	}
+	if agent := r.UserAgent(); agent != "" {
+		attrs = append(attrs, core.String("user_agent.original", agent))
+	}
+	sp.SetAttrs(attrs...)
+}
+
+// otherMethod stands for all that are not known, so that a client cannot make
+// series.
+const otherMethod = "_OTHER"
+
+func knownMethod(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace:
+		return m
+	case "":
+		return http.MethodGet
+	}
+	return otherMethod
+}
+
+// route is the path of a pattern of http.ServeMux: what is left of it without
+// method and host.
+func route(pattern string) string {
+	if i := strings.IndexByte(pattern, '/'); i >= 0 {
+		return pattern[i:]
+	}
+	return ""
+}
+
+func scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+func version(r *http.Request) string {
+	switch {
+	case r.ProtoMajor == 1 && r.ProtoMinor == 1:
+		return "1.1"
+	case r.ProtoMajor == 1:
+		return "1.0"
+	}
+	return strconv.Itoa(r.ProtoMajor)
+}
+
+// hostPort splits an address; the port is 0 when there is none.
+func hostPort(addr string) (host string, port int64) {
+	i := strings.LastIndexByte(addr, ':')
+	if i < 0 || strings.IndexByte(addr[i:], ']') >= 0 || (addr[0] != '[' && strings.IndexByte(addr, ':') != i) {
+		return strings.Trim(addr, "[]"), 0
+	}
+	port, err := strconv.ParseInt(addr[i+1:], 10, 32)
+	if err != nil {
+		return addr, 0
+	}
+	return strings.Trim(addr[:i], "[]"), port
+}
+
+// redactQuery hides the values of parameters that sign a URL, as the
+// semantic conventions ask for.
+func redactQuery(query string) string {
+	if !strings.Contains(query, "ig") && !strings.Contains(query, "AWSAccessKeyId") { // the common case: nothing looks like one
+		return query
+	}
+	parts := strings.Split(query, "&")
+	for i, p := range parts {
+		if name, _, found := strings.Cut(p, "="); found {
+			switch name {
+			case "AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature", "X-Amz-Signature":
+				parts[i] = name + "=REDACTED"
+			}
+		}
+	}
+	return strings.Join(parts, "&")
+}
+
+// response notes what is answered.
+type response struct {
+	http.ResponseWriter
+	status  int
+	written int64
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *response) Write(b []byte) (int, error) {
+	w.begin()
+	n, err := w.ResponseWriter.Write(b)
+	w.written += int64(n)
+	return n, err
+}
+
+func (w *response) begin() {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *response) flush() {
+	w.begin()
+	w.ResponseWriter.(http.Flusher).Flush()
+}
+
+// capable gives w the methods that the writer below has, of those that handlers
+// look for. The writers of net/http have them all, for HTTP/1 and 2.
+func (w *response) capable() http.ResponseWriter {
+	_, flusher := w.ResponseWriter.(http.Flusher)
+	_, hijacker := w.ResponseWriter.(http.Hijacker)
+	_, readerFrom := w.ResponseWriter.(io.ReaderFrom)
+	_, pusher := w.ResponseWriter.(http.Pusher)
+	switch {
+	case flusher && hijacker && readerFrom:
+		return (*response1)(w)
+	case flusher && pusher:
+		return (*response2)(w)
+	case flusher:
+		return (*responseFlusher)(w)
+	}
+	return w
+}
+
+// These are response with more methods; the conversion costs nothing.
+type (
+	response1       response
+	response2       response
+	responseFlusher response
+)
+
+func (w *response1) Header() http.Header         { return w.ResponseWriter.Header() }
+func (w *response1) WriteHeader(status int)      { (*response)(w).WriteHeader(status) }
+func (w *response1) Write(b []byte) (int, error) { return (*response)(w).Write(b) }
+func (w *response1) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *response1) Flush()                      { (*response)(w).flush() }
+
+func (w *response1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.status = http.StatusSwitchingProtocols
+	return w.ResponseWriter.(http.Hijacker).Hijack()
+}
+
+// ReadFrom lets the kernel copy files.
+func (w *response1) ReadFrom(r io.Reader) (int64, error) {
+	(*response)(w).begin()
+	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(r)
+	w.written += n
+	return n, err
+}
+
+func (w *response2) Header() http.Header         { return w.ResponseWriter.Header() }
+func (w *response2) WriteHeader(status int)      { (*response)(w).WriteHeader(status) }
+func (w *response2) Write(b []byte) (int, error) { return (*response)(w).Write(b) }
+func (w *response2) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *response2) Flush()                      { (*response)(w).flush() }
+
+func (w *response2) Push(target string, opts *http.PushOptions) error {
+	return w.ResponseWriter.(http.Pusher).Push(target, opts)
+}
+
+func (w *responseFlusher) Header() http.Header         { return w.ResponseWriter.Header() }
+func (w *responseFlusher) WriteHeader(status int)      { (*response)(w).WriteHeader(status) }
+func (w *responseFlusher) Write(b []byte) (int, error) { return (*response)(w).Write(b) }
+func (w *responseFlusher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *responseFlusher) Flush()                      { (*response)(w).flush() }

@@ -1,0 +1,277 @@
+package sdk
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// sink receives OTLP and keeps the bodies; what is in them is looked for as
+// bytes, the encoding has tests of its own.
+type sink struct {
+	*httptest.Server
+	bodies chan sunk
+}
+
+type sunk struct {
+	path string
+	body string
+}
+
+func newSink(t testing.TB) *sink {
+	s := &sink{bodies: make(chan sunk, 100)}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		s.bodies <- sunk{r.URL.Path, string(body)}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// start starts an SDK that sends to a sink.
+func start(t testing.TB, opts Options) (*SDK, *sink) {
+	t.Helper()
+	sink := newSink(t)
+	opts.Endpoint = sink.URL
+	opts.Failed = func(err error) { t.Error(err) }
+	s, err := Start(context.Background(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	return s, sink
+}
+
+// sent shuts the SDK down and returns what the sink has got by path.
+func sent(t *testing.T, s *SDK, k *sink) map[string]string {
+	t.Helper()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for {
+		select {
+		case b := <-k.bodies:
+			got[b.path] += b.body
+		default:
+			return got
+		}
+	}
+}
+
+func TestHandler(t *testing.T) {
+	s, sink := start(t, Options{ServiceName: "shop"})
+	mux := http.NewServeMux()
+	var inner trace.SpanContext
+	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
+		inner = trace.SpanContextFromContext(r.Context())
+		fmt.Fprint(w, "hello")
+	})
+	mux.HandleFunc("/fails", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadGateway) })
+	mux.HandleFunc("/panics", func(http.ResponseWriter, *http.Request) { panic(errors.New("oh")) })
+	server := httptest.NewUnstartedServer(s.HTTPServer().Handler(mux))
+	server.Config.ErrorLog = discardLog()
+	server.Start()
+	defer server.Close()
+	req, _ := http.NewRequest("GET", server.URL+"/orders/4711?Signature=secret", nil)
+	req.Header.Set("traceparent", someParent)
+	if res, err := http.DefaultClient.Do(req); err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	for path, want := range map[string]int{"/fails": 502, "/nowhere": 404, "/panics": 0} {
+		res, err := http.Get(server.URL + path)
+		if (err == nil) != (want != 0) || (err == nil && res.StatusCode != want) {
+			t.Errorf("%s: %v, error %v, want status %d", path, res, err, want)
+		}
+	}
+	server.Close() // waits for the handlers
+	if inner.TraceID().String() != someTrace || inner.SpanID().String() == someSpan || inner.IsRemote() {
+		t.Errorf("span context in the handler %+v, want a child of %s", inner, someParent)
+	}
+	got := sent(t, s, sink)
+	for path, wants := range map[string][]string{
+		"/v1/traces":  {"GET /orders/{id}", "/orders/4711", "Signature=REDACTED", "GET /fails", "502", "panic", "exception.stacktrace", "*errors.errorString", "shop"},
+		"/v1/metrics": {"http.server.request.duration", "/orders/{id}", "/fails", "panic", "shop"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(got[path], want) {
+				t.Errorf("%q is not in what was sent to %s", want, path)
+			}
+		}
+		if strings.Contains(got[path], "secret") {
+			t.Errorf("a signature was sent to %s", path)
+		}
+	}
+	if strings.Contains(got["/v1/metrics"], "4711") {
+		t.Error("a path got into the metrics")
+	}
+}
+
+// Handlers must find the methods that they would find without us.
+func TestHandlerKeepsWhatTheWriterCan(t *testing.T) {
+	s, _ := start(t, Options{})
+	abilities := func(w http.ResponseWriter) string {
+		_, flusher := w.(http.Flusher)
+		_, hijacker := w.(http.Hijacker)
+		_, readerFrom := w.(io.ReaderFrom)
+		_, pusher := w.(http.Pusher)
+		b, _ := json.Marshal([]bool{flusher, hijacker, readerFrom, pusher})
+		return string(b)
+	}
+	say := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, abilities(w)) })
+	for _, http2 := range []bool{false, true} {
+		var said []string
+		for _, h := range []http.Handler{say, s.HTTPServer().Handler(say)} {
+			server := httptest.NewUnstartedServer(h)
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			res, err := server.Client().Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(res.Body)
+			said = append(said, res.Proto+string(b))
+			server.Close()
+		}
+		if said[0] != said[1] {
+			t.Errorf("flush, hijack, read from, push: %s without us, %s with", said[0], said[1])
+		}
+	}
+	type plain struct{ http.ResponseWriter }
+	w := &response{ResponseWriter: plain{httptest.NewRecorder()}}
+	if got := abilities(w.capable()); got != "[false,false,false,false]" {
+		t.Errorf("a plain writer: %s", got)
+	}
+}
+
+func TestHijack(t *testing.T) {
+	s, _ := start(t, Options{})
+	server := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\nown")
+	})))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	all, err := io.ReadAll(bufio.NewReader(conn))
+	if err != nil || !strings.HasSuffix(string(all), "own") {
+		t.Errorf("read %q, error %v", all, err)
+	}
+}
+
+// A service runs on whatever its telemetry meets.
+func TestStartSurvives(t *testing.T) {
+	for name, env := range map[string]map[string]string{
+		"no receiver":      {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+		"no URL":           {"OTEL_EXPORTER_OTLP_ENDPOINT": "nowhere"},
+		"disabled":         {"OTEL_SDK_DISABLED": "true"},
+		"rubbish":          {"OTEL_TRACES_SAMPLER": "some", "OTEL_BSP_SCHEDULE_DELAY": "soon", "OTEL_RESOURCE_ATTRIBUTES": "a", "OTEL_EXPORTER_OTLP_HEADERS": "hunter2", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+		"an empty ratio":   {"OTEL_TRACES_SAMPLER": "traceidratio"},
+		"nothing is wrong": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range env {
+				t.Setenv(k, v)
+			}
+			s, err := Start(t.Context(), Options{Failed: func(error) {}})
+			wrong := name != "no receiver" && name != "disabled" && name != "nothing is wrong"
+			if (err != nil) != wrong {
+				t.Errorf("error %v", err)
+			}
+			if err != nil && strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("a secret in the error %v", err)
+			}
+			_, sp := s.TracerProvider().Tracer("t").Start(t.Context(), "n")
+			sp.End()
+			w := httptest.NewRecorder()
+			s.HTTPServer().Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+			if w.Code != 404 {
+				t.Errorf("status %d", w.Code)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_ = s.Shutdown(ctx) // must return
+		})
+	}
+}
+
+func TestConfigure(t *testing.T) {
+	env := map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:1/base/", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://m:2/x", "OTEL_EXPORTER_OTLP_HEADERS": "a=1%202,b=2",
+		"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "b=3", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "OTEL_SERVICE_NAME": "env", "OTEL_RESOURCE_ATTRIBUTES": "team=x, service.name=other",
+		"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5", "OTEL_SPAN_EVENT_COUNT_LIMIT": "7", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "9",
+	}
+	c, err := configure(Options{}, func(k string) string { return env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.traces.URL != "http://c:1/base/v1/traces" || c.metrics.URL != "http://m:2/x" || !c.traces.Gzip || fmt.Sprint(c.traces.Headers, c.metrics.Headers) != "map[a:1 2 b:3] map[a:1 2 b:2]" {
+		t.Errorf("senders %+v, %+v", c.traces, c.metrics)
+	}
+	if c.limits.Events != 7 || c.limits.ValueLength != 9 || c.limits.Attributes != 128 {
+		t.Errorf("limits %+v", c.limits)
+	}
+	if d := c.sampler.Decide(&core.SpanContext{TraceID: core.TraceID{15: 1, 9: 0xff}}, "", 0, nil); !d.Keep || d.State != "ot=th:8" {
+		t.Errorf("decision %+v", d)
+	}
+	if got := string(core.EncodeResource(c.resource, "")); !strings.Contains(got, "env") || strings.Contains(got, "other") || !strings.Contains(got, "team") {
+		t.Errorf("resource %q", got)
+	}
+	c, err = configure(Options{Endpoint: "http://o:3", ServiceName: "code", Headers: map[string]string{"b": "4"}}, func(k string) string { return env[k] })
+	if err != nil || c.metrics.URL != "http://o:3/v1/metrics" || c.traces.Headers["b"] != "4" || !strings.Contains(string(core.EncodeResource(c.resource, "")), "code") {
+		t.Errorf("with options: %+v, error %v", c, err)
+	}
+}
+
+func BenchmarkHandler(b *testing.B) {
+	for _, p := range []float64{0, 0.01, 1} {
+		b.Run(fmt.Sprintf("sampled=%v", p), func(b *testing.B) {
+			s, sink := start(b, Options{Sampler: core.NewByThreshold(p)})
+			go func() {
+				for range sink.bodies {
+				}
+			}()
+			mux := http.NewServeMux()
+			mux.HandleFunc("GET /orders/{id}", func(http.ResponseWriter, *http.Request) {})
+			bare, ours := http.Handler(mux), s.HTTPServer().Handler(mux)
+			r := httptest.NewRequest("GET", "/orders/4711", nil)
+			w := httptest.NewRecorder()
+			for name, h := range map[string]http.Handler{"bare": bare, "ours": ours} {
+				b.Run(name, func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						h.ServeHTTP(w, r)
+					}
+				})
+			}
+		})
+	}
+}
+
+// discardLog keeps the stacks of panics that tests make out of their output.
+func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

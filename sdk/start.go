@@ -1,0 +1,158 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// Version of the SDK.
+const Version = "0.1.0-dev"
+
+// Options configure the SDK. A zero field is taken from the standard OTEL_
+// variables of the environment, and from OpenTelemetry's default where there is
+// none.
+type Options struct {
+	ServiceName string               // OTEL_SERVICE_NAME
+	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
+	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
+	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
+	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: all traces
+	// Failed hears of what could not be sent. Default: otel.Handle.
+	Failed func(error)
+}
+
+// SDK is a running SDK. It is safe for concurrent use.
+type SDK struct {
+	traces   trace.TracerProvider
+	server   *HTTPServer
+	pipe     *core.Pipe
+	resource []byte
+	meters   []*core.Meter
+	metrics  *core.Sender
+	failed   func(error)
+
+	stop    context.CancelFunc // ends the collection of metrics
+	stopped sync.WaitGroup
+	once    sync.Once
+	err     error // of Shutdown
+}
+
+// scopeOfSDK is the instrumentation scope of what this package instruments
+// itself.
+const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
+
+// Start starts the SDK and makes it OpenTelemetry's global one. It returns an
+// SDK in any case, also with an error, which says what of the configuration
+// cannot be used: a service must not fail for its telemetry. Without a receiver
+// it goes on, and counts what it drops.
+//
+// Call Shutdown before the process ends.
+func Start(_ context.Context, opts Options) (*SDK, error) {
+	c, err := configure(opts, os.Getenv)
+	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, "")}
+	if s.failed == nil {
+		s.failed = otel.Handle
+	}
+	if c.disabled {
+		s.traces = noop.NewTracerProvider()
+		return s, err
+	}
+	traces, err1 := core.NewSender(c.traces)
+	metrics, err2 := core.NewSender(c.metrics)
+	if err1 != nil || err2 != nil {
+		s.traces = noop.NewTracerProvider()
+		return s, errors.Join(err, err1, err2)
+	}
+	s.metrics = metrics
+	s.pipe = core.NewPipe(s.resource, core.PipeOptions{
+		Send: traces.Send, Delay: c.delay,
+		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d spans: %w", n, err)) },
+	})
+	provider := NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.traces = provider
+	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
+	s.meters = []*core.Meter{meter}
+	s.server = newHTTPServer(provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer), meter)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.stopped.Add(1)
+	go func() {
+		defer s.stopped.Done()
+		s.collectLoop(ctx, c.interval)
+	}()
+	otel.SetTracerProvider(provider)
+	otel.SetTextMapPropagator(Propagator{})
+	return s, err
+}
+
+// TracerProvider is what was made OpenTelemetry's global one.
+func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
+
+// HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
+// not start, which Handler of a nil HTTPServer takes for what it is.
+func (s *SDK) HTTPServer() *HTTPServer { return s.server }
+
+func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.sendMetrics(ctx); err != nil && ctx.Err() == nil {
+				s.failed(err)
+			}
+		}
+	}
+}
+
+// sendMetrics sends what was counted. Sums go on counting, so that what one
+// request misses is in the next.
+func (s *SDK) sendMetrics(ctx context.Context) error {
+	body, points := core.AppendMetrics(nil, s.resource, s.meters, time.Now())
+	if points == 0 {
+		return nil
+	}
+	rejected, err := s.metrics.Send(ctx, body, points)
+	if err != nil {
+		return fmt.Errorf("send metrics: %w", err)
+	}
+	if rejected > 0 {
+		return fmt.Errorf("send metrics: the receiver turned down %d of %d points", rejected, points)
+	}
+	return nil
+}
+
+// Flush sends what has been recorded so far.
+func (s *SDK) Flush(ctx context.Context) error {
+	if s.pipe == nil {
+		return nil
+	}
+	return errors.Join(s.pipe.Flush(ctx), s.sendMetrics(ctx))
+}
+
+// Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
+// called again.
+func (s *SDK) Shutdown(ctx context.Context) error {
+	s.once.Do(func() {
+		if s.pipe == nil {
+			return
+		}
+		s.stop()
+		s.stopped.Wait()
+		s.err = errors.Join(s.pipe.Close(ctx), s.sendMetrics(ctx))
+	})
+	return s.err
+}

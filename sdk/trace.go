@@ -1,0 +1,333 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/embedded"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// TracerProvider is the OpenTelemetry face of a core.Provider: what was written
+// against the OpenTelemetry API runs on it as it is. It is safe for concurrent
+// use.
+type TracerProvider struct {
+	embedded.TracerProvider
+	core *core.Provider
+
+	mu      sync.Mutex
+	tracers map[scopeKey]*tracer
+}
+
+type scopeKey struct {
+	name, version, schemaURL string
+	attributes               attribute.Distinct
+}
+
+// NewTracerProvider puts the face on a provider.
+func NewTracerProvider(p *core.Provider) *TracerProvider {
+	return &TracerProvider{core: p, tracers: map[scopeKey]*tracer{}}
+}
+
+// Tracer implements trace.TracerProvider. The same scope gives the same tracer.
+func (p *TracerProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
+	c := trace.NewTracerConfig(opts...)
+	attrs := c.InstrumentationAttributes()
+	key := scopeKey{name, c.InstrumentationVersion(), c.SchemaURL(), attrs.Equivalent()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tracers[key]
+	if t == nil {
+		scope := core.NewScope(key.name, key.version, key.schemaURL, appendAttrs(nil, attrs.ToSlice())...)
+		t = &tracer{provider: p, core: p.core.Tracer(scope)}
+		p.tracers[key] = t
+	}
+	return t
+}
+
+type tracer struct {
+	embedded.Tracer
+	provider *TracerProvider
+	core     *core.Tracer
+}
+
+// spanKey is the key that the OpenTelemetry API keeps spans under in a context.
+// It is not exported, but can be seen when the API asks for it.
+var spanKey = func() any {
+	p := &keyProbe{Context: context.Background()}
+	trace.SpanFromContext(p)
+	return p.key
+}()
+
+type keyProbe struct {
+	context.Context
+	key any
+}
+
+func (p *keyProbe) Value(key any) any { p.key = key; return nil }
+
+// handle is a context and the span in it: one allocation for both.
+type handle struct {
+	context.Context
+	span span
+}
+
+// Value implements context.Context.
+func (h *handle) Value(key any) any {
+	if key == spanKey {
+		return &h.span
+	}
+	return h.Context.Value(key)
+}
+
+// span is the OpenTelemetry face of a core.Span.
+type span struct {
+	embedded.Span
+	core   core.Span
+	tracer *tracer
+}
+
+// Start implements trace.Tracer. A local child of a span that is not sampled is
+// that span: nothing of either is kept, and ids that nobody sees need not be
+// made.
+func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	c := trace.NewSpanStartConfig(opts...)
+	var parent core.SpanContext
+	if !c.NewRoot() {
+		switch s := ctx.Value(spanKey).(type) {
+		case *span:
+			if !s.core.Context().IsSampled() {
+				return ctx, s
+			}
+			parent = *s.core.Context()
+		case *remoteSpan:
+			parent = s.sc
+		case trace.Span:
+			parent = fromSpanContext(s.SpanContext())
+		}
+	}
+	h := &handle{Context: ctx}
+	s := &h.span
+	s.tracer = t
+	var few [8]core.Attr
+	attrs := appendAttrs(few[:0], c.Attributes())
+	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	for _, l := range c.Links() {
+		s.AddLink(l)
+	}
+	return h, s
+}
+
+func spanKind(k trace.SpanKind) core.SpanKind {
+	switch k {
+	case trace.SpanKindServer:
+		return core.KindServer
+	case trace.SpanKindClient:
+		return core.KindClient
+	case trace.SpanKindProducer:
+		return core.KindProducer
+	case trace.SpanKindConsumer:
+		return core.KindConsumer
+	}
+	return core.KindInternal
+}
+
+func fromSpanContext(sc trace.SpanContext) core.SpanContext {
+	return core.SpanContext{
+		TraceID: core.TraceID(sc.TraceID()),
+		SpanID:  core.SpanID(sc.SpanID()),
+		Flags:   byte(sc.TraceFlags()),
+		Remote:  sc.IsRemote(),
+		State:   sc.TraceState().String(),
+	}
+}
+
+// toSpanContext is the OpenTelemetry form of a context.
+func toSpanContext(sc *core.SpanContext) trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID:    trace.TraceID(sc.TraceID),
+		SpanID:     trace.SpanID(sc.SpanID),
+		TraceFlags: trace.TraceFlags(sc.Flags),
+		TraceState: parseState(sc.State),
+		Remote:     sc.Remote,
+	})
+}
+
+// lastState is the tracestate that was parsed last. The sampler gives the same
+// one to most traces.
+var lastState atomic.Pointer[parsedState]
+
+type parsedState struct {
+	text  string
+	state trace.TraceState
+}
+
+// parseState turns a tracestate into OpenTelemetry's form; an empty one when it
+// is malformed.
+func parseState(text string) trace.TraceState {
+	if text == "" {
+		return trace.TraceState{}
+	}
+	if last := lastState.Load(); last != nil && last.text == text {
+		return last.state
+	}
+	state, err := trace.ParseTraceState(text)
+	if err != nil {
+		return trace.TraceState{}
+	}
+	lastState.Store(&parsedState{text, state})
+	return state
+}
+
+// SpanContext implements trace.Span.
+func (s *span) SpanContext() trace.SpanContext { return toSpanContext(s.core.Context()) }
+
+// IsRecording implements trace.Span.
+func (s *span) IsRecording() bool { return s.core.Recording() }
+
+// TracerProvider implements trace.Span.
+func (s *span) TracerProvider() trace.TracerProvider { return s.tracer.provider }
+
+// SetName implements trace.Span.
+func (s *span) SetName(name string) { s.core.SetName(name) }
+
+// SetStatus implements trace.Span.
+func (s *span) SetStatus(code codes.Code, description string) {
+	switch code {
+	case codes.Error:
+		s.core.SetStatus(core.StatusError, description)
+	case codes.Ok:
+		s.core.SetStatus(core.StatusOK, "")
+	}
+}
+
+// SetAttributes implements trace.Span.
+func (s *span) SetAttributes(kv ...attribute.KeyValue) {
+	if !s.core.Context().IsSampled() {
+		return
+	}
+	var few [8]core.Attr
+	s.core.SetAttrs(appendAttrs(few[:0], kv)...)
+}
+
+// AddEvent implements trace.Span.
+func (s *span) AddEvent(name string, opts ...trace.EventOption) {
+	if s.core.Context().IsSampled() {
+		c := trace.NewEventConfig(opts...)
+		s.event(name, &c)
+	}
+}
+
+func (s *span) event(name string, c *trace.EventConfig, more ...core.Attr) {
+	attrs := more
+	if c.StackTrace() {
+		attrs = append(attrs, core.String("exception.stacktrace", stack()))
+	}
+	s.core.AddEvent(name, c.Timestamp(), appendAttrs(attrs, c.Attributes())...)
+}
+
+// RecordError implements trace.Span.
+func (s *span) RecordError(err error, opts ...trace.EventOption) {
+	if err == nil || !s.core.Context().IsSampled() {
+		return
+	}
+	c := trace.NewEventConfig(opts...)
+	s.event("exception", &c, core.String("exception.type", typeName(err)), core.String("exception.message", err.Error()))
+}
+
+// AddLink implements trace.Span.
+func (s *span) AddLink(l trace.Link) {
+	if !l.SpanContext.IsValid() && len(l.Attributes) == 0 && l.SpanContext.TraceState().Len() == 0 {
+		return
+	}
+	sc := fromSpanContext(l.SpanContext)
+	s.core.AddLink(&sc, appendAttrs(nil, l.Attributes)...)
+}
+
+// End implements trace.Span. Deferred, it sees a panic that is passing by, notes
+// it as an exception and lets it go on.
+func (s *span) End(opts ...trace.SpanEndOption) {
+	if s.core.Context().IsSampled() {
+		c := trace.NewSpanEndConfig(opts...)
+		if r := recover(); r != nil {
+			defer panic(r)
+			attrs := []core.Attr{core.String("exception.type", typeName(r)), core.String("exception.message", fmt.Sprint(r))}
+			if c.StackTrace() {
+				attrs = append(attrs, core.String("exception.stacktrace", stack()))
+			}
+			s.core.AddEvent("exception", time.Time{}, attrs...)
+		}
+		s.core.End(c.Timestamp())
+	}
+}
+
+// typeName is the name of v's type, with the path of its package.
+func typeName(v any) string {
+	t := reflect.TypeOf(v)
+	if t.PkgPath() == "" && t.Name() == "" { // a pointer, say
+		return t.String()
+	}
+	return t.PkgPath() + "." + t.Name()
+}
+
+// maxStack bounds the stack of an exception.
+const maxStack = 16 << 10
+
+func stack() string {
+	b := make([]byte, maxStack)
+	return string(b[:runtime.Stack(b, false)])
+}
+
+// appendAttrs converts attributes.
+func appendAttrs(dst []core.Attr, kv []attribute.KeyValue) []core.Attr {
+	for i := range kv {
+		dst = append(dst, core.Of(string(kv[i].Key), value(&kv[i].Value)))
+	}
+	return dst
+}
+
+// value converts a value. Scalars and strings are not copied.
+func value(v *attribute.Value) core.Value {
+	switch v.Type() {
+	case attribute.STRING:
+		return core.StringValue(v.AsString())
+	case attribute.INT64:
+		return core.IntValue(v.AsInt64())
+	case attribute.BOOL:
+		return core.BoolValue(v.AsBool())
+	case attribute.FLOAT64:
+		return core.FloatValue(v.AsFloat64())
+	case attribute.STRINGSLICE:
+		return core.StringsValue(v.AsStringSlice())
+	case attribute.INT64SLICE:
+		return core.IntsValue(v.AsInt64Slice())
+	case attribute.BOOLSLICE:
+		return core.BoolsValue(v.AsBoolSlice())
+	case attribute.FLOAT64SLICE:
+		return core.FloatsValue(v.AsFloat64Slice())
+	case attribute.BYTESLICE:
+		return core.BytesValue(v.AsByteSlice())
+	case attribute.SLICE:
+		list := v.AsSlice()
+		out := make([]core.Value, len(list))
+		for i := range list {
+			out[i] = value(&list[i])
+		}
+		return core.SliceValue(out)
+	case attribute.MAP:
+		return core.MapValue(appendAttrs(nil, v.AsMap()))
+	}
+	return core.Value{}
+}
