@@ -88,7 +88,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 // done runs deferred, to see a panic that is passing by; net/http handles it.
 func (s *HTTPServer) done(q *request, r *http.Request, method string) {
 	sp := &q.span.core
-	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: version(r), status: q.status}
+	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	if p := recover(); p != nil {
 		defer panic(p)
 		if p != http.ErrAbortHandler {
@@ -157,7 +157,7 @@ func (s *HTTPServer) find(key requestKey) *core.Series {
 func (s *HTTPServer) describe(sp *core.Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
-		core.String("network.protocol.version", version(r)))
+		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))
 	if method == otherMethod {
 		attrs = append(attrs, core.String("http.request.method_original", r.Method))
 	}
@@ -210,14 +210,14 @@ func scheme(r *http.Request) string {
 	return "http"
 }
 
-func version(r *http.Request) string {
+func protocol(major, minor int) string {
 	switch {
-	case r.ProtoMajor == 1 && r.ProtoMinor == 1:
+	case major == 1 && minor == 1:
 		return "1.1"
-	case r.ProtoMajor == 1:
+	case major == 1:
 		return "1.0"
 	}
-	return strconv.Itoa(r.ProtoMajor)
+	return strconv.Itoa(major)
 }
 
 // hostPort splits an address; the port is 0 when there is none.

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"net/http"
 	"sync"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -116,9 +115,6 @@ func (s *remoteSpan) SpanContext() trace.SpanContext { return toSpanContext(&s.s
 // Inject implements propagation.TextMapPropagator.
 func (Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
 	set := carrier.Set
-	if h, ok := carrier.(propagation.HeaderCarrier); ok {
-		set = func(name, value string) { h[http.CanonicalHeaderKey(name)] = []string{value} }
-	}
 	if sc, ok := contextOf(ctx); ok {
 		set("traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
 		if sc.State != "" {
@@ -129,6 +125,9 @@ func (Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier
 		set("baggage", b.String())
 	}
 }
+
+// headerCarrier makes a header a carrier.
+type headerCarrier = propagation.HeaderCarrier
 
 // contextOf is the span of a context; false when there is none.
 func contextOf(ctx context.Context) (sc core.SpanContext, ok bool) {

@@ -36,6 +36,7 @@ type Options struct {
 type SDK struct {
 	traces   trace.TracerProvider
 	server   *HTTPServer
+	client   *HTTPClient
 	pipe     *core.Pipe
 	resource []byte
 	meters   []*core.Meter
@@ -83,7 +84,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.traces = provider
 	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
 	s.meters = []*core.Meter{meter}
-	s.server = newHTTPServer(provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer), meter)
+	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
+	s.server, s.client = newHTTPServer(own, meter), newHTTPClient(own, meter)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Add(1)
@@ -91,6 +93,7 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		defer s.stopped.Done()
 		s.collectLoop(ctx, c.interval)
 	}()
+	running.Store(s)
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
@@ -102,6 +105,9 @@ func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
 func (s *SDK) HTTPServer() *HTTPServer { return s.server }
+
+// HTTPClient instruments HTTP clients; nil where HTTPServer is.
+func (s *SDK) HTTPClient() *HTTPClient { return s.client }
 
 func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)

@@ -1,0 +1,210 @@
+package sdk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// HTTPClient instruments HTTP clients: a span for each request, its context on
+// the wire, and the histogram http.client.request.duration. It follows
+// OpenTelemetry's stable semantic conventions for HTTP. A request that is sent
+// again, after a redirect for example, is one more.
+type HTTPClient struct {
+	tracer   *tracer
+	duration *core.Instrument
+
+	mu     sync.RWMutex
+	series map[callKey]*core.Series
+}
+
+// callKey is what the series of a call depends on.
+type callKey struct {
+	method, host, scheme, failure string
+	port, status                  int
+}
+
+func newHTTPClient(t *tracer, m *core.Meter) *HTTPClient {
+	return &HTTPClient{
+		tracer: t,
+		duration: m.Instrument(core.InstrumentOptions{
+			Name: "http.client.request.duration", Description: "Duration of HTTP client requests.", Unit: "s", Form: core.Histogram, Bounds: secondsBounds,
+		}),
+		series: map[callKey]*core.Series{},
+	}
+}
+
+// Transport instruments next; nil is http.DefaultTransport.
+func (c *HTTPClient) Transport(next http.RoundTripper) http.RoundTripper {
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	if c == nil {
+		return next
+	}
+	return &transport{c, next}
+}
+
+type transport struct {
+	client *HTTPClient
+	next   http.RoundTripper
+}
+
+// call is a request under way.
+type call struct {
+	handle
+	client *HTTPClient
+	key    callKey
+	began  time.Time
+	ended  atomic.Bool
+}
+
+// RoundTrip implements http.RoundTripper. The span ends when the body of the
+// answer has been read or closed, the duration when its head is there.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	c := t.client
+	q := &call{client: c, began: time.Now()}
+	host, port := hostPort(r.URL.Host)
+	if port == 0 {
+		if port = 80; r.URL.Scheme == "https" {
+			port = 443
+		}
+	}
+	q.key = callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
+	q.handle.Context = r.Context()
+	q.span.tracer = c.tracer
+	parent, _ := contextOf(r.Context())
+	sp := &q.span.core
+	c.tracer.core.Start(sp, &parent, q.key.method, core.KindClient, q.began)
+	if sp.Context().IsSampled() {
+		u := *r.URL
+		u.User, u.RawQuery = nil, redactQuery(u.RawQuery)
+		sp.SetAttrs(core.String("http.request.method", q.key.method), core.String("server.address", host), core.Int("server.port", port), core.String("url.full", u.String()))
+		if q.key.method == otherMethod {
+			sp.SetAttr(core.String("http.request.method_original", r.Method))
+		}
+	}
+	// A RoundTripper must not change the request it is given.
+	inner := r.Clone(&q.handle)
+	Propagator{}.Inject(&q.handle, headerCarrier(inner.Header))
+	res, err := t.next.RoundTrip(inner)
+	if err != nil {
+		q.key.failure = failureOf(err)
+		q.measure()
+		sp.SetAttr(core.String("error.type", q.key.failure))
+		sp.SetStatus(core.StatusError, err.Error())
+		q.end()
+		return res, err
+	}
+	q.key.status = res.StatusCode
+	if res.StatusCode >= 400 {
+		q.key.failure = strconv.Itoa(res.StatusCode)
+		sp.SetAttr(core.String("error.type", q.key.failure))
+		sp.SetStatus(core.StatusError, "")
+	}
+	q.measure()
+	sp.SetAttrs(core.Int("http.response.status_code", int64(res.StatusCode)), core.String("network.protocol.version", protocol(res.ProtoMajor, res.ProtoMinor)))
+	switch body := res.Body.(type) {
+	case nil:
+		q.end()
+	case io.ReadWriteCloser: // the connection was taken over
+		res.Body = &duplexBody{answerBody{body, q}, body}
+	default:
+		if body == http.NoBody {
+			q.end()
+			break
+		}
+		res.Body = &answerBody{body, q}
+	}
+	return res, nil
+}
+
+// failureOf is the class of an error, as few as there can be: an error's text
+// may hold addresses.
+func failureOf(err error) string {
+	var timeout net.Error
+	var dns *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	case errors.As(err, &dns):
+		return "name_resolution_error"
+	case errors.As(err, &op):
+		return op.Op + "_error"
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return fmt.Sprintf("%T", err)
+}
+
+func (q *call) measure() {
+	q.client.find(q.key).Record(time.Since(q.began).Seconds(), q.span.core.Context())
+}
+
+func (q *call) end() {
+	if !q.ended.Swap(true) {
+		q.span.core.End(time.Time{})
+	}
+}
+
+func (c *HTTPClient) find(key callKey) *core.Series {
+	c.mu.RLock()
+	found := c.series[key]
+	c.mu.RUnlock()
+	if found != nil {
+		return found
+	}
+	attrs := append(make([]core.Attr, 0, 6), core.String("http.request.method", key.method), core.String("server.address", key.host), core.Int("server.port", int64(key.port)), core.String("url.scheme", key.scheme))
+	if key.status != 0 {
+		attrs = append(attrs, core.Int("http.response.status_code", int64(key.status)))
+	}
+	if key.failure != "" {
+		attrs = append(attrs, core.String("error.type", key.failure))
+	}
+	found = c.duration.With(attrs...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.series) < maxRequestKeys {
+		c.series[key] = found
+	}
+	return found
+}
+
+// answerBody ends the span of its request.
+type answerBody struct {
+	io.ReadCloser
+	call *call
+}
+
+// Read implements io.Reader.
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		if err != io.EOF {
+			b.call.span.core.SetStatus(core.StatusError, err.Error())
+		}
+		b.call.end()
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *answerBody) Close() error {
+	b.call.end()
+	return b.ReadCloser.Close()
+}
+
+type duplexBody struct {
+	answerBody
+	io.Writer
+}

@@ -1,0 +1,144 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+func TestTransport(t *testing.T) {
+	s, sink := start(t, Options{ServiceName: "shop"})
+	var seen http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header
+		switch r.URL.Path {
+		case "/none":
+			w.WriteHeader(http.StatusNoContent)
+		case "/fails":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "/breaks":
+			w.Header().Set("Content-Length", "100")
+			fmt.Fprint(w, "a part")
+		default:
+			fmt.Fprint(w, "hello")
+		}
+	}))
+	client := &http.Client{Transport: s.HTTPClient().Transport(nil)}
+	ctx, root := s.TracerProvider().Tracer("t").Start(t.Context(), "root")
+	get := func(url string) (string, error) {
+		req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Traceparent", "the caller's own")
+		res, err := client.Do(req)
+		if err != nil {
+			return "", err
+		}
+		defer res.Body.Close()
+		if req.Header.Get("Traceparent") != "the caller's own" {
+			t.Error("the caller's request was changed")
+		}
+		b, err := io.ReadAll(res.Body)
+		return string(b), err
+	}
+	if body, err := get(strings.Replace(server.URL, "http://", "http://user:hunter2@", 1) + "/hello?sig=hunter2&a=b"); err != nil || body != "hello" {
+		t.Errorf("got %q, error %v", body, err)
+	}
+	sc, ok := core.ParseTraceparent(seen.Get("Traceparent"), seen.Get("Tracestate"))
+	if !ok || sc.TraceID.String() != root.SpanContext().TraceID().String() || sc.SpanID.String() == root.SpanContext().SpanID().String() || sc.State != "ot=th:0" {
+		t.Errorf("the server has seen %v", seen)
+	}
+	for _, path := range []string{"/none", "/fails"} {
+		if _, err := get(server.URL + path); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := get(server.URL + "/breaks"); err == nil {
+		t.Error("half an answer is taken for a whole one")
+	}
+	server.Close()
+	if _, err := get(server.URL); err == nil {
+		t.Error("a closed server answers")
+	}
+	root.End()
+	got := sent(t, s, sink)
+	for path, wants := range map[string][]string{
+		"/v1/traces":  {"root", "/hello?sig=REDACTED&a=b", "204", "503", "unexpected EOF", "dial_error", "connection refused"},
+		"/v1/metrics": {"http.client.request.duration", "503", "dial_error"},
+	} {
+		for _, want := range wants {
+			if want == "204" {
+				continue // an integer on the wire
+			}
+			if !strings.Contains(got[path], want) {
+				t.Errorf("%q is not in what was sent to %s", want, path)
+			}
+		}
+		if strings.Contains(got[path], "hunter2") {
+			t.Errorf("a secret was sent to %s", path)
+		}
+	}
+	if s := s.pipe.Stats(); s.Sent != 6 {
+		t.Errorf("%d spans were sent, want the root and five calls", s.Sent)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	<-ctx.Done()
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{ctx.Err(), "timeout"},
+		{fmt.Errorf("call: %w", context.Canceled), "*errors.errorString"},
+		{io.ErrUnexpectedEOF, "*errors.errorString"},
+		{fmt.Errorf("outer: %w", &http.ProtocolError{}), "*http.ProtocolError"},
+		{errors.Join(errors.New("a")), "*errors.joinError"},
+	} {
+		if got := failureOf(test.err); got != test.want {
+			t.Errorf("%v is %q, want %q", test.err, got, test.want)
+		}
+	}
+}
+
+// One trace goes through a server and its client.
+func TestOneTree(t *testing.T) {
+	s, _ := start(t, Options{})
+	var ids []trace.TraceID
+	note := func(r *http.Request) { ids = append(ids, trace.SpanContextFromContext(r.Context()).TraceID()) }
+	inner := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { note(r) })))
+	defer inner.Close()
+	client := &http.Client{Transport: s.HTTPClient().Transport(nil)}
+	outer := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		note(r)
+		req, _ := http.NewRequestWithContext(r.Context(), "GET", inner.URL, nil)
+		res, err := client.Do(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = res.Body.Close()
+	})))
+	defer outer.Close()
+	res, err := http.Get(outer.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if len(ids) != 2 || ids[0] != ids[1] || !ids[0].IsValid() {
+		t.Errorf("trace ids %v, want the same twice", ids)
+	}
+}
