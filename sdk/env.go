@@ -153,7 +153,9 @@ func (e *environment) sampler() core.Sampler {
 	const name, arg = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 	kind, _ := e.text(name)
 	switch strings.TrimPrefix(kind, "parentbased_") {
-	case "", "always_on":
+	case "":
+		return core.NewAdaptive(core.Policy{}, time.Now())
+	case "always_on":
 		return core.NewByThreshold(1)
 	case "always_off":
 		return core.NewByThreshold(0)
@@ -166,8 +168,8 @@ func (e *environment) sampler() core.Sampler {
 		}
 		return core.NewByThreshold(p)
 	}
-	e.bad(name, "always_on, always_off or traceidratio, with or without parentbased_ before it")
-	return core.NewByThreshold(1)
+	e.bad(name, "always_on, always_off or traceidratio, with or without parentbased_ before it, or nothing for a share that follows the traffic")
+	return core.NewAdaptive(core.Policy{}, time.Now())
 }
 
 // serviceName is what a service that does not say its name is called.

@@ -16,11 +16,13 @@ import (
 
 // HTTPServer instruments HTTP servers: a span for each request, which continues
 // the caller's trace, and the histogram http.server.request.duration of all of
-// them, sampled or not. It follows OpenTelemetry's stable semantic conventions
+// them, sampled or not. The spans of requests that fail are all kept, and those
+// of slow ones with an adaptive sampler. It follows OpenTelemetry's stable semantic conventions
 // for HTTP.
 type HTTPServer struct {
 	tracer   *tracer
 	duration *core.Instrument
+	sampler  *core.Adaptive // hears of requests; or nil
 
 	mu     sync.RWMutex
 	series map[requestKey]*core.Series
@@ -89,6 +91,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 func (s *HTTPServer) done(q *request, r *http.Request, method string) {
 	sp := &q.span.core
 	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
+	var exception []core.Attr
 	if p := recover(); p != nil {
 		defer panic(p)
 		if p != http.ErrAbortHandler {
@@ -96,15 +99,26 @@ func (s *HTTPServer) done(q *request, r *http.Request, method string) {
 			if key.status == 0 { // net/http breaks the connection off; to the client it is this
 				key.status = http.StatusInternalServerError
 			}
-			sp.AddEvent("exception", time.Time{}, core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack()))
+			exception = []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack())}
 		}
 	}
 	if key.status == 0 {
 		key.status = http.StatusOK
 	}
 	took := time.Since(q.began)
+	certain := key.errorType() != ""
+	if s.sampler != nil {
+		s.sampler.Observe(took, certain)
+		certain = certain || took > s.sampler.Slow()
+	}
+	if certain {
+		s.rescue(q, r, method)
+	}
+	if exception != nil {
+		sp.AddEvent("exception", q.began.Add(took), exception...)
+	}
 	s.find(key).Record(took.Seconds(), sp.Context())
-	if sp.Context().IsSampled() {
+	if sp.Context().IsSampled() || certain {
 		if key.route != "" {
 			sp.SetName(method + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
@@ -115,6 +129,17 @@ func (s *HTTPServer) done(q *request, r *http.Request, method string) {
 			sp.SetStatus(core.StatusError, "")
 		}
 		sp.End(q.began.Add(took))
+	}
+}
+
+// rescue keeps a request that was not sampled, with what is known of it at its
+// end.
+func (s *HTTPServer) rescue(q *request, r *http.Request, method string) {
+	parent, _ := contextOf(q.handle.Context)
+	sp := &q.span.core
+	sp.Rescue(&parent, method, core.KindServer, q.began)
+	if !sp.Context().IsSampled() {
+		s.describe(sp, r, method)
 	}
 }
 

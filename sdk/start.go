@@ -27,7 +27,7 @@ type Options struct {
 	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
-	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: all traces
+	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
 	// Failed hears of what could not be sent. Default: otel.Handle.
 	Failed func(error)
 }
@@ -96,6 +96,14 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	running.Store(s)
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(Propagator{})
+	if a, ok := c.sampler.(*core.Adaptive); ok {
+		s.server.sampler = a
+		s.stopped.Add(1)
+		go func() {
+			defer s.stopped.Done()
+			turnLoop(ctx, a)
+		}()
+	}
 	return s, err
 }
 
@@ -108,6 +116,21 @@ func (s *SDK) HTTPServer() *HTTPServer { return s.server }
 
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
+
+// turnLoop ends the windows of a sampler.
+func turnLoop(ctx context.Context, a *core.Adaptive) {
+	timer := time.NewTimer(a.Window())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-timer.C:
+			a.Turn(now)
+			timer.Reset(a.Window())
+		}
+	}
+}
 
 func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)

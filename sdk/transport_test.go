@@ -105,7 +105,7 @@ func TestFailures(t *testing.T) {
 		{ctx.Err(), "timeout"},
 		{fmt.Errorf("call: %w", context.Canceled), "*errors.errorString"},
 		{io.ErrUnexpectedEOF, "*errors.errorString"},
-		{fmt.Errorf("outer: %w", &http.ProtocolError{}), "*http.ProtocolError"},
+		{fmt.Errorf("outer: %w", &http.MaxBytesError{}), "*http.MaxBytesError"},
 		{errors.Join(errors.New("a")), "*errors.joinError"},
 	} {
 		if got := failureOf(test.err); got != test.want {

@@ -100,15 +100,9 @@ func (t *Tracer) Start(s *Span, parent *SpanContext, name string, kind SpanKind,
 	if !keep {
 		return
 	}
-	r := records.Get().(*record)
-	if start.IsZero() {
-		start = time.Now()
-	}
-	r.name, r.kind, r.start = name, kind, start
-	r.parent, r.remote = parent.SpanID, parent.Remote
-	s.rec = r
+	s.rec = newRecord(parent, name, kind, start)
 	for i := range attrs {
-		r.set(&attrs[i], &t.provider.limits)
+		s.rec.set(&attrs[i], &t.provider.limits)
 	}
 }
 

@@ -101,6 +101,7 @@ type record struct {
 	name    string
 	parent  SpanID
 	remote  bool // the parent came over the wire
+	certain bool // it is kept whatever was decided
 	kind    SpanKind
 	status  Status
 	message string
@@ -125,6 +126,16 @@ const (
 var records = sync.Pool{New: func() any {
 	return &record{body: make([]byte, 0, 1<<10), attrs: make([]attrAt, 0, 16), whole: make([]byte, 0, 1<<10)}
 }}
+
+func newRecord(parent *SpanContext, name string, kind SpanKind, start time.Time) *record {
+	r := records.Get().(*record)
+	if start.IsZero() {
+		start = time.Now()
+	}
+	r.name, r.kind, r.start = name, kind, start
+	r.parent, r.remote = parent.SpanID, parent.Remote
+	return r
+}
 
 func (r *record) free() {
 	if cap(r.body)+cap(r.whole) > keptBody {
@@ -318,6 +329,24 @@ func wireFlags(flags byte, remote bool) uint32 {
 	return f
 }
 
+// Rescue has the span kept for certain: one that was not sampled records from now
+// on, with what is given here, and one that was says that its weight is one. It
+// is for errors and slow requests, of which all are kept: those that were
+// sampled must not count for others, as the others are there themselves. Call
+// it once, before End; after End it does nothing. What goes over the wire stays
+// as it was decided.
+func (s *Span) Rescue(parent *SpanContext, name string, kind SpanKind, start time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec == nil {
+		if s.tracer == nil || s.sc.IsSampled() {
+			return
+		}
+		s.rec = newRecord(parent, name, kind, start)
+	}
+	s.rec.certain = true
+}
+
 // now is the start and what passed since on the monotonic clock, so that steps
 // of the wall clock do not bend a span.
 func (r *record) now() time.Time { return r.start.Add(time.Since(r.start)) }
@@ -344,8 +373,12 @@ func (s *Span) End(at time.Time) {
 func appendSpan(b []byte, sc *SpanContext, r *record, end time.Time) []byte {
 	b = appendBytes(b, spanTraceID, sc.TraceID[:])
 	b = appendBytes(b, spanSpanID, sc.SpanID[:])
-	if sc.State != "" {
-		b = appendString(b, spanTraceState, sc.State)
+	state := sc.State
+	if r.certain {
+		state = WithThreshold(state, KeepAll)
+	}
+	if state != "" {
+		b = appendString(b, spanTraceState, state)
 	}
 	if !r.parent.IsZero() {
 		b = appendBytes(b, spanParentSpanID, r.parent[:])

@@ -42,6 +42,9 @@ type receiver struct {
 func newReceiver(t *testing.T) *receiver {
 	r := new(receiver)
 	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/v1/traces" {
+			return
+		}
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
 			t.Error(err)

@@ -1,0 +1,159 @@
+package core
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// run has an hour of windows look alike and returns the share afterwards.
+func run(a *Adaptive, windows, requests, failures, slow int) float64 {
+	now := a.turned
+	for range windows {
+		for i := range requests {
+			took := time.Millisecond
+			if i < slow {
+				took = time.Second
+			}
+			a.Observe(took, i < failures)
+		}
+		now = now.Add(time.Second)
+		a.Turn(now)
+	}
+	return a.Share()
+}
+
+func TestPolicy(t *testing.T) {
+	f := func(name string, p Policy, requests, failures, slow int, want float64) {
+		t.Helper()
+		if got := run(NewAdaptive(p, time.Unix(0, 0)), 60, requests, failures, slow); math.Abs(got-want) > want/100 {
+			t.Errorf("%s: %v is kept, want %v", name, got, want)
+		}
+	}
+	f("nothing is the matter", Policy{}, 1000, 0, 0, 0.01)
+	f("few requests", Policy{}, 50, 0, 0, 0.1)
+	f("very few requests", Policy{}, 3, 0, 0, 1)
+	f("no requests", Policy{}, 0, 0, 0, 1)
+	f("few requests, by share only", Policy{Few: -1}, 50, 0, 0, 0.01)
+	f("busy", Policy{}, 10_000, 0, 0, 0.005)
+	f("very busy", Policy{}, 100_000, 0, 0, 0.001)
+	f("some errors", Policy{}, 1000, 5, 0, 0.1)
+	f("busy with some errors", Policy{}, 10_000, 100, 0, 0.05)
+	f("many errors", Policy{}, 1000, 50, 0, 1)
+	f("slow", Policy{}, 1000, 0, 11, 1)
+	f("a hundredth is slow", Policy{}, 1000, 0, 10, 0.01)
+	f("one of few fails", Policy{Few: -1}, 10, 1, 1, 0.01)
+	f("at least", Policy{Base: 0.0002}, 100_000, 0, 0, 0.0001)
+	f("at most", Policy{Most: 0.5}, 1000, 500, 0, 0.5)
+}
+
+func TestPolicyIsSmooth(t *testing.T) {
+	a := NewAdaptive(Policy{Few: -1}, time.Unix(0, 0))
+	if got := run(a, 1, 1000, 5, 0); got <= 0.01 || got >= 0.1 {
+		t.Errorf("after one window with errors %v, want between 0.01 and 0.1", got)
+	}
+	if got := run(a, 1, 1000, 100, 0); got != 1 {
+		t.Errorf("at an alarm %v, want all at once", got)
+	}
+	if got := run(a, 1, 1000, 0, 0); got <= 0.1 || got >= 1 {
+		t.Errorf("after the alarm %v, want it to fall slowly", got)
+	}
+	a.Turn(time.Unix(-5, 0)) // the clock goes back
+	if got := run(a, 60, 1000, 0, 0); math.Abs(got-0.01) > 1e-4 {
+		t.Errorf("a minute later %v", got)
+	}
+	a.SetPolicy(Policy{Base: 0.5, Few: -1})
+	if got := run(a, 60, 1000, 0, 0); math.Abs(got-0.5) > 0.01 {
+		t.Errorf("with another policy %v", got)
+	}
+}
+
+func TestPolicyClasses(t *testing.T) {
+	a := NewAdaptive(Policy{Few: -1, Critical: []string{"POST /pay"}, Weights: map[string]map[string]float64{"tenant.tier": {"gold": 50, "free": 0.1, "none": 0}}}, time.Unix(0, 0))
+	f := func(name string, want float64, attrs ...Attr) {
+		t.Helper()
+		var sc SpanContext
+		sc.TraceID = TraceID{0: 1, 8: 0, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff} // kept if any is
+		d := a.Decide(&sc, name, KindServer, attrs)
+		th, ok := StateThreshold(d.State)
+		if !d.Keep || !ok || math.Abs(th.Probability()-want) > want/1000 {
+			t.Errorf("%s %v: %+v, want a share of %v", name, attrs, d, want)
+		}
+	}
+	f("GET /", 0.01)
+	f("POST /pay", 0.2)
+	f("GET /", 0.5, String("a", "b"), String("tenant.tier", "gold"))
+	f("POST /pay", 0.5, String("tenant.tier", "gold"))
+	f("GET /", 0.001, String("tenant.tier", "free"))
+	f("GET /", 0.0001, String("tenant.tier", "none"))
+	f("POST /pay", 0.2, String("tenant.tier", "free"))
+	f("GET /", 0.01, String("tenant.tier", "unknown"))
+}
+
+// What is kept, scaled by its weight, must be what there was, while traffic
+// comes in bursts and the share follows it. The tolerance is four times the
+// standard error that the weights themselves say.
+func TestSamplingIsUnbiased(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	a := NewAdaptive(Policy{Base: 0.05, Busy: 100, Few: -1}, time.Unix(0, 0))
+	now := time.Unix(0, 0)
+	var total, failed, estimate, failedEstimate, variance, failedVariance float64
+	for window := range 20_000 {
+		n := 50
+		if window%30 < 3 {
+			n = 1000
+		}
+		errors := 0.0
+		if window%50 < 5 {
+			errors = 0.02
+		}
+		for range n {
+			sc := SpanContext{TraceID: TraceID{0: 1}}
+			for i := range sc.TraceID[8:] {
+				sc.TraceID[8+i] = byte(rnd.Uint32())
+			}
+			fails := rnd.Float64() < errors
+			a.Observe(time.Millisecond, fails)
+			total++
+			if fails {
+				failed++
+			}
+			d := a.Decide(&sc, "n", KindServer, nil)
+			if !d.Keep {
+				continue
+			}
+			th, ok := StateThreshold(d.State)
+			if !ok {
+				t.Fatalf("kept without a threshold: %+v", d)
+			}
+			w := th.Weight()
+			estimate += w
+			variance += w * (w - 1)
+			if fails {
+				failedEstimate += w
+				failedVariance += w * (w - 1)
+			}
+		}
+		now = now.Add(time.Second)
+		a.Turn(now)
+	}
+	if bias := math.Abs(estimate - total); bias > 4*math.Sqrt(variance) || bias > total/100 {
+		t.Errorf("%v traces are estimated as %v, standard error %v", total, estimate, math.Sqrt(variance))
+	}
+	if bias := math.Abs(failedEstimate - failed); bias > 4*math.Sqrt(failedVariance) {
+		t.Errorf("%v failures are estimated as %v, standard error %v", failed, failedEstimate, math.Sqrt(failedVariance))
+	}
+	t.Logf("count %+.2f %%, failures %+.2f %%", 100*(estimate/total-1), 100*(failedEstimate/failed-1))
+}
+
+func BenchmarkAdaptive(b *testing.B) {
+	a := NewAdaptive(Policy{Few: -1, Critical: []string{"POST /pay"}}, time.Now())
+	sc := SpanContext{TraceID: NewTraceID()}
+	b.ReportAllocs()
+	for b.Loop() {
+		sc.TraceID[9]++
+		a.Decide(&sc, "GET /", KindServer, nil)
+		a.Observe(time.Millisecond, false)
+	}
+}
