@@ -18,9 +18,12 @@ type config struct {
 	resource []core.Attr
 	traces   core.SenderOptions
 	metrics  core.SenderOptions
+	logs     core.SenderOptions
 	sampler  core.Sampler
 	limits   core.Limits
+	logLimit core.Limits
 	delay    time.Duration // of spans
+	logDelay time.Duration
 	interval time.Duration // of metrics
 }
 
@@ -106,7 +109,7 @@ func (e *environment) pairs(names ...string) (pairs [][2]string) {
 
 const defaultEndpoint = "http://localhost:4318"
 
-// sender reads how to send a signal: TRACES or METRICS.
+// sender reads how to send a signal: TRACES, METRICS or LOGS.
 func (e *environment) sender(opts *Options, signal, path string) core.SenderOptions {
 	const base = "OTEL_EXPORTER_OTLP_"
 	own := base + signal + "_"
@@ -215,6 +218,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		resource: e.resource(&opts),
 		traces:   e.sender(&opts, "TRACES", "/v1/traces"),
 		metrics:  e.sender(&opts, "METRICS", "/v1/metrics"),
+		logs:     e.sender(&opts, "LOGS", "/v1/logs"),
 		sampler:  opts.Sampler,
 		limits: core.Limits{
 			Attributes:      e.count(core.DefaultLimits.Attributes, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
@@ -224,7 +228,12 @@ func configure(opts Options, get func(string) string) (*config, error) {
 			LinkAttributes:  e.count(core.DefaultLimits.LinkAttributes, "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"),
 			ValueLength:     e.count(core.DefaultLimits.ValueLength, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
 		},
+		logLimit: core.Limits{
+			Attributes:  e.count(core.DefaultLimits.Attributes, "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+			ValueLength: e.count(core.DefaultLimits.ValueLength, "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+		},
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
+		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
 	}
 	if c.sampler == nil {

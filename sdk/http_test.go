@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -78,9 +79,11 @@ func sent(t *testing.T, s *SDK, k *sink) map[string]string {
 func TestHandler(t *testing.T) {
 	s, sink := start(t, Options{ServiceName: "shop"})
 	mux := http.NewServeMux()
+	log := slog.New(NewLogHandler(nil, s.logger, nil))
 	var inner trace.SpanContext
 	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
 		inner = trace.SpanContextFromContext(r.Context())
+		log.InfoContext(r.Context(), "order shown", "order.id", r.PathValue("id"))
 		fmt.Fprint(w, "hello")
 	})
 	mux.HandleFunc("/fails", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadGateway) })
@@ -105,8 +108,10 @@ func TestHandler(t *testing.T) {
 		t.Errorf("span context in the handler %+v, want a child of %s", inner, someParent)
 	}
 	got := sent(t, s, sink)
+	id := inner.SpanID()
 	for path, wants := range map[string][]string{
 		"/v1/traces":  {"GET /orders/{id}", "/orders/4711", "Signature=REDACTED", "GET /fails", "502", "panic", "exception.stacktrace", "*errors.errorString", "shop"},
+		"/v1/logs":    {"order shown", "order.id", "4711", "shop", string(id[:])},
 		"/v1/metrics": {"http.server.request.duration", "/orders/{id}", "/fails", "panic", "shop"},
 	} {
 		for _, want := range wants {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -37,7 +38,9 @@ type SDK struct {
 	traces   trace.TracerProvider
 	server   *HTTPServer
 	client   *HTTPClient
-	pipe     *core.Pipe
+	pipe     *core.Pipe // of spans; nil when nothing is sent
+	logs     *core.Pipe
+	logger   *core.Logger
 	resource []byte
 	meters   []*core.Meter
 	metrics  *core.Sender
@@ -47,6 +50,9 @@ type SDK struct {
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
+
+	spoolOnce sync.Once
+	spool     *core.Spool // to the standard output; nil until it is asked for
 }
 
 // scopeOfSDK is the instrumentation scope of what this package instruments
@@ -71,15 +77,21 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	}
 	traces, err1 := core.NewSender(c.traces)
 	metrics, err2 := core.NewSender(c.metrics)
-	if err1 != nil || err2 != nil {
+	logs, err3 := core.NewSender(c.logs)
+	if bad := errors.Join(err1, err2, err3); bad != nil {
 		s.traces = noop.NewTracerProvider()
-		return s, errors.Join(err, err1, err2)
+		return s, errors.Join(err, bad)
 	}
 	s.metrics = metrics
 	s.pipe = core.NewPipe(s.resource, core.PipeOptions{
 		Send: traces.Send, Delay: c.delay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d spans: %w", n, err)) },
 	})
+	s.logs = core.NewPipe(s.resource, core.PipeOptions{
+		Send: logs.Send, Delay: c.logDelay,
+		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
+	})
+	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
 	provider := NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.traces = provider
 	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
@@ -113,6 +125,13 @@ func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
 func (s *SDK) HTTPServer() *HTTPServer { return s.server }
+
+// LogHandler makes a slog.Handler that writes to the standard output and sends
+// over OTLP. See NewLogHandler.
+func (s *SDK) LogHandler(level slog.Leveler) *LogHandler {
+	s.spoolOnce.Do(func() { s.spool = core.NewSpool(os.Stdout, 0) })
+	return NewLogHandler(s.spool, s.logger, level)
+}
 
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
@@ -169,19 +188,23 @@ func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
 		return nil
 	}
-	return errors.Join(s.pipe.Flush(ctx), s.sendMetrics(ctx))
+	return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
+		s.spoolOnce.Do(func() {}) // none from now on
+		if s.spool != nil {
+			s.err = s.spool.Close(ctx)
+		}
 		if s.pipe == nil {
 			return
 		}
 		s.stop()
 		s.stopped.Wait()
-		s.err = errors.Join(s.pipe.Close(ctx), s.sendMetrics(ctx))
+		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
 	})
 	return s.err
 }

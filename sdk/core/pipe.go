@@ -126,11 +126,14 @@ func orDefault[T int | time.Duration](v, def T) T {
 
 // Add copies an encoded item into the current batch. It does not block; false
 // when the item was dropped.
-func (p *Pipe) Add(scope *Scope, item []byte) bool {
+func (p *Pipe) Add(scope *Scope, item []byte) bool { return p.add(scope, item, 100) }
+
+// add is Add into the first per cent of the room.
+func (p *Pipe) add(scope *Scope, item []byte, room int) bool {
 	need := len(item) + 1 + binary.MaxVarintLen32
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.size+need > p.opts.Bytes {
+	if p.closed || p.size+need > p.opts.Bytes*room/100 {
 		p.stats.Full++
 		return false
 	}

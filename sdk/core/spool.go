@@ -1,0 +1,143 @@
+package core
+
+import (
+	"context"
+	"io"
+	"sync"
+)
+
+// Spool writes lines to a writer that may be slow, without ever making the one
+// who logs wait: lines are copied into a bounded buffer and written by another
+// goroutine, many at a time. What does not fit is dropped and counted, the least
+// important first. It is safe for concurrent use.
+type Spool struct {
+	w     io.Writer
+	limit int
+
+	mu      sync.Mutex
+	filling []byte // lines that wait
+	lines   int    // of filling
+	writing bool   // the other buffer is being written
+	spare   []byte
+	stats   SpoolStats
+	closed  bool
+	idle    *sync.Cond // of mu: everything is written
+	wake    chan struct{}
+	done    chan struct{}
+}
+
+// SpoolStats counts lines since the start.
+type SpoolStats struct {
+	Written uint64
+	Dropped uint64 // for want of room, or after Close
+	Failed  uint64 // the writer did not take them
+	Waiting int    // bytes
+}
+
+// DefaultSpool is how many bytes wait at most when nothing else is said, 4 MiB.
+const DefaultSpool = 4 << 20
+
+// NewSpool starts a spool that holds limit bytes at most beside what is just
+// being written; 0 is DefaultSpool. w is used by one goroutine at a time.
+func NewSpool(w io.Writer, limit int) *Spool {
+	s := &Spool{w: w, limit: orDefault(limit, DefaultSpool), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	s.idle = sync.NewCond(&s.mu)
+	go s.loop()
+	return s
+}
+
+// Line adds a line, with its end. False when it was dropped.
+func (s *Spool) Line(line []byte, severity Severity) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.filling)+len(line) > s.limit*severity.Room()/100 {
+		s.stats.Dropped++
+		return false
+	}
+	s.filling = append(s.filling, line...)
+	if s.lines++; s.lines == 1 {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+func (s *Spool) loop() {
+	defer close(s.done)
+	for range s.wake {
+		s.drain()
+	}
+	s.drain()
+}
+
+// drain writes until nothing waits.
+func (s *Spool) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.filling) > 0 {
+		text, lines := s.filling, s.lines
+		s.filling, s.lines, s.spare = s.spare[:0], 0, nil
+		s.writing = true
+		s.mu.Unlock()
+		_, err := s.w.Write(text)
+		s.mu.Lock()
+		s.writing = false
+		if s.spare = text[:0]; cap(text) > s.limit/4 {
+			s.spare = nil // what a burst needed is not kept
+		}
+		if err != nil {
+			s.stats.Failed += uint64(lines)
+		} else {
+			s.stats.Written += uint64(lines)
+		}
+	}
+	s.idle.Broadcast()
+}
+
+// Stats counts what happened so far.
+func (s *Spool) Stats() SpoolStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stats := s.stats
+	stats.Waiting = len(s.filling)
+	return stats
+}
+
+// Flush waits until what was added before is written, or ctx ends.
+func (s *Spool) Flush(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.idle.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.filling) > 0 || s.writing {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.idle.Wait()
+	}
+	return nil
+}
+
+// Close flushes and stops. When ctx ends first, it returns, and a writer that is
+// stuck is left behind. It may be called again.
+func (s *Spool) Close(ctx context.Context) error {
+	err := s.Flush(ctx)
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.wake)
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return err
+}
