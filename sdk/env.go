@@ -113,7 +113,7 @@ const defaultEndpoint = "http://localhost:4318"
 func (e *environment) sender(opts *Options, signal, path string) core.SenderOptions {
 	const base = "OTEL_EXPORTER_OTLP_"
 	own := base + signal + "_"
-	s := core.SenderOptions{Headers: map[string]string{}, Timeout: e.millis(0, own+"TIMEOUT", base+"TIMEOUT")}
+	s := core.SenderOptions{Client: opts.Client, Headers: map[string]string{}, Timeout: e.millis(0, own+"TIMEOUT", base+"TIMEOUT")}
 	switch protocol, name := e.text(own+"PROTOCOL", base+"PROTOCOL"); protocol {
 	case "", "http/protobuf":
 	default:

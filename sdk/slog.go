@@ -81,6 +81,43 @@ type lineWriter struct {
 	open    int
 	pending []string
 	sends   bool
+	clock   clock
+}
+
+// clock formats times, and remembers the second: most of a time is that of the
+// line before.
+type clock struct {
+	second   int64
+	location *time.Location
+	text     [len("2006-01-02T15:04:05")]byte
+	zone     string
+}
+
+// append appends t as time.RFC3339Nano does.
+func (c *clock) append(b []byte, t time.Time) []byte {
+	if second := t.Unix(); second != c.second || t.Location() != c.location || c.zone == "" {
+		text := t.Format(time.RFC3339)
+		if len(text) < len(c.text)+1 || t.Year() > 9999 || t.Year() < 0 {
+			return t.AppendFormat(b, time.RFC3339Nano)
+		}
+		c.second, c.location, c.zone = second, t.Location(), text[len(c.text):]
+		copy(c.text[:], text)
+	}
+	b = append(b, c.text[:]...)
+	if n := t.Nanosecond(); n > 0 {
+		var digits [10]byte
+		digits[0] = '.'
+		for i := 9; i > 0; i-- {
+			digits[i] = byte('0' + n%10)
+			n /= 10
+		}
+		end := len(digits)
+		for digits[end-1] == '0' {
+			end--
+		}
+		b = append(b, digits[:end]...)
+	}
+	return append(b, c.zone...)
 }
 
 var lineWriters = sync.Pool{New: func() any { return new(lineWriter) }}
@@ -94,11 +131,11 @@ func (h *LogHandler) Handle(ctx context.Context, r slog.Record) error {
 	w := lineWriters.Get().(*lineWriter)
 	severity := severityOf(r.Level)
 	sc, inSpan := contextOf(ctx)
-	*w = lineWriter{line: w.line[:0], attrs: append(w.attrs[:0], h.attrs...), prefix: h.prefix, open: h.open, pending: h.pending, sends: h.logger != nil}
+	*w = lineWriter{line: w.line[:0], attrs: append(w.attrs[:0], h.attrs...), prefix: h.prefix, open: h.open, pending: h.pending, sends: h.logger != nil, clock: w.clock}
 	w.line = append(w.line, '{')
 	if !r.Time.IsZero() {
 		w.line = append(w.line, `"time":"`...)
-		w.line = r.Time.AppendFormat(w.line, time.RFC3339Nano)
+		w.line = w.clock.append(w.line, r.Time)
 		w.line = append(w.line, `",`...)
 	}
 	level := levelText(r.Level)

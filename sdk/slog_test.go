@@ -106,6 +106,22 @@ func TestLinesAreSlogsOwn(t *testing.T) {
 	}
 }
 
+func TestClock(t *testing.T) {
+	var c clock
+	at := time.Date(2026, 11, 20, 19, 0, 0, 0, time.UTC)
+	for _, zone := range []*time.Location{time.UTC, time.FixedZone("", 5*3600+1800), time.FixedZone("", -3600), time.UTC} {
+		for _, d := range []time.Duration{0, 1, 500 * time.Millisecond, time.Second, 120 * time.Microsecond, -1} {
+			x := at.Add(d).In(zone)
+			if got := string(c.append(nil, x)); got != x.Format(time.RFC3339Nano) {
+				t.Errorf("%v is %q", x, got)
+			}
+		}
+	}
+	if x := time.Date(12345, 1, 1, 0, 0, 0, 5, time.UTC); string(c.append(nil, x)) != x.Format(time.RFC3339Nano) {
+		t.Errorf("%v is %q", x, c.append(nil, x))
+	}
+}
+
 func TestLogsHaveIDs(t *testing.T) {
 	log, l, spool := newLog(t, nil)
 	ctx, s := newTracer(t, 1).Start(t.Context(), "n")

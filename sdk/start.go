@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ type Options struct {
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	// Client sends what is exported; default: one of its own, see
+	// core.SenderOptions.
+	Client *http.Client
 	// Failed hears of what could not be sent. Default: otel.Handle.
 	Failed func(error)
 }
@@ -41,6 +45,7 @@ type SDK struct {
 	pipe     *core.Pipe // of spans; nil when nothing is sent
 	logs     *core.Pipe
 	logger   *core.Logger
+	spool    *core.Spool // to the standard output
 	resource []byte
 	meters   []*core.Meter
 	metrics  *core.Sender
@@ -50,9 +55,6 @@ type SDK struct {
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
-
-	spoolOnce sync.Once
-	spool     *core.Spool // to the standard output; nil until it is asked for
 }
 
 // scopeOfSDK is the instrumentation scope of what this package instruments
@@ -67,7 +69,7 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, "")}
+	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
 	if s.failed == nil {
 		s.failed = otel.Handle
 	}
@@ -129,7 +131,6 @@ func (s *SDK) HTTPServer() *HTTPServer { return s.server }
 // LogHandler makes a slog.Handler that writes to the standard output and sends
 // over OTLP. See NewLogHandler.
 func (s *SDK) LogHandler(level slog.Leveler) *LogHandler {
-	s.spoolOnce.Do(func() { s.spool = core.NewSpool(os.Stdout, 0) })
 	return NewLogHandler(s.spool, s.logger, level)
 }
 
@@ -183,6 +184,21 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	return nil
 }
 
+// Stats counts what became of spans, log records and log lines.
+type Stats struct {
+	Spans, Logs core.PipeStats
+	Lines       core.SpoolStats
+}
+
+// Stats counts what happened so far.
+func (s *SDK) Stats() (st Stats) {
+	if s.pipe != nil {
+		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
+	}
+	st.Lines = s.spool.Stats()
+	return st
+}
+
 // Flush sends what has been recorded so far.
 func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
@@ -195,10 +211,7 @@ func (s *SDK) Flush(ctx context.Context) error {
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
-		s.spoolOnce.Do(func() {}) // none from now on
-		if s.spool != nil {
-			s.err = s.spool.Close(ctx)
-		}
+		s.err = s.spool.Close(ctx)
 		if s.pipe == nil {
 			return
 		}

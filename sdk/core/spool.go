@@ -4,15 +4,17 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 )
 
 // Spool writes lines to a writer that may be slow, without ever making the one
 // who logs wait: lines are copied into a bounded buffer and written by another
-// goroutine, many at a time. What does not fit is dropped and counted, the least
+// goroutine, many at a time and some milliseconds later. What does not fit is dropped and counted, the least
 // important first. It is safe for concurrent use.
 type Spool struct {
 	w     io.Writer
 	limit int
+	full  int // with how much the writer is woken at once
 
 	mu      sync.Mutex
 	filling []byte // lines that wait
@@ -21,10 +23,18 @@ type Spool struct {
 	spare   []byte
 	stats   SpoolStats
 	closed  bool
-	idle    *sync.Cond // of mu: everything is written
-	wake    chan struct{}
+	idle    *sync.Cond    // of mu: everything is written
+	wake    chan struct{} // a line waits
+	hurry   chan struct{} // so much waits, or so somebody
 	done    chan struct{}
 }
+
+// spoolFull is with how much the writer is woken at once.
+const spoolFull = 512 << 10
+
+// spoolLinger is how long a line waits for others: waking the writer for each
+// costs as much as making it.
+const spoolLinger = 5 * time.Millisecond
 
 // SpoolStats counts lines since the start.
 type SpoolStats struct {
@@ -40,7 +50,8 @@ const DefaultSpool = 4 << 20
 // NewSpool starts a spool that holds limit bytes at most beside what is just
 // being written; 0 is DefaultSpool. w is used by one goroutine at a time.
 func NewSpool(w io.Writer, limit int) *Spool {
-	s := &Spool{w: w, limit: orDefault(limit, DefaultSpool), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	limit = orDefault(limit, DefaultSpool)
+	s := &Spool{w: w, limit: limit, full: min(spoolFull, limit/4), wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), done: make(chan struct{})}
 	s.idle = sync.NewCond(&s.mu)
 	go s.loop()
 	return s
@@ -56,17 +67,32 @@ func (s *Spool) Line(line []byte, severity Severity) bool {
 	}
 	s.filling = append(s.filling, line...)
 	if s.lines++; s.lines == 1 {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		signal(s.wake)
+	}
+	if n := len(s.filling); n >= s.full && n-len(line) < s.full {
+		signal(s.hurry)
 	}
 	return true
 }
 
+// signal does not wait: one signal that is not taken yet is enough.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 func (s *Spool) loop() {
 	defer close(s.done)
+	timer := time.NewTimer(spoolLinger)
+	defer timer.Stop()
 	for range s.wake {
+		timer.Reset(spoolLinger)
+		select {
+		case <-timer.C:
+		case <-s.hurry:
+		}
 		s.drain()
 	}
 	s.drain()
@@ -85,7 +111,7 @@ func (s *Spool) drain() {
 		s.mu.Lock()
 		s.writing = false
 		if s.spare = text[:0]; cap(text) > s.limit/4 {
-			s.spare = nil // what a burst needed is not kept
+			s.spare = nil // what a burst needed is not kept after it
 		}
 		if err != nil {
 			s.stats.Failed += uint64(lines)
@@ -115,6 +141,7 @@ func (s *Spool) Flush(ctx context.Context) error {
 	defer stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	signal(s.hurry)
 	for len(s.filling) > 0 || s.writing {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -132,6 +159,7 @@ func (s *Spool) Close(ctx context.Context) error {
 	if !s.closed {
 		s.closed = true
 		close(s.wake)
+		signal(s.hurry)
 	}
 	s.mu.Unlock()
 	select {
