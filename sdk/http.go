@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -21,11 +20,8 @@ import (
 // for HTTP.
 type HTTPServer struct {
 	tracer   *tracer
-	duration *core.Instrument
+	duration *boundSeries[requestKey]
 	sampler  *core.Adaptive // hears of requests; or nil
-
-	mu     sync.RWMutex
-	series map[requestKey]*core.Series
 }
 
 // requestKey is what the series of a request depends on.
@@ -35,21 +31,8 @@ type requestKey struct {
 	failed                         bool // panicked
 }
 
-// maxRequestKeys bounds the series that are remembered; others are looked up.
-const maxRequestKeys = core.DefaultCardinality
-
-// secondsBounds are those of the semantic conventions for durations of
-// requests.
-var secondsBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
-
-func newHTTPServer(t *tracer, m *core.Meter) *HTTPServer {
-	return &HTTPServer{
-		tracer: t,
-		duration: m.Instrument(core.InstrumentOptions{
-			Name: "http.server.request.duration", Description: "Duration of HTTP server requests.", Unit: "s", Form: core.Histogram, Bounds: secondsBounds,
-		}),
-		series: map[requestKey]*core.Series{},
-	}
+func newHTTPServer(t *tracer, m *core.Meter, sampler *core.Adaptive) *HTTPServer {
+	return &HTTPServer{t, newBoundSeries(m, "http.server.request.duration", "Duration of HTTP server requests.", requestKey.attrs), sampler}
 }
 
 // Handler instruments h. The route of a request is the pattern of the
@@ -117,8 +100,12 @@ func (s *HTTPServer) done(q *request, r *http.Request, method string) {
 	if exception != nil {
 		sp.AddEvent("exception", q.began.Add(took), exception...)
 	}
-	s.find(key).Record(took.Seconds(), sp.Context())
-	if sp.Context().IsSampled() || certain {
+	kept := *sp.Context() // also a rescued one may be an exemplar
+	if certain {
+		kept.Flags |= core.FlagSampled
+	}
+	s.duration.of(key).Record(took.Seconds(), &kept)
+	if kept.IsSampled() {
 		if key.route != "" {
 			sp.SetName(method + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
@@ -144,7 +131,7 @@ func (s *HTTPServer) rescue(q *request, r *http.Request, method string) {
 }
 
 // errorType is empty for what is no fault of the server.
-func (k *requestKey) errorType() string {
+func (k requestKey) errorType() string {
 	switch {
 	case k.failed:
 		return "panic"
@@ -154,28 +141,16 @@ func (k *requestKey) errorType() string {
 	return ""
 }
 
-func (s *HTTPServer) find(key requestKey) *core.Series {
-	s.mu.RLock()
-	found := s.series[key]
-	s.mu.RUnlock()
-	if found != nil {
-		return found
+func (k requestKey) attrs() []core.Attr {
+	attrs := append(make([]core.Attr, 0, 6), core.String("http.request.method", k.method), core.String("url.scheme", k.scheme),
+		core.String("network.protocol.version", k.version), core.Int("http.response.status_code", int64(k.status)))
+	if k.route != "" {
+		attrs = append(attrs, core.String("http.route", k.route))
 	}
-	attrs := append(make([]core.Attr, 0, 6), core.String("http.request.method", key.method), core.String("url.scheme", key.scheme),
-		core.String("network.protocol.version", key.version), core.Int("http.response.status_code", int64(key.status)))
-	if key.route != "" {
-		attrs = append(attrs, core.String("http.route", key.route))
-	}
-	if e := key.errorType(); e != "" {
+	if e := k.errorType(); e != "" {
 		attrs = append(attrs, core.String("error.type", e))
 	}
-	found = s.duration.With(attrs...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.series) < maxRequestKeys {
-		s.series[key] = found
-	}
-	return found
+	return attrs
 }
 
 // describe sets what is known when a request begins.

@@ -128,6 +128,28 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// A failure that was not sampled is kept, and is what the histogram points at.
+func TestFailuresAreExemplars(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(0)})
+	ids := map[string]trace.TraceID{}
+	h := s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ids[r.URL.Path] = trace.SpanContextFromContext(r.Context()).TraceID()
+		if r.URL.Path == "/fails" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	for _, path := range []string{"/works", "/fails"} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+	}
+	got := sent(t, s, sink)
+	for _, to := range []string{"/v1/traces", "/v1/metrics"} {
+		works, fails := ids["/works"], ids["/fails"]
+		if strings.Contains(got[to], string(works[:])) || !strings.Contains(got[to], string(fails[:])) {
+			t.Errorf("%s: has the request that works: %v, the one that fails: %v", to, strings.Contains(got[to], string(works[:])), strings.Contains(got[to], string(fails[:])))
+		}
+	}
+}
+
 // Handlers must find the methods that they would find without us.
 func TestHandlerKeepsWhatTheWriterCan(t *testing.T) {
 	s, _ := start(t, Options{})

@@ -99,7 +99,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
 	s.meters = []*core.Meter{meter}
 	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
-	s.server, s.client = newHTTPServer(own, meter), newHTTPClient(own, meter)
+	adaptive, _ := c.sampler.(*core.Adaptive)
+	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Add(1)
@@ -107,17 +108,16 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		defer s.stopped.Done()
 		s.collectLoop(ctx, c.interval)
 	}()
-	running.Store(s)
-	otel.SetTracerProvider(provider)
-	otel.SetTextMapPropagator(Propagator{})
-	if a, ok := c.sampler.(*core.Adaptive); ok {
-		s.server.sampler = a
+	if adaptive != nil {
 		s.stopped.Add(1)
 		go func() {
 			defer s.stopped.Done()
-			turnLoop(ctx, a)
+			turnLoop(ctx, adaptive)
 		}()
 	}
+	running.Store(s)
+	otel.SetTracerProvider(provider)
+	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,10 +19,7 @@ import (
 // again, after a redirect for example, is one more.
 type HTTPClient struct {
 	tracer   *tracer
-	duration *core.Instrument
-
-	mu     sync.RWMutex
-	series map[callKey]*core.Series
+	duration *boundSeries[callKey]
 }
 
 // callKey is what the series of a call depends on.
@@ -33,13 +29,7 @@ type callKey struct {
 }
 
 func newHTTPClient(t *tracer, m *core.Meter) *HTTPClient {
-	return &HTTPClient{
-		tracer: t,
-		duration: m.Instrument(core.InstrumentOptions{
-			Name: "http.client.request.duration", Description: "Duration of HTTP client requests.", Unit: "s", Form: core.Histogram, Bounds: secondsBounds,
-		}),
-		series: map[callKey]*core.Series{},
-	}
+	return &HTTPClient{t, newBoundSeries(m, "http.client.request.duration", "Duration of HTTP client requests.", callKey.attrs)}
 }
 
 // Transport instruments next; nil is http.DefaultTransport.
@@ -148,7 +138,7 @@ func failureOf(err error) string {
 }
 
 func (q *call) measure() {
-	q.client.find(q.key).Record(time.Since(q.began).Seconds(), q.span.core.Context())
+	q.client.duration.of(q.key).Record(time.Since(q.began).Seconds(), q.span.core.Context())
 }
 
 func (q *call) end() {
@@ -157,27 +147,15 @@ func (q *call) end() {
 	}
 }
 
-func (c *HTTPClient) find(key callKey) *core.Series {
-	c.mu.RLock()
-	found := c.series[key]
-	c.mu.RUnlock()
-	if found != nil {
-		return found
+func (k callKey) attrs() []core.Attr {
+	attrs := append(make([]core.Attr, 0, 6), core.String("http.request.method", k.method), core.String("server.address", k.host), core.Int("server.port", int64(k.port)), core.String("url.scheme", k.scheme))
+	if k.status != 0 {
+		attrs = append(attrs, core.Int("http.response.status_code", int64(k.status)))
 	}
-	attrs := append(make([]core.Attr, 0, 6), core.String("http.request.method", key.method), core.String("server.address", key.host), core.Int("server.port", int64(key.port)), core.String("url.scheme", key.scheme))
-	if key.status != 0 {
-		attrs = append(attrs, core.Int("http.response.status_code", int64(key.status)))
+	if k.failure != "" {
+		attrs = append(attrs, core.String("error.type", k.failure))
 	}
-	if key.failure != "" {
-		attrs = append(attrs, core.String("error.type", key.failure))
-	}
-	found = c.duration.With(attrs...)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.series) < maxRequestKeys {
-		c.series[key] = found
-	}
-	return found
+	return attrs
 }
 
 // answerBody ends the span of its request.

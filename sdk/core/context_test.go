@@ -119,7 +119,7 @@ func TestThreshold(t *testing.T) {
 	}
 }
 
-// Half a trace's randomness decides alike in every service.
+// Every service takes the same randomness from a trace, so that all decide alike.
 func TestRandomness(t *testing.T) {
 	id, _ := ParseTraceID("4bf92f3577b34da6a3ce929d0e0e4736")
 	for _, test := range []struct {

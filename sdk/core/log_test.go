@@ -38,15 +38,13 @@ func TestLogIsEncoded(t *testing.T) {
 // The less important is dropped first, here and in the spool.
 func TestErrorsAreDroppedLast(t *testing.T) {
 	severities := []Severity{SeverityDebug, SeverityInfo, SeverityWarn, SeverityError}
-	stuck := make(chan struct{})
+	stuck, writing := make(chan struct{}), make(chan struct{}, 100)
 	p := NewPipe(nil, PipeOptions{Bytes: 20_000, BatchBytes: 20_000, Delay: time.Hour, Send: func(context.Context, []byte, int) (int, error) { <-stuck; return 0, nil }})
 	l := NewLogger(p, testScope, DefaultLimits)
-	spool := NewSpool(stuckWriter{stuck}, 20_000)
+	spool := NewSpool(stuckWriter{stuck, writing}, 20_000)
 	line := []byte(strings.Repeat("x", 99) + "\n")
 	spool.Line(line, SeverityError)
-	for spool.Stats().Waiting > 0 { // it is being written
-		time.Sleep(time.Millisecond)
-	}
+	<-writing
 	var sent, spooled []int
 	for _, s := range severities {
 		n, m := 0, 0
@@ -75,9 +73,14 @@ func TestErrorsAreDroppedLast(t *testing.T) {
 	}
 }
 
-type stuckWriter struct{ until chan struct{} }
+// stuckWriter says that it has something to write and waits.
+type stuckWriter struct{ until, writing chan struct{} }
 
-func (w stuckWriter) Write(b []byte) (int, error) { <-w.until; return len(b), nil }
+func (w stuckWriter) Write(b []byte) (int, error) {
+	w.writing <- struct{}{}
+	<-w.until
+	return len(b), nil
+}
 
 func TestSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -121,7 +124,7 @@ func TestSpoolCountsFailures(t *testing.T) {
 			t.Errorf("error %v, stats %+v", err, s.Stats())
 		}
 		stuck := make(chan struct{})
-		s = NewSpool(stuckWriter{stuck}, 0)
+		s = NewSpool(stuckWriter{stuck, make(chan struct{}, 1)}, 0)
 		s.Line([]byte("a\n"), SeverityInfo)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -313,18 +313,22 @@ func (p *Pipe) Stats() PipeStats {
 // Flush sends what was added before, and waits until it is sent or given up, or
 // ctx ends.
 func (p *Pipe) Flush(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.settled.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, p.settled)()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return ErrClosed
 	}
 	return p.flush(ctx)
+}
+
+// wakeAtEnd wakes those that wait for c when ctx ends, until stop is called.
+func wakeAtEnd(ctx context.Context, c *sync.Cond) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		c.L.Lock()
+		defer c.L.Unlock()
+		c.Broadcast()
+	})
 }
 
 // flush is Flush while mu is held.
@@ -353,12 +357,7 @@ func (p *Pipe) waitsFor(last uint64) bool {
 // Close flushes and ends the pipe. When ctx ends first, requests under way are
 // broken off and what is left counts as failed. It may be called again.
 func (p *Pipe) Close(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.settled.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, p.settled)()
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()

@@ -189,11 +189,11 @@ func (a *Adaptive) Share() float64 { return a.rates.Load().plain.threshold.Proba
 func (a *Adaptive) publish(share float64) {
 	p := &a.policy
 	bound := func(v float64) float64 { return min(max(v, p.Least), p.Most) }
-	make := func(weight float64) weighted {
+	weigh := func(weight float64) weighted {
 		v := bound(share * weight)
 		return weighted{NewByThreshold(v), NewByThreshold(bound(math.Max(v, p.CriticalFloor)))}
 	}
-	plain := make(1)
+	plain := weigh(1)
 	r := &rates{plain: plain.plain, critical: plain.critical, named: map[string]bool{}, weights: map[string]map[string]*weighted{}}
 	for _, name := range p.Critical {
 		r.named[name] = true
@@ -201,7 +201,7 @@ func (a *Adaptive) publish(share float64) {
 	for key, values := range p.Weights {
 		r.weights[key] = map[string]*weighted{}
 		for value, weight := range values {
-			w := make(weight)
+			w := weigh(weight)
 			r.weights[key][value] = &w
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// run has an hour of windows look alike and returns the share afterwards.
+// run has windows of a second look alike and returns the share afterwards.
 func run(a *Adaptive, windows, requests, failures, slow int) float64 {
 	now := a.turned
 	for range windows {

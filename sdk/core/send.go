@@ -133,7 +133,7 @@ func (s *Sender) try(ctx context.Context, body []byte) (rejected int, after time
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
-		return 0, 0, fmt.Errorf("export to %s: %w", s.url, err)
+		return 0, 0, fmt.Errorf("make export request: %w", err)
 	}
 	req.Header = s.header.Clone()
 	res, err := s.opts.Client.Do(req)

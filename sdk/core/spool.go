@@ -133,12 +133,7 @@ func (s *Spool) Stats() SpoolStats {
 
 // Flush waits until what was added before is written, or ctx ends.
 func (s *Spool) Flush(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.idle.Broadcast()
-	})
-	defer stop()
+	defer wakeAtEnd(ctx, s.idle)()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	signal(s.hurry)

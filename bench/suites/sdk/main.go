@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -39,6 +40,7 @@ const (
 // suite measures and reports.
 type suite struct {
 	report *report.Report
+	err    error         // of what was measured
 	each   time.Duration // of a round
 	rounds int
 }
@@ -71,7 +73,7 @@ func run(ctx context.Context) error {
 			continue
 		}
 		fmt.Fprintln(os.Stderr, p.name)
-		if err := p.run(s, ctx); err != nil {
+		if err := errors.Join(p.run(s, ctx), s.err); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		if ctx.Err() != nil {
@@ -107,10 +109,13 @@ type cost struct {
 }
 
 // measure runs f in rounds and gives the median of their CPU. f does its work n
-// times. flush, if there is one, ends what f left to do, within the measurement.
-func (s *suite) measure(f func(n int), flush func()) cost {
-	if flush == nil {
-		flush = func() {}
+// times. end, if there is one, ends what f left to do, within the measurement;
+// when end fails, the part has failed.
+func (s *suite) measure(f func(n int), end func() error) cost {
+	flush := func() {
+		if end != nil {
+			s.err = errors.Join(s.err, end())
+		}
 	}
 	n := 1
 	for took := time.Duration(0); took < s.each/10; n *= 2 { // warm up, and find out how many make a round

@@ -82,7 +82,7 @@ func (s *suite) http(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		mine := s.measure(serve(ours.HTTPServer().Handler(mux)), func() { _ = ours.Flush(ctx) }).less(bare)
+		mine := s.measure(serve(ours.HTTPServer().Handler(mux)), func() error { return ours.Flush(ctx) }).less(bare)
 		if err := ours.Shutdown(ctx); err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (s *suite) http(ctx context.Context) error {
 		meters := stockmetric.NewMeterProvider(stockmetric.WithReader(stockmetric.NewManualReader()))
 		h := otelhttp.NewHandler(mux, "server", otelhttp.WithTracerProvider(traces), otelhttp.WithMeterProvider(meters),
 			otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})))
-		stock := s.measure(serve(h), func() { _ = traces.ForceFlush(ctx) }).less(bare)
+		stock := s.measure(serve(h), func() error { return traces.ForceFlush(ctx) }).less(bare)
 		if err := traces.Shutdown(ctx); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (s *suite) span(ctx context.Context) error {
 		}
 	}
 	provider, pipe := ourTraces(nil)
-	api := s.measure(through(provider.Tracer("bench")), func() { _ = pipe.Flush(ctx) })
+	api := s.measure(through(provider.Tracer("bench")), func() error { return pipe.Flush(ctx) })
 	tracer := core.NewProvider(core.Options{Pipe: pipe}).Tracer(core.NewScope("bench", "", ""))
 	root := &core.SpanContext{}
 	direct := s.measure(func(n int) {
@@ -133,7 +133,7 @@ func (s *suite) span(ctx context.Context) error {
 				core.Int("http.response.status_code", 200), core.String("server.address", "shop.example"), core.Int("server.port", 8080), core.String("client.address", "10.1.2.3"))
 			sp.End(time.Time{})
 		}
-	}, func() { _ = pipe.Flush(ctx) })
+	}, func() error { return pipe.Flush(ctx) })
 	if err := errors.Join(pipe.Close(ctx), nothingDropped(pipe.Stats())); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (s *suite) span(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stock := s.measure(through(traces.Tracer("bench")), func() { _ = traces.ForceFlush(ctx) })
+	stock := s.measure(through(traces.Tracer("bench")), func() error { return traces.ForceFlush(ctx) })
 	if err := traces.Shutdown(ctx); err != nil {
 		return err
 	}
@@ -230,9 +230,9 @@ func (s *suite) log(ctx context.Context) error {
 			}
 		}
 	}
-	s.compareWith("slog's JSON handler", "log", "log line with ids", s.measure(write(sdk.NewLogHandler(spool, nil, nil)), func() { _ = spool.Flush(ctx) }),
+	s.compareWith("slog's JSON handler", "log", "log line with ids", s.measure(write(sdk.NewLogHandler(spool, nil, nil)), func() error { return spool.Flush(ctx) }),
 		s.measure(write(slog.NewJSONHandler(io.Discard, nil)), nil), "<= 700", "<= 0", "", "theirs has no ids and writes at once, to nowhere")
-	both := s.measure(write(sdk.NewLogHandler(spool, core.NewLogger(pipe, core.NewScope("bench", "", ""), core.DefaultLimits), nil)), func() { _, _ = spool.Flush(ctx), pipe.Flush(ctx) })
+	both := s.measure(write(sdk.NewLogHandler(spool, core.NewLogger(pipe, core.NewScope("bench", "", ""), core.DefaultLimits), nil)), func() error { return errors.Join(spool.Flush(ctx), pipe.Flush(ctx)) })
 	s.compare("log", "log line with ids, and the record over OTLP", both, cost{}, "", "", "", "")
 	err := errors.Join(spool.Close(ctx), pipe.Close(ctx), nothingDropped(pipe.Stats()))
 	if n := spool.Stats().Dropped; n > 0 {

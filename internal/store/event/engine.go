@@ -225,11 +225,10 @@ func setUpEngine(memory int64, log *slog.Logger) {
 		}
 		// The other half is for what stands before the engine. It takes all
 		// that it may have: buffers of files in merges are sized by it.
-		_ = flag.Set("memory.allowedBytes", strconv.FormatInt(memory/2, 10))
-		_ = flag.Set("loggerLevel", "WARN")
+		err := errors.Join(flag.Set("memory.allowedBytes", strconv.FormatInt(memory/2, 10)), flag.Set("loggerLevel", "WARN"))
 		logger.SetOutputForTests(&engineLog) // there is no other way
-		if err := setUpCompressors(); err != nil {
-			log.Warn("the engine compresses with its own settings, which take more memory", "error", err)
+		if err := errors.Join(err, setUpCompressors()); err != nil {
+			log.Warn("the engine runs with settings of its own, which may take more memory", "error", err)
 		}
 	})
 }

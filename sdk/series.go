@@ -1,0 +1,47 @@
+package sdk
+
+import (
+	"sync"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// boundSeries finds the series of a histogram of durations by what it depends
+// on, a small key, much quicker than by attributes.
+type boundSeries[K comparable] struct {
+	instrument *core.Instrument
+	attrs      func(K) []core.Attr
+
+	mu     sync.RWMutex
+	series map[K]*core.Series
+}
+
+// maxBoundSeries bounds the series that are remembered; others are looked up.
+const maxBoundSeries = core.DefaultCardinality
+
+// secondsBounds are those of the semantic conventions for durations of
+// requests.
+var secondsBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+
+func newBoundSeries[K comparable](m *core.Meter, name, description string, attrs func(K) []core.Attr) *boundSeries[K] {
+	return &boundSeries[K]{
+		instrument: m.Instrument(core.InstrumentOptions{Name: name, Description: description, Unit: "s", Form: core.Histogram, Bounds: secondsBounds}),
+		attrs:      attrs, series: map[K]*core.Series{},
+	}
+}
+
+func (b *boundSeries[K]) of(key K) *core.Series {
+	b.mu.RLock()
+	found := b.series[key]
+	b.mu.RUnlock()
+	if found != nil {
+		return found
+	}
+	found = b.instrument.With(b.attrs(key)...)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.series) < maxBoundSeries {
+		b.series[key] = found
+	}
+	return found
+}
