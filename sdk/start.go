@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,8 @@ type Options struct {
 // SDK is a running SDK. It is safe for concurrent use.
 type SDK struct {
 	traces   trace.TracerProvider
+	provider *TracerProvider // nil when nothing is recorded
+	adaptive *core.Adaptive  // or nil
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
@@ -47,7 +51,8 @@ type SDK struct {
 	logger   *core.Logger
 	spool    *core.Spool // to the standard output
 	resource []byte
-	meters   []*core.Meter
+	mu       sync.Mutex             // of meters
+	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
 	failed   func(error)
 
@@ -94,13 +99,10 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
 	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
-	provider := NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
-	s.traces = provider
-	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
-	s.meters = []*core.Meter{meter}
-	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
-	adaptive, _ := c.sampler.(*core.Adaptive)
-	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
+	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.traces, s.meters = s.provider, map[string]*core.Meter{}
+	s.adaptive, _ = c.sampler.(*core.Adaptive)
+	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Add(1)
@@ -108,21 +110,39 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		defer s.stopped.Done()
 		s.collectLoop(ctx, c.interval)
 	}()
-	if adaptive != nil {
+	if s.adaptive != nil {
 		s.stopped.Add(1)
 		go func() {
 			defer s.stopped.Done()
-			turnLoop(ctx, adaptive)
+			turnLoop(ctx, s.adaptive)
 		}()
 	}
 	running.Store(s)
-	otel.SetTracerProvider(provider)
+	otel.SetTracerProvider(s.provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
 
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
+
+// tracer makes spans of one scope.
+func (s *SDK) tracer(scope, version string) *tracer {
+	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
+}
+
+// meter makes instruments of one scope. The same scope gives the same meter.
+func (s *SDK) meter(scope, version string) *core.Meter {
+	key := scope + " " + version
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.meters[key]
+	if m == nil {
+		m = core.NewMeter(core.NewScope(scope, version, ""), 0)
+		s.meters[key] = m
+	}
+	return m
+}
 
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
@@ -170,7 +190,10 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
-	body, points := core.AppendMetrics(nil, s.resource, s.meters, time.Now())
+	s.mu.Lock()
+	meters := slices.Collect(maps.Values(s.meters))
+	s.mu.Unlock()
+	body, points := core.AppendMetrics(nil, s.resource, meters, time.Now())
 	if points == 0 {
 		return nil
 	}
