@@ -190,6 +190,7 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
+	observePools(s)
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()

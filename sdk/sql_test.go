@@ -1,0 +1,751 @@
+package sdk
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// fake is a database whose driver fails as it is told and notes how it is
+// called. What drivers can do differs in ways that no single real one has; what
+// real ones do is tested in stocktest.
+type fake struct {
+	conn func(*fakeConn) driver.Conn // what the driver can do
+	stmt func(*fakeStmt) driver.Stmt
+
+	mu    sync.Mutex
+	calls []string
+	fails map[string][]error // by call: errors of the next ones, nil for none
+	conns int
+}
+
+func (f *fake) Connect(context.Context) (driver.Conn, error) {
+	if err := f.note("connect"); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns++
+	return f.conn(&fakeConn{f, f.conns}), nil
+}
+func (f *fake) Driver() driver.Driver             { return f }
+func (f *fake) Open(string) (driver.Conn, error)  { return f.Connect(context.Background()) }
+func (f *fake) Close() error                      { return f.note("close database") }
+func (f *fake) fail(call string, errs ...error)   { f.fails[call] = errs }
+func newFake(c func(*fakeConn) driver.Conn) *fake { return &fake{conn: c, fails: map[string][]error{}} }
+
+// note notes a call and says how it ends.
+func (f *fake) note(call string, more ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, fmt.Sprint(append([]any{call}, more...)...))
+	if errs := f.fails[call]; len(errs) > 0 {
+		f.fails[call] = errs[1:]
+		return errs[0]
+	}
+	return nil
+}
+
+type fakeConn struct {
+	f *fake
+	n int
+}
+
+func (c *fakeConn) Prepare(q string) (driver.Stmt, error) {
+	if err := c.f.note("prepare", c.n, q); err != nil {
+		return nil, err
+	}
+	s := &fakeStmt{c, q}
+	if c.f.stmt != nil {
+		return c.f.stmt(s), nil
+	}
+	return s, nil
+}
+func (c *fakeConn) Close() error              { return c.f.note("close", c.n) }
+func (c *fakeConn) Begin() (driver.Tx, error) { return fakeTx{c}, c.f.note("begin", c.n) }
+
+type fakeTx struct{ c *fakeConn }
+
+func (t fakeTx) Commit() error   { return t.c.f.note("commit", t.c.n) }
+func (t fakeTx) Rollback() error { return t.c.f.note("rollback", t.c.n) }
+
+type fakeStmt struct {
+	c *fakeConn
+	q string
+}
+
+func (s *fakeStmt) Close() error  { return s.c.f.note("close statement", s.c.n) }
+func (s *fakeStmt) NumInput() int { return strings.Count(s.q, "?") }
+func (s *fakeStmt) Exec(args []driver.Value) (driver.Result, error) {
+	return driver.RowsAffected(1), s.c.f.note("statement exec", s.c.n, s.q, args)
+}
+func (s *fakeStmt) Query(args []driver.Value) (driver.Rows, error) {
+	return &fakeRows{n: 2}, s.c.f.note("statement query", s.c.n, s.q, args)
+}
+
+type fakeRows struct{ n int }
+
+func (r *fakeRows) Columns() []string { return []string{"a"} }
+func (r *fakeRows) Close() error      { return nil }
+func (r *fakeRows) Next(dest []driver.Value) error {
+	if r.n == 0 {
+		return io.EOF
+	}
+	r.n--
+	dest[0] = int64(r.n)
+	return nil
+}
+
+// What connections may have beside.
+type (
+	execs     struct{ c *fakeConn }
+	queries   struct{ c *fakeConn }
+	oldExecs  struct{ c *fakeConn }
+	oldQuery  struct{ c *fakeConn }
+	prepares  struct{ c *fakeConn }
+	begins    struct{ c *fakeConn }
+	pings     struct{ c *fakeConn }
+	checks    struct{ c *fakeConn }
+	resets    struct{ c *fakeConn }
+	validates struct{ c *fakeConn }
+)
+
+func (x execs) ExecContext(_ context.Context, q string, args []driver.NamedValue) (driver.Result, error) {
+	return driver.RowsAffected(2), x.c.f.note("exec", x.c.n, q, args)
+}
+func (x queries) QueryContext(_ context.Context, q string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := x.c.f.note("query", x.c.n, q, args); err != nil {
+		return nil, err
+	}
+	return &fakeRows{n: 1}, nil
+}
+func (x oldExecs) Exec(q string, args []driver.Value) (driver.Result, error) {
+	return driver.RowsAffected(3), x.c.f.note("old exec", x.c.n, q, args)
+}
+func (x oldQuery) Query(q string, args []driver.Value) (driver.Rows, error) {
+	return &fakeRows{n: 3}, x.c.f.note("old query", x.c.n, q, args)
+}
+func (x prepares) PrepareContext(ctx context.Context, q string) (driver.Stmt, error) {
+	return x.c.Prepare("in context " + q)
+}
+func (x begins) BeginTx(_ context.Context, o driver.TxOptions) (driver.Tx, error) {
+	return fakeTx{x.c}, x.c.f.note("begin", x.c.n, o)
+}
+func (x pings) Ping(context.Context) error { return x.c.f.note("ping", x.c.n) }
+func (x checks) CheckNamedValue(v *driver.NamedValue) error {
+	switch v.Value.(type) {
+	case chan int:
+		v.Value = "a channel"
+		return nil
+	case func():
+		return driver.ErrRemoveArgument
+	}
+	return driver.ErrSkip
+}
+func (x resets) ResetSession(context.Context) error { return x.c.f.note("reset", x.c.n) }
+func (x validates) IsValid() bool                   { return x.c.f.note("valid", x.c.n) == nil }
+
+// What statements may have beside.
+type (
+	stmtExecs    struct{ *fakeStmt }
+	stmtChecks   struct{ *fakeStmt }
+	stmtConverts struct{ *fakeStmt }
+	stmtAll      struct {
+		*fakeStmt
+		stmtExecs
+		stmtChecks
+		stmtConverts
+	}
+)
+
+func (s stmtExecs) ExecContext(_ context.Context, args []driver.NamedValue) (driver.Result, error) {
+	return driver.RowsAffected(4), s.c.f.note("statement exec in context", s.c.n, s.q, args)
+}
+func (s stmtExecs) QueryContext(_ context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	return &fakeRows{n: 4}, s.c.f.note("statement query in context", s.c.n, s.q, args)
+}
+func (s stmtChecks) CheckNamedValue(v *driver.NamedValue) error {
+	if _, ok := v.Value.(map[int]int); ok {
+		v.Value = "a map"
+		return nil
+	}
+	return driver.ErrSkip
+}
+func (s stmtConverts) ColumnConverter(i int) driver.ValueConverter { return converts(i) }
+
+type converts int
+
+func (c converts) ConvertValue(v any) (driver.Value, error) {
+	if _, ok := v.([]int); ok {
+		return fmt.Sprintf("integers in column %d", c), nil
+	}
+	return driver.DefaultParameterConverter.ConvertValue(v)
+}
+
+// drivers are drivers that can do different things.
+var drivers = map[string]func(*fakeConn) driver.Conn{
+	"least": func(c *fakeConn) driver.Conn { return c },
+	"most": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			execs
+			queries
+			prepares
+			begins
+			pings
+			checks
+			resets
+			validates
+		}{c, execs{c}, queries{c}, prepares{c}, begins{c}, pings{c}, checks{c}, resets{c}, validates{c}}
+	},
+	"old": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			oldExecs
+			oldQuery
+		}{c, oldExecs{c}, oldQuery{c}}
+	},
+	"execs": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			execs
+			checks
+		}{c, execs{c}, checks{c}}
+	},
+	"queries": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			queries
+			prepares
+		}{c, queries{c}, prepares{c}}
+	},
+	"validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			validates
+			begins
+		}{c, validates{c}, begins{c}}
+	},
+	"resets": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			resets
+			pings
+		}{c, resets{c}, pings{c}}
+	},
+	"resets and validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			resets
+			validates
+		}{c, resets{c}, validates{c}}
+	},
+	"execs, resets and validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			execs
+			resets
+			validates
+		}{c, execs{c}, resets{c}, validates{c}}
+	},
+	"execs, queries and validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			execs
+			queries
+			validates
+		}{c, execs{c}, queries{c}, validates{c}}
+	},
+	"execs and validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			execs
+			validates
+		}{c, execs{c}, validates{c}}
+	},
+	"queries, resets and validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			queries
+			resets
+			validates
+		}{c, queries{c}, resets{c}, validates{c}}
+	},
+	"queries and validates": func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			queries
+			validates
+		}{c, queries{c}, validates{c}}
+	},
+}
+
+var statements = map[string]func(*fakeStmt) driver.Stmt{
+	"least":    func(s *fakeStmt) driver.Stmt { return s },
+	"execs":    func(s *fakeStmt) driver.Stmt { return stmtExecs{s} },
+	"checks":   func(s *fakeStmt) driver.Stmt { return stmtChecks{s} },
+	"converts": func(s *fakeStmt) driver.Stmt { return stmtConverts{s} },
+	"all": func(s *fakeStmt) driver.Stmt {
+		return struct {
+			driver.Stmt
+			driver.StmtExecContext
+			driver.StmtQueryContext
+			driver.NamedValueChecker
+			driver.ColumnConverter
+		}{s, stmtExecs{s}, stmtExecs{s}, stmtChecks{s}, stmtConverts{s}}
+	},
+}
+
+// programs use a database in ways that end differently.
+var programs = map[string]func(ctx context.Context, f *fake, db *sql.DB, say func(...any)){
+	"exec": func(ctx context.Context, f *fake, db *sql.DB, say func(...any)) {
+		for _, args := range [][]any{{1}, {make(chan int)}, {[]int{1}}, {map[int]int{}}, {1, 2}, {sql.Named("n", 1)}, {sql.Named("?", 1)}, {func() {}, 7}, {sql.NullString{}}, {struct{}{}}} {
+			res, err := db.ExecContext(ctx, "UPDATE t SET a = ?", args...)
+			say(res != nil, err)
+			if err == nil {
+				say(res.RowsAffected())
+				say(res.LastInsertId())
+			}
+			rows, err := db.QueryContext(ctx, "SELECT a FROM t WHERE a = ?", args...)
+			say(err)
+			say(read(rows))
+		}
+	},
+	"statements": func(ctx context.Context, f *fake, db *sql.DB, say func(...any)) {
+		stmt, err := db.PrepareContext(ctx, "UPDATE t SET a = ?")
+		if say(err); err != nil {
+			return
+		}
+		for _, args := range [][]any{{1}, {make(chan int)}, {[]int{1}}, {map[int]int{}}, {1, 2}, {sql.Named("n", 1)}, {struct{}{}}} {
+			_, err = stmt.ExecContext(ctx, args...)
+			say(err)
+			rows, err := stmt.QueryContext(ctx, args...)
+			say(err)
+			say(read(rows))
+		}
+		say(stmt.Close())
+		f.fail("prepare", errors.New("no such table"))
+		_, err = db.Prepare("UPDATE u SET a = 1")
+		say(err)
+	},
+	"transactions": func(ctx context.Context, f *fake, db *sql.DB, say func(...any)) {
+		for _, opts := range []*sql.TxOptions{nil, {ReadOnly: true}, {Isolation: sql.LevelSerializable}} {
+			tx, err := db.BeginTx(ctx, opts)
+			if say(err); err != nil {
+				continue
+			}
+			_, err = tx.Exec("UPDATE t SET a = ?", 1)
+			say(err)
+			say(tx.Commit())
+			say(tx.Rollback())
+		}
+		tx, err := db.Begin()
+		say(err)
+		f.fail("rollback", errors.New("no"))
+		say(tx.Rollback())
+		f.fail("begin", driver.ErrBadConn, driver.ErrBadConn)
+		tx, err = db.Begin()
+		say(err)
+		f.fail("exec", driver.ErrBadConn)
+		f.fail("statement exec", driver.ErrBadConn)
+		_, err = tx.Exec("UPDATE t SET a = ?", 1)
+		say(err)
+		f.fail("commit", driver.ErrBadConn)
+		say(tx.Commit())
+	},
+	"a canceled transaction": func(ctx context.Context, f *fake, db *sql.DB, say func(...any)) {
+		ctx, cancel := context.WithCancel(ctx)
+		tx, err := db.BeginTx(ctx, nil)
+		say(err)
+		cancel()
+		for deadline := time.Now().Add(10 * time.Second); tx.Commit() != sql.ErrTxDone || db.Stats().InUse > 0; { // database/sql rolls back by itself
+			if time.Now().After(deadline) {
+				say("not rolled back")
+				break
+			}
+		}
+		say(db.Stats().OpenConnections) // not the same for drivers with and without a validator
+		_, err = db.ExecContext(ctx, "UPDATE t SET a = 1")
+		say(err)
+		_, err = db.PrepareContext(ctx, "UPDATE t SET a = 1")
+		say(err)
+		_, err = db.BeginTx(ctx, nil)
+		say(err)
+	},
+	"connections that are dead": func(ctx context.Context, f *fake, db *sql.DB, say func(...any)) {
+		_, err := db.Exec("UPDATE t SET a = ?", 0)
+		say(err)
+		for n := range 5 {
+			bad := slices.Repeat([]error{fmt.Errorf("broken pipe: %w", driver.ErrBadConn)}, n)
+			for _, call := range []string{"exec", "old exec", "statement exec", "statement exec in context", "query", "old query", "ping", "connect"} {
+				f.fail(call, bad...)
+			}
+			_, err := db.ExecContext(ctx, "UPDATE t SET a = ?", 1)
+			say(n, err, errors.Is(err, driver.ErrBadConn))
+			rows, err := db.Query("SELECT a FROM t")
+			say(n, err)
+			say(read(rows))
+			say(n, db.Ping())
+		}
+		f.fail("valid", errors.New("no"))
+		f.fail("reset", driver.ErrBadConn)
+		for range 3 {
+			_, err := db.Exec("UPDATE t SET a = ?", 2)
+			say(err)
+		}
+	},
+	"other ways": func(ctx context.Context, f *fake, db *sql.DB, say func(...any)) {
+		f.fail("exec", driver.ErrSkip)
+		f.fail("old exec", driver.ErrSkip)
+		f.fail("query", driver.ErrSkip)
+		f.fail("old query", driver.ErrSkip)
+		_, err := db.Exec("UPDATE t SET a = ?", 1)
+		say(err)
+		var a int
+		say(db.QueryRow("SELECT a FROM t WHERE a = ?", 1).Scan(&a), a)
+		conn, err := db.Conn(ctx)
+		say(err)
+		say(conn.PingContext(ctx))
+		say(conn.Raw(func(c any) error {
+			_, ok := DriverConn(c).(interface {
+				Prepare(string) (driver.Stmt, error)
+			})
+			say(reflect.TypeOf(DriverConn(c)), ok)
+			return errors.New("enough")
+		}))
+		say(conn.Close())
+		f.fail("exec", sql.ErrNoRows, errors.New("syntax error"))
+		_, err = db.Exec("UPDATE t SET a = ?", 1)
+		say(err)
+		say(db.Driver() == driver.Driver(f))
+		say(db.Close())
+		say(db.Close())
+	},
+}
+
+func read(rows *sql.Rows) (all []int, err error) {
+	if rows == nil {
+		return nil, nil
+	}
+	for rows.Next() {
+		var a int
+		if err := rows.Scan(&a); err != nil {
+			return all, err
+		}
+		all = append(all, a)
+	}
+	_ = rows.NextResultSet()
+	types, _ := rows.ColumnTypes()
+	return all, errors.Join(rows.Err(), fmt.Errorf("%d columns", len(types)), rows.Close())
+}
+
+// Whatever a driver can do, a program sees the same with and without
+// instrumentation, and so does the driver.
+func TestSQLChangesNothing(t *testing.T) {
+	// without an SDK, with one that records all, and with one that records nothing
+	for _, mode := range []string{"off", "all", "none"} {
+		running.Store(nil)
+		if mode != "off" {
+			share := map[string]float64{"all": 1, "none": 0}[mode]
+			start(t, Options{Sampler: core.NewByThreshold(share)})
+		}
+		for driverName, conn := range drivers {
+			for stmtName, stmt := range statements {
+				for name, program := range programs {
+					var said, called [2][]string
+					for i, open := range []func(driver.Connector) *sql.DB{sql.OpenDB, OpenDB} {
+						f := newFake(conn)
+						f.stmt = stmt
+						db := open(f)
+						program(t.Context(), f, db, func(what ...any) { said[i] = append(said[i], fmt.Sprint(what...)) })
+						_ = db.Close()
+						called[i] = f.calls
+					}
+					if len(said[0]) == 0 || len(called[0]) == 0 {
+						t.Errorf("%s does nothing", name)
+					}
+					for what, of := range map[string][2][]string{"program sees": said, "driver sees": called} {
+						if !slices.Equal(of[0], of[1]) {
+							t.Errorf("SDK %s, driver %s, statements %s, program %s: the %s\n%s\nwithout instrumentation, but with it\n%s", mode, driverName, stmtName, name, what, strings.Join(of[0], "\n"), strings.Join(of[1], "\n"))
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// stateError is an error with a code, as PostgreSQL's drivers have it.
+type stateError struct{ state, text string }
+
+func (e *stateError) Error() string    { return e.text }
+func (e *stateError) SQLState() string { return e.state }
+
+// numberError is one as MySQL's driver has it.
+type numberError struct{ Number uint16 }
+
+func (e *numberError) Error() string { return "Duplicate entry 'hunter2' for key 'users.email'" }
+
+func TestSQL(t *testing.T) {
+	for _, share := range []float64{0, 1} {
+		s, sink := start(t, Options{Sampler: core.NewByThreshold(share)})
+		f := newFake(drivers["most"])
+		db := SQL{System: "postgresql", Server: "db.example:5433", Namespace: "shop"}.OpenDB(f)
+		db.SetMaxOpenConns(7)
+		ctx, root := s.TracerProvider().Tracer("t").Start(t.Context(), "root")
+		do := func(query string, args ...any) {
+			rows, err := db.QueryContext(ctx, query, args...)
+			if err == nil {
+				_, _ = read(rows)
+			}
+		}
+		do("SELECT a FROM orders WHERE secret = 'hunter2'", 1)
+		f.fail("query", &stateError{"23505", `value 'hunter2' is there`}, &numberError{1062}, context.Canceled, context.DeadlineExceeded, sql.ErrNoRows)
+		for range 5 {
+			do("SELECT b FROM carts")
+		}
+		f.fail("exec", driver.ErrSkip)
+		_, err := db.ExecContext(ctx, "DELETE FROM skipped")
+		f.fail("query", driver.ErrBadConn)
+		do("SELECT c FROM retried")
+		tx, err2 := db.BeginTx(ctx, nil)
+		if err := errors.Join(err, err2, tx.Commit(), db.PingContext(ctx)); err != nil {
+			t.Fatal(err)
+		}
+		f.fail("connect", errors.New("no route"))
+		db.SetMaxIdleConns(0)
+		do("SELECT d FROM unreachable")
+		root.End()
+		got := sent(t, s, sink)
+		for what, want := range map[string]bool{
+			"SELECT orders": share == 1, "secret = ?": share == 1, "db.example": true, "shop": true, "SELECT carts": true, "SELECT b FROM carts": true, "23505": true, "1062": true, "value ? is there": true,
+			"canceled": true, "timeout": true, "postgresql": true, "PREPARE": share == 1, "DELETE skipped": share == 1, "BEGIN": share == 1, "COMMIT": share == 1, "PING": share == 1, "CONNECT": true, "no route": true,
+			"bad_connection": share == 1, "hunter2": false, "SELECT unreachable": false,
+		} {
+			if strings.Contains(got["/v1/traces"], what) != want {
+				t.Errorf("share %v: %q in the spans is %v", share, what, !want)
+			}
+		}
+		for what, want := range map[string]bool{
+			"db.client.operation.duration": true, "SELECT orders": true, "SELECT carts": true, "23505": true, "canceled": true, "COMMIT": true, "db.client.connection.create_time": true, "db.example:5433/shop": true,
+			"db.client.connection.count": true, "used": true, "idle": true, "db.client.connection.max": true, "db.client.connection.closed": true, "bad_connection": false, "hunter2": false,
+		} {
+			if strings.Contains(got["/v1/metrics"], what) != want {
+				t.Errorf("share %v: %q in the metrics is %v", share, what, !want)
+			}
+		}
+		want := uint64(5) // failures: four queries and a connect
+		if share == 1 {
+			// root; connect twice and once in vain; queries of orders, carts five times, retried twice; exec skipped: prepare and delete; begin, commit, ping.
+			want = 1 + 3 + 1 + 5 + 2 + 2 + 3
+		}
+		if n := s.pipe.Stats().Sent; n != want {
+			t.Errorf("share %v: %d spans were sent, want %d", share, n, want)
+		}
+		_ = db.Close()
+	}
+}
+
+// What a driver gets is a context with the span of the query, if it is kept.
+func TestSQLContext(t *testing.T) {
+	for _, share := range []float64{0, 1} {
+		s, _ := start(t, Options{Sampler: core.NewByThreshold(share)})
+		ctx, root := s.TracerProvider().Tracer("t").Start(t.Context(), "root")
+		var got context.Context
+		db := OpenDB(newFake(func(c *fakeConn) driver.Conn {
+			return struct {
+				*fakeConn
+				noteContext
+			}{c, noteContext{&got}}
+		}))
+		if _, err := db.ExecContext(ctx, "UPDATE t SET a = 1"); err != nil {
+			t.Fatal(err)
+		}
+		inner := trace.SpanContextFromContext(got)
+		if inner.TraceID() != root.SpanContext().TraceID() || (inner.SpanID() != root.SpanContext().SpanID()) != (share == 1) || (got == ctx) != (share == 0) {
+			t.Errorf("share %v: the driver sees %v in %v", share, inner, root.SpanContext())
+		}
+		_ = db.Close()
+	}
+}
+
+type noteContext struct{ to *context.Context }
+
+func (n noteContext) ExecContext(ctx context.Context, _ string, _ []driver.NamedValue) (driver.Result, error) {
+	*n.to = ctx
+	return driver.ResultNoRows, nil
+}
+
+// A dead connection is a failure unless another one is taken.
+func TestSQLBadConnections(t *testing.T) {
+	s, _ := start(t, Options{Sampler: core.NewByThreshold(0)})
+	f := newFake(drivers["most"])
+	db := OpenDB(f)
+	defer db.Close()
+	kept := func(want uint64, what string) {
+		t.Helper()
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.pipe.Stats().Sent; n != want {
+			t.Errorf("%s: %d failures so far, want %d", what, n, want)
+		}
+	}
+	exec := func() error { _, err := db.Exec("UPDATE t SET a = 1"); return err }
+	f.fail("exec", driver.ErrBadConn)
+	if err := exec(); err != nil {
+		t.Error(err)
+	}
+	kept(1, "a new connection that is dead")
+	f.fail("exec", driver.ErrBadConn)
+	if err := exec(); err != nil {
+		t.Error(err)
+	}
+	kept(1, "one of the pool that is dead")
+	f.fail("exec", driver.ErrBadConn, driver.ErrBadConn, driver.ErrBadConn)
+	if err := exec(); !errors.Is(err, driver.ErrBadConn) {
+		t.Errorf("error %v", err)
+	}
+	kept(3, "one of the pool and two new ones")
+	if err := exec(); err != nil {
+		t.Error(err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.fail("exec", driver.ErrBadConn)
+	if _, err := tx.Exec("UPDATE t SET a = 1"); !errors.Is(err, driver.ErrBadConn) {
+		t.Errorf("error %v", err)
+	}
+	kept(4, "in a transaction")
+	_ = tx.Rollback()
+}
+
+// The pool of a database is reported by the SDK that runs, until it is closed.
+func TestSQLPool(t *testing.T) {
+	before := len(pools.all)
+	db := SQL{Pool: "first"}.OpenDB(newFake(drivers["most"]))
+	if err := db.Ping(); err != nil {
+		t.Fatal(err)
+	}
+	s, sink := start(t, Options{})
+	count := func() int {
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n := -1
+		for len(sink.bodies) > 0 {
+			if b := <-sink.bodies; b.path == "/v1/metrics" {
+				n = strings.Count(b.body, "first")
+			}
+		}
+		return n
+	}
+	if n := count(); n != 5 { // used, idle, and closed for three reasons
+		t.Errorf("%d series of the pool, want 5", n)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(pools.all) != before {
+		t.Errorf("%d pools are observed, want %d as before", len(pools.all), before)
+	}
+	n := 3
+	stop := ObservePool("second", func() PoolStats {
+		return PoolStats{Used: n, Waits: int64(n), WaitTime: time.Second, Timeouts: 1, Pending: 1, IdleMin: 1, IdleMax: 2, Closed: map[string]int64{"stale": 1}}
+	})
+	m := s.meter(scopeOfSDK, Version)
+	value := func(metric, state string) int64 {
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for p := range pools.all {
+			if v, ok := p.told[toldKey{metric, state}]; ok && p.meter == m {
+				return int64(v)
+			}
+		}
+		return -1
+	}
+	for _, n = range []int{3, 5, 1} {
+		if got := value("db.client.connection.count", "used"); got != int64(n) {
+			t.Errorf("%d connections are used, want %d", got, n)
+		}
+	}
+	stop()
+	stop()
+}
+
+func TestSystemOf(t *testing.T) {
+	for name, want := range map[string]string{"pgx": "postgresql", "mysql": "mysql", "sqlite3": "sqlite", "sqlserver": "microsoft.sql_server", "nobody": "other_sql", "": "other_sql"} {
+		if got := systemOf(newFake(nil), name); got != want {
+			t.Errorf("driver %q is of %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestReadDSN(t *testing.T) {
+	f := func(system, dsn, server, namespace string) {
+		t.Helper()
+		if s, n := readDSN(system, dsn); s != server || n != namespace {
+			t.Errorf("%q is server %q and namespace %q, want %q and %q", dsn, s, n, server, namespace)
+		}
+	}
+	f("postgresql", "postgres://u:hunter2@db:5432/shop?sslmode=disable", "db:5432", "shop")
+	f("postgresql", "host=db port=5433 user=u password=hunter2 dbname=shop", "db:5433", "shop")
+	f("postgresql", "host=db password='hunter2 host=x' dbname=shop", "db", "shop")
+	f("postgresql", "user=u password=h@nter2 dbname=shop", "", "shop")
+	f("postgresql", "host=/run/postgresql dbname=shop", "/run/postgresql", "shop")
+	f("mysql", "u:hunter2@tcp(db:3306)/shop?parseTime=true", "db:3306", "shop")
+	f("mysql", "u:p@ss/w@unix(/run/mysqld/mysqld.sock)/shop", "/run/mysqld/mysqld.sock", "shop")
+	f("mysql", "/shop", "", "shop")
+	f("mysql", "u@/shop", "", "shop")
+	f("microsoft.sql_server", "sqlserver://u:hunter2@db:1433/inst?database=shop", "db:1433", "inst|shop")
+	f("microsoft.sql_server", "server=db;user id=u;password=hunter2;port=1433;database=shop", "db:1433", "shop")
+	f("sqlite", "file:/var/lib/x/shop.db?cache=shared", "", "shop.db")
+	f("sqlite", ":memory:", "", ":memory:")
+	f("other_sql", "://%", "", "")
+	f("other_sql", "", "", "")
+}
+
+func FuzzReadDSN(f *testing.F) {
+	f.Add("postgres://u:hunter2@db:5432/shop")
+	f.Add("u@tcp(a:1)/b?c")
+	f.Add("host=a port=b")
+	f.Add("@)(/")
+	f.Fuzz(func(t *testing.T, dsn string) {
+		for _, system := range []string{"sqlite", "postgresql"} {
+			readDSN(system, dsn)
+		}
+		hostPort(dsn)
+		hideValues(dsn)
+	})
+}
+
+func TestHideValues(t *testing.T) {
+	for text, want := range map[string]string{
+		"Duplicate entry 'it''s x' for key 'k'":           "Duplicate entry ? for key ?",
+		`duplicate key violates constraint "users_email"`: `duplicate key violates constraint "users_email"`,
+		`invalid input syntax for type integer: "abc"`:    `invalid input syntax for type integer: ?`,
+		`near "x": syntax error`:                          `near ?: syntax error`,
+		"can't":                                           "can?",
+		"plain":                                           "plain",
+	} {
+		if got := hideValues(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}

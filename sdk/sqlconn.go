@@ -1,0 +1,470 @@
+package sdk
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"sync"
+	"unique"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/internal/sqltext"
+)
+
+// sqlConn is a connection. database/sql asks what a connection can do; where
+// saying yes and then doing what database/sql would have done comes to the same,
+// sqlConn says yes:
+//
+//	ConnPrepareContext, ConnBeginTx   the context is looked at after the call
+//	Pinger                            answers nothing
+//	NamedValueChecker                 driver.ErrSkip: the next one is asked
+//	SessionResetter                   does nothing, where there is no Validator
+//
+// The rest is added by wrap. Rows and results are the driver's own. Calls do not
+// overlap: database/sql has a lock for each connection.
+type sqlConn struct {
+	driver.Conn
+	db *sqlDB
+	// lives: the server has answered on this connection before.
+	lives bool
+	inTx  bool
+}
+
+// Parts of a connection that must not be there unless the driver has them:
+// without an execer or queryer statements are prepared before their arguments
+// are looked at, and a connection that has both of resetter and validator is
+// kept after a transaction whose context was canceled.
+type (
+	sqlExecer    struct{ c *sqlConn }
+	sqlQueryer   struct{ c *sqlConn }
+	sqlResetter  struct{ c *sqlConn }
+	sqlValidator struct{ c *sqlConn }
+)
+
+// wrap instruments a connection.
+func (db *sqlDB) wrap(conn driver.Conn) driver.Conn {
+	c := &sqlConn{Conn: conn, db: db}
+	e, q, r, v := sqlExecer{c}, sqlQueryer{c}, sqlResetter{c}, sqlValidator{c}
+	_, exec := conn.(driver.ExecerContext)
+	_, query := conn.(driver.QueryerContext)
+	if !exec {
+		_, exec = conn.(driver.Execer)
+	}
+	if !query {
+		_, query = conn.(driver.Queryer)
+	}
+	_, reset := conn.(driver.SessionResetter)
+	_, valid := conn.(driver.Validator)
+	switch {
+	case exec && query && reset && valid:
+		return struct {
+			*sqlConn
+			sqlExecer
+			sqlQueryer
+			sqlResetter
+			sqlValidator
+		}{c, e, q, r, v}
+	case exec && query && valid:
+		return struct {
+			*sqlConn
+			sqlExecer
+			sqlQueryer
+			sqlValidator
+		}{c, e, q, v}
+	case exec && query:
+		return struct {
+			*sqlConn
+			sqlExecer
+			sqlQueryer
+			sqlResetter
+		}{c, e, q, r}
+	case exec && reset && valid:
+		return struct {
+			*sqlConn
+			sqlExecer
+			sqlResetter
+			sqlValidator
+		}{c, e, r, v}
+	case exec && valid:
+		return struct {
+			*sqlConn
+			sqlExecer
+			sqlValidator
+		}{c, e, v}
+	case exec:
+		return struct {
+			*sqlConn
+			sqlExecer
+			sqlResetter
+		}{c, e, r}
+	case query && reset && valid:
+		return struct {
+			*sqlConn
+			sqlQueryer
+			sqlResetter
+			sqlValidator
+		}{c, q, r, v}
+	case query && valid:
+		return struct {
+			*sqlConn
+			sqlQueryer
+			sqlValidator
+		}{c, q, v}
+	case query:
+		return struct {
+			*sqlConn
+			sqlQueryer
+			sqlResetter
+		}{c, q, r}
+	case reset && valid:
+		return struct {
+			*sqlConn
+			sqlResetter
+			sqlValidator
+		}{c, r, v}
+	case valid:
+		return struct {
+			*sqlConn
+			sqlValidator
+		}{c, v}
+	}
+	return struct {
+		*sqlConn
+		sqlResetter
+	}{c, r}
+}
+
+// Raw is the driver's own connection, see DriverConn.
+func (c *sqlConn) Raw() driver.Conn { return c.Conn }
+
+// ExecContext implements driver.ExecerContext.
+func (e sqlExecer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
+	call, ctx := e.c.begin(ctx, nil, query)
+	if with, ok := e.c.Conn.(driver.ExecerContext); ok {
+		res, err = with.ExecContext(ctx, query, args)
+	} else if values, bad := plainArgs(ctx, args); bad != nil {
+		err = bad
+	} else {
+		res, err = e.c.Conn.(driver.Execer).Exec(query, values)
+	}
+	call.end(err)
+	return res, err
+}
+
+// QueryContext implements driver.QueryerContext.
+func (q sqlQueryer) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	call, ctx := q.c.begin(ctx, nil, query)
+	if with, ok := q.c.Conn.(driver.QueryerContext); ok {
+		rows, err = with.QueryContext(ctx, query, args)
+	} else if values, bad := plainArgs(ctx, args); bad != nil {
+		err = bad
+	} else {
+		rows, err = q.c.Conn.(driver.Queryer).Query(query, values)
+	}
+	call.end(err)
+	return rows, err
+}
+
+// ResetSession implements driver.SessionResetter.
+func (r sqlResetter) ResetSession(ctx context.Context) error {
+	if with, ok := r.c.Conn.(driver.SessionResetter); ok {
+		return with.ResetSession(ctx)
+	}
+	return nil
+}
+
+// IsValid implements driver.Validator.
+func (v sqlValidator) IsValid() bool { return v.c.Conn.(driver.Validator).IsValid() }
+
+// CheckNamedValue implements driver.NamedValueChecker.
+func (c *sqlConn) CheckNamedValue(v *driver.NamedValue) error {
+	if with, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return with.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+// Steps that are no queries.
+var (
+	sqlPing     = &sqltext.Shape{Summary: "PING", Operation: "PING"}
+	sqlBegin    = &sqltext.Shape{Summary: "BEGIN", Operation: "BEGIN"}
+	sqlCommit   = &sqltext.Shape{Summary: "COMMIT", Operation: "COMMIT"}
+	sqlRollback = &sqltext.Shape{Summary: "ROLLBACK", Operation: "ROLLBACK"}
+	sqlPrepare  = &sqltext.Shape{Summary: "PREPARE", Operation: "PREPARE"}
+)
+
+// Ping implements driver.Pinger.
+func (c *sqlConn) Ping(ctx context.Context) error {
+	with, ok := c.Conn.(driver.Pinger)
+	if !ok {
+		return nil
+	}
+	call, ctx := c.begin(ctx, sqlPing, "")
+	err := with.Ping(ctx)
+	call.end(err)
+	return err
+}
+
+// PrepareContext implements driver.ConnPrepareContext.
+func (c *sqlConn) PrepareContext(ctx context.Context, query string) (stmt driver.Stmt, err error) {
+	call, ctx := c.begin(ctx, sqlPrepare, query)
+	if with, ok := c.Conn.(driver.ConnPrepareContext); ok {
+		stmt, err = with.PrepareContext(ctx, query)
+	} else if stmt, err = c.Conn.Prepare(query); err == nil && ctx.Err() != nil {
+		_ = stmt.Close()
+		stmt, err = nil, ctx.Err()
+	}
+	call.end(err)
+	if err != nil || stmt == nil {
+		return stmt, err
+	}
+	s := &sqlStmt{Stmt: stmt, conn: c, query: query}
+	if _, ok := stmt.(driver.ColumnConverter); ok {
+		return sqlConvertingStmt{s}, nil
+	}
+	return s, nil
+}
+
+// BeginTx implements driver.ConnBeginTx.
+func (c *sqlConn) BeginTx(ctx context.Context, opts driver.TxOptions) (tx driver.Tx, err error) {
+	call, inner := c.begin(ctx, sqlBegin, "")
+	if with, ok := c.Conn.(driver.ConnBeginTx); ok {
+		tx, err = with.BeginTx(inner, opts)
+	} else {
+		tx, err = c.beginPlain(ctx, opts)
+	}
+	call.end(err)
+	if err != nil || tx == nil {
+		return tx, err
+	}
+	c.inTx = true
+	return &sqlTx{tx, c, ctx}, nil
+}
+
+// beginPlain is what database/sql does with a driver that knows no options.
+func (c *sqlConn) beginPlain(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if opts.Isolation != driver.IsolationLevel(sql.LevelDefault) {
+		return nil, errors.New("sql: driver does not support non-default isolation level")
+	}
+	if opts.ReadOnly {
+		return nil, errors.New("sql: driver does not support read-only transactions")
+	}
+	tx, err := c.Conn.Begin()
+	if err == nil && ctx.Err() != nil {
+		_ = tx.Rollback()
+		return nil, ctx.Err()
+	}
+	return tx, err
+}
+
+// plainArgs is what database/sql does for a driver that knows neither contexts
+// nor names.
+func plainArgs(ctx context.Context, args []driver.NamedValue) ([]driver.Value, error) {
+	values := make([]driver.Value, len(args))
+	for i, a := range args {
+		if a.Name != "" {
+			return nil, errors.New("sql: driver does not support the use of Named Parameters")
+		}
+		values[i] = a.Value
+	}
+	return values, ctx.Err()
+}
+
+// sqlTx is a transaction. Its steps belong to the span it was begun in.
+type sqlTx struct {
+	driver.Tx
+	conn *sqlConn
+	ctx  context.Context
+}
+
+// Commit implements driver.Tx.
+func (t *sqlTx) Commit() error { return t.finish(sqlCommit, t.Tx.Commit) }
+
+// Rollback implements driver.Tx.
+func (t *sqlTx) Rollback() error { return t.finish(sqlRollback, t.Tx.Rollback) }
+
+func (t *sqlTx) finish(step *sqltext.Shape, f func() error) error {
+	call, _ := t.conn.begin(t.ctx, step, "")
+	err := f()
+	call.end(err)
+	t.conn.inTx = false
+	return err
+}
+
+// sqlStmt is a prepared statement. It has all that a statement may have but
+// ColumnConverter.
+type sqlStmt struct {
+	driver.Stmt
+	conn  *sqlConn
+	query string
+}
+
+// sqlConvertingStmt is one whose driver has ColumnConverter.
+type sqlConvertingStmt struct{ *sqlStmt }
+
+// ColumnConverter implements driver.ColumnConverter.
+func (s sqlConvertingStmt) ColumnConverter(i int) driver.ValueConverter {
+	return s.Stmt.(driver.ColumnConverter).ColumnConverter(i)
+}
+
+// CheckNamedValue implements driver.NamedValueChecker. database/sql asks the
+// connection if a statement has none.
+func (s *sqlStmt) CheckNamedValue(v *driver.NamedValue) error {
+	if with, ok := s.Stmt.(driver.NamedValueChecker); ok {
+		return with.CheckNamedValue(v)
+	}
+	return s.conn.CheckNamedValue(v)
+}
+
+// ExecContext implements driver.StmtExecContext.
+func (s *sqlStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
+	call, ctx := s.conn.begin(ctx, nil, s.query)
+	if with, ok := s.Stmt.(driver.StmtExecContext); ok {
+		res, err = with.ExecContext(ctx, args)
+	} else if values, bad := plainArgs(ctx, args); bad != nil {
+		err = bad
+	} else {
+		res, err = s.Stmt.Exec(values)
+	}
+	call.end(err)
+	return res, err
+}
+
+// QueryContext implements driver.StmtQueryContext.
+func (s *sqlStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
+	call, ctx := s.conn.begin(ctx, nil, s.query)
+	if with, ok := s.Stmt.(driver.StmtQueryContext); ok {
+		rows, err = with.QueryContext(ctx, args)
+	} else if values, bad := plainArgs(ctx, args); bad != nil {
+		err = bad
+	} else {
+		rows, err = s.Stmt.Query(values)
+	}
+	call.end(err)
+	return rows, err
+}
+
+// databaseBounds are those of the semantic conventions for durations of
+// database operations.
+var databaseBounds = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
+
+// sqlKey is what the series of a call depends on.
+type sqlKey struct {
+	target          unique.Handle[sqlTarget]
+	shape           *sqltext.Shape
+	failure, status string
+}
+
+var sqlCalls = NewOperations(OperationOptions[sqlKey]{
+	Scope: scopeOfSDK, Kind: core.KindClient, Bounds: databaseBounds,
+	Metric: "db.client.operation.duration", Description: "Duration of database client operations.", Attrs: sqlKey.attrs,
+})
+
+func (k sqlKey) attrs() []core.Attr {
+	attrs := describeShape(k.target.Value().attrs(make([]core.Attr, 0, 10)), k.shape)
+	if k.failure != "" {
+		attrs = append(attrs, core.String("error.type", k.failure))
+	}
+	if k.status != "" {
+		attrs = append(attrs, core.String("db.response.status_code", k.status))
+	}
+	return attrs
+}
+
+func describeShape(to []core.Attr, s *sqltext.Shape) []core.Attr {
+	add := func(key, value string) {
+		if value != "" {
+			to = append(to, core.String(key, value))
+		}
+	}
+	add("db.query.summary", s.Summary)
+	add("db.operation.name", s.Operation)
+	add("db.collection.name", s.Collection)
+	add("db.stored_procedure.name", s.Procedure)
+	return to
+}
+
+// sqlCall is an operation under way. It is used again unless its span was
+// recorded: then the driver has had it in a context, and may keep it.
+type sqlCall struct {
+	Operation[sqlKey]
+	conn   *sqlConn
+	shape  *sqltext.Shape
+	query  string // or empty
+	shared bool   // recorded from the start
+}
+
+var sqlCallPool = sync.Pool{New: func() any { return new(sqlCall) }}
+
+// begin starts an operation: that of a query, or a step. It gives the context to
+// call the driver with. Without an SDK the call is nil, which can be ended.
+func (c *sqlConn) begin(ctx context.Context, step *sqltext.Shape, query string) (*sqlCall, context.Context) {
+	if sqlCalls.of() == nil {
+		return nil, ctx
+	}
+	shape := step
+	if shape == nil {
+		shape = c.db.queries.Shape(query)
+	}
+	name := shape.Summary
+	if name == "" {
+		name = c.db.target.Value().system
+	}
+	call := sqlCallPool.Get().(*sqlCall)
+	call.conn, call.shape, call.query = c, shape, query
+	sqlCalls.start(&call.Operation, ctx, name)
+	if call.shared = call.Recording(); !call.shared {
+		return call, ctx
+	}
+	call.describe()
+	return call, call.Ctx()
+}
+
+// describe sets what is known of an operation at its start.
+func (c *sqlCall) describe() {
+	var few [12]core.Attr
+	attrs := describeShape(append(few[:0], c.conn.db.attrs...), c.shape)
+	if c.query != "" && !c.conn.db.hideText {
+		attrs = append(attrs, core.String("db.query.text", c.conn.db.queries.Text(c.query)))
+	}
+	c.Span().SetAttrs(attrs...)
+}
+
+// end ends the operation with what the driver says.
+//
+// driver.ErrSkip asks database/sql to take another way: nothing was done, and
+// nothing is told. driver.ErrBadConn of a connection that worked before, outside
+// of a transaction, has database/sql try again on another one: the span, if it
+// is recorded, says so, but that is no failure and no operation of its own. With
+// a new connection or in a transaction it is one. (It is not seen here whether
+// the caller holds on to a sql.Conn, for which nothing is tried again.)
+func (c *sqlCall) end(err error) {
+	if c == nil {
+		return
+	}
+	conn, key := c.conn, sqlKey{target: c.conn.db.target, shape: c.shape}
+	switch {
+	case err == driver.ErrSkip: // as database/sql compares it
+	case err != nil && conn.lives && !conn.inTx && errors.Is(err, driver.ErrBadConn):
+		if c.Recording() {
+			c.Finish("")
+			c.Span().SetAttr(core.String("error.type", "bad_connection"))
+			c.Span().End(c.began.Add(c.took))
+		}
+	default:
+		key.failure, key.status = sqlFailure(err)
+		if c.Finish(key.failure) && !c.shared {
+			c.describe()
+		}
+		if key.failure != "" {
+			describeFailure(c.Span(), err, key.status)
+		}
+		conn.lives = conn.lives || err == nil || key.status != ""
+		c.End(key)
+	}
+	if !c.shared {
+		*c = sqlCall{}
+		sqlCallPool.Put(c)
+	}
+}

@@ -1,0 +1,104 @@
+package sdk
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// sqlFailure is the class of an error of a database, which is its code where it
+// has one, and that code. Both are empty for what is no failure.
+func sqlFailure(err error) (failure, status string) {
+	switch {
+	case err == nil, errors.Is(err, sql.ErrNoRows):
+		return "", ""
+	case errors.Is(err, context.Canceled):
+		return "canceled", ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout", ""
+	}
+	if status = statusOf(err); status != "" {
+		return status, status
+	}
+	if errors.Is(err, driver.ErrBadConn) {
+		return "bad_connection", ""
+	}
+	return failureOf(err), ""
+}
+
+// statusOf is the code that the database gave an error, by the methods and
+// fields that drivers have for it; or empty.
+func statusOf(err error) string {
+	var state interface{ SQLState() string }
+	var number interface{ SQLErrorNumber() int32 }
+	var code interface{ Code() int }
+	switch {
+	case errors.As(err, &state):
+		return state.SQLState()
+	case errors.As(err, &number):
+		return strconv.Itoa(int(number.SQLErrorNumber()))
+	case errors.As(err, &code):
+		return strconv.Itoa(code.Code())
+	}
+	for ; err != nil; err = errors.Unwrap(err) {
+		v := reflect.Indirect(reflect.ValueOf(err))
+		if v.Kind() != reflect.Struct {
+			continue
+		}
+		for _, name := range [...]string{"Number", "ExtendedCode"} { // of go-sql-driver/mysql and mattn/go-sqlite3
+			switch f := v.FieldByName(name); f.Kind() {
+			case reflect.Int, reflect.Int32, reflect.Int64:
+				return strconv.FormatInt(f.Int(), 10)
+			case reflect.Uint16, reflect.Uint32:
+				return strconv.FormatUint(f.Uint(), 10)
+			}
+		}
+	}
+	return ""
+}
+
+// describeFailure says more about an error than its class.
+func describeFailure(sp *core.Span, err error, status string) {
+	if status != "" {
+		sp.SetAttr(core.String("db.response.status_code", status))
+	}
+	sp.SetStatus(core.StatusError, hideValues(err.Error()))
+}
+
+// maxMessage bounds what of an error's text is kept.
+const maxMessage = 512
+
+// hideValues takes out of an error's text what databases quote in it and may be
+// a value: what is in single quotes, and in double ones after a colon or the
+// word near; elsewhere these are names.
+func hideValues(text string) string {
+	text = text[:min(len(text), maxMessage)]
+	if !strings.ContainsAny(text, `'"`) {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c == '\'' || c == '"' && (strings.HasSuffix(text[:i], ": ") || strings.HasSuffix(text[:i], "near ")) {
+			b.WriteByte('?')
+			to := i + 1 // of an apostrophe, "can't", everything after it is hidden, too
+			for to < len(text) && (text[to] != c || to+1 < len(text) && text[to+1] == c) {
+				if text[to] == c {
+					to++
+				}
+				to++
+			}
+			i = to + 1
+			continue
+		}
+		b.WriteByte(c)
+		i++
+	}
+	return b.String()
+}
