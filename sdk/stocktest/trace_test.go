@@ -39,7 +39,7 @@ type receiver struct {
 	spans []*tracepb.ResourceSpans
 }
 
-func newReceiver(t *testing.T) *receiver {
+func newReceiver(t testing.TB) *receiver {
 	r := new(receiver)
 	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		if req.URL.Path != "/v1/traces" {
