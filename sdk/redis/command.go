@@ -1,0 +1,218 @@
+package sdkredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// isHandshake tells the commands that go-redis sends by itself on a new
+// connection. They are a part of opening it, some fail on older servers without
+// harm, and if one fails that matters, so does the command that wanted the
+// connection.
+func isHandshake(cmd redis.Cmder) bool {
+	switch cmd.Name() {
+	case "hello", "auth", "select", "readonly":
+		return true
+	case "client":
+		if args := cmd.Args(); len(args) > 1 {
+			switch sub, _ := args[1].(string); strings.ToLower(sub) {
+			case "setinfo", "setname", "maint_notifications", "tracking":
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// nameTable has the names of commands in capitals, as Redis writes them. Names
+// may come from anywhere, through Do: so their number is bounded.
+type nameTable struct {
+	mu    sync.RWMutex
+	names map[string]commandName
+}
+
+type commandName struct{ plain, pipeline, transaction string }
+
+var names = nameTable{names: map[string]commandName{}}
+
+const (
+	// maxNames is more than Redis and its modules have commands.
+	maxNames = 1000
+	// maxName is longer than the longest of them.
+	maxName = 40
+	// otherName stands for what is no command.
+	otherName = "_OTHER"
+)
+
+func (t *nameTable) of(cmd redis.Cmder) string { return t.find(cmd.Name()).plain }
+
+func (t *nameTable) find(name string) commandName {
+	t.mu.RLock()
+	n, ok := t.names[name]
+	t.mu.RUnlock()
+	if ok {
+		return n
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name == "" || len(name) > maxName || len(t.names) >= maxNames {
+		return commandName{otherName, "PIPELINE", "MULTI"}
+	}
+	upper := strings.ToUpper(strings.Clone(name)) // the command's argument may be a part of more
+	n = commandName{upper, "PIPELINE " + upper, "MULTI " + upper}
+	t.names[strings.Clone(name)] = n
+	return n
+}
+
+// ofPipeline names a pipeline or transaction by the command that all of it has
+// in common, and returns the commands without MULTI and EXEC. A pipeline of one
+// command is that command.
+func (t *nameTable) ofPipeline(cmds []redis.Cmder) (string, []redis.Cmder) {
+	transaction := len(cmds) > 1 && cmds[0].Name() == "multi" && cmds[len(cmds)-1].Name() == "exec"
+	if transaction {
+		cmds = cmds[1 : len(cmds)-1]
+	}
+	var common commandName
+	for i, c := range cmds {
+		n := t.find(c.Name())
+		if i > 0 && n != common {
+			common = commandName{pipeline: "PIPELINE", transaction: "MULTI"}
+			break
+		}
+		common = n
+	}
+	switch {
+	case transaction && len(cmds) > 0:
+		return common.transaction, cmds
+	case transaction:
+		return "MULTI", cmds
+	case len(cmds) == 1:
+		return common.plain, cmds
+	}
+	return common.pipeline, cmds
+}
+
+const (
+	// maxArgs is how many arguments of a command are shown; how many there are
+	// is told.
+	maxArgs = 8
+	// maxCommands is how many commands of a pipeline are shown.
+	maxCommands = 10
+	// maxKey is how much of a key is shown.
+	maxKey = 128
+)
+
+// text is what commands look like: their names and a ? for each argument, and
+// with keys the first of these as it is.
+func text(cmds []redis.Cmder, keys bool) string {
+	var b strings.Builder
+	for i, c := range cmds {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		if i == maxCommands {
+			fmt.Fprintf(&b, "... (%d commands)", len(cmds))
+			break
+		}
+		name := names.of(c)
+		b.WriteString(name)
+		args := c.Args()
+		for n := 1; n < len(args); n++ {
+			if n > maxArgs {
+				fmt.Fprintf(&b, " ... (%d arguments)", len(args)-1)
+				break
+			}
+			key, isText := args[n].(string)
+			if n > 1 || !keys || !isText || keyless(name) {
+				b.WriteString(" ?")
+				continue
+			}
+			b.WriteByte(' ')
+			b.WriteString(strings.ToValidUTF8(key[:min(len(key), maxKey)], ""))
+		}
+	}
+	return b.String()
+}
+
+// keyless tells the commands whose first argument is no key and may be a
+// secret, a message or a script.
+func keyless(name string) bool {
+	switch name {
+	case "ACL", "CONFIG", "ECHO", "EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FUNCTION", "MIGRATE", "MODULE", "PING", "SCRIPT", otherName:
+		return true
+	}
+	return false
+}
+
+// failureOf is the class of an error: the prefix that Redis gave it, which is
+// also the status, or what went wrong on the way. Both are empty for what is no
+// failure: a key that is not there, and a transaction that another one was
+// quicker than.
+func failureOf(err error) (failure, status string) {
+	var timeout net.Error
+	var op *net.OpError
+	var redisError redis.Error
+	switch {
+	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, redis.TxFailedErr):
+		return "", ""
+	case errors.Is(err, context.Canceled):
+		return "canceled", ""
+	case errors.Is(err, redis.ErrPoolTimeout):
+		return "pool_timeout", ""
+	case errors.Is(err, redis.ErrPoolExhausted):
+		return "pool_exhausted", ""
+	case errors.Is(err, redis.ErrClosed):
+		return "client_closed", ""
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout", ""
+	case errors.As(err, &redisError):
+		status = prefix(redisError.Error())
+		return status, status
+	case errors.As(err, &op):
+		return op.Op + "_error", ""
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection_closed", ""
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return fmt.Sprintf("%T", err), ""
+}
+
+// maxPrefix is longer than the prefixes of errors that Redis has.
+const maxPrefix = 24
+
+// prefix is the word in capitals that an error of Redis begins with. Scripts
+// make errors of their own, which have any.
+func prefix(text string) string {
+	word, _, _ := strings.Cut(text, " ")
+	if len(word) == 0 || len(word) > maxPrefix {
+		return "ERR"
+	}
+	for i := range len(word) {
+		if c := word[i]; (c < 'A' || c > 'Z') && c != '_' {
+			return "ERR"
+		}
+	}
+	return word
+}
+
+// maxMessage bounds what of an error's text is kept.
+const maxMessage = 256
+
+// message is the text of an error without what it quotes, which are arguments.
+func message(err error) string {
+	all := err.Error()
+	at := strings.IndexAny(all, "'`\"")
+	if at >= 0 {
+		all = all[:at] + "?"
+	}
+	return strings.ToValidUTF8(all[:min(len(all), maxMessage)], "")
+}

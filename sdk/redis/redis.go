@@ -1,0 +1,336 @@
+// Package sdkredis instruments clients of Redis that are made with go-redis: a
+// span for each command and pipeline, the histogram
+// db.client.operation.duration of all of them, and the metrics of the pool of
+// connections. It follows OpenTelemetry's semantic conventions for databases
+// and Redis.
+//
+//	rdb := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+//	sdkredis.Instrument(rdb)
+package sdkredis
+
+import (
+	"context"
+	"net"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unique"
+	"weak"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/guanlan-io/guanlan/sdk"
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// Options say what is shown of commands. The zero value works.
+type Options struct {
+	// Keys shows the first key of a command in db.query.text, which is the name
+	// of the command and a ? for each argument otherwise.
+	Keys bool
+	// Server is the address of the server, as host:port; default: as the client
+	// is configured. A client of a sentinel has none of its own.
+	Server string
+	// Pool is the name of the pool in metrics; default server/database.
+	Pool string
+}
+
+// Instrument instruments a client: one of a single server, of a cluster, a ring
+// or a sentinel. Call it once for a client, before it is used. It may be called
+// before sdk.Start and follows the SDK that runs when a command is made.
+//
+// A span covers a command with all that the client does for it: waiting for a
+// connection, retries, redirections within a cluster. db.namespace is the
+// database that the client was made with.
+func Instrument(rdb redis.UniversalClient) { Options{}.Instrument(rdb) }
+
+// Instrument is the function Instrument with options.
+func (o Options) Instrument(rdb redis.UniversalClient) {
+	t := target{}
+	var limits sdk.PoolStats
+	switch c := rdb.(type) {
+	case *redis.Client:
+		opts := c.Options()
+		t.namespace = strconv.Itoa(opts.DB)
+		limits = sdk.PoolStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns}
+		if opts.Addr != sentinelAddr {
+			t.setServer(opts.Addr)
+		}
+	case *redis.ClusterClient:
+		opts := c.Options()
+		t.setServer(opts.Addrs...)
+	case *redis.Ring:
+		opts := c.Options()
+		t.namespace = strconv.Itoa(opts.DB)
+		addrs := make([]string, 0, len(opts.Addrs))
+		for _, a := range opts.Addrs {
+			addrs = append(addrs, a)
+		}
+		slices.Sort(addrs)
+		t.setServer(addrs...)
+	}
+	if o.Server != "" {
+		t.setServer(o.Server)
+	}
+	if o.Pool == "" {
+		o.Pool = strings.Trim(t.address()+"/"+t.namespace, "/")
+	}
+	h := &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}
+	rdb.AddHook(h)
+	switch c := rdb.(type) {
+	case *redis.Client:
+		observe(c, o.Pool, limits, (*redis.Client).PoolStats)
+	case *redis.ClusterClient:
+		c.OnNewNode(func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) })
+		observe(c, o.Pool, limits, (*redis.ClusterClient).PoolStats)
+	case *redis.Ring:
+		dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) }
+		c.OnNewNode(dial)
+		_ = c.ForEachShard(context.Background(), func(_ context.Context, node *redis.Client) error { dial(node); return nil }) // those that are there
+		observe(c, o.Pool, limits, (*redis.Ring).PoolStats)
+	}
+}
+
+// sentinelAddr is what go-redis has for an address where a sentinel tells it.
+const sentinelAddr = "FailoverClient"
+
+// observe reports the pool of a client for as long as somebody uses the client:
+// what is reported must not keep it.
+func observe[C any](client *C, name string, limits sdk.PoolStats, stats func(*C) *redis.PoolStats) {
+	there := weak.Make(client)
+	stop := sdk.ObservePool(name, func() sdk.PoolStats {
+		c := there.Value()
+		if c == nil {
+			return sdk.PoolStats{}
+		}
+		s, now := stats(c), limits
+		now.Used, now.Idle, now.Pending = int(s.TotalConns)-int(s.IdleConns), int(s.IdleConns), int(s.PendingRequests)
+		now.Waits, now.WaitTime, now.Timeouts = int64(s.WaitCount), time.Duration(s.WaitDurationNs), int64(s.Timeouts)
+		now.Closed = map[string]int64{"stale": int64(s.StaleConns)}
+		return now
+	})
+	runtime.AddCleanup(client, func(stop func()) { stop() }, stop)
+}
+
+// target is what the series of all commands of a client have in common.
+type target struct {
+	server, namespace string
+	port              int
+}
+
+// setServer sets the address; of several servers it is all of them.
+func (t *target) setServer(addrs ...string) {
+	t.server, t.port = strings.Join(addrs, ","), 0
+	if len(addrs) != 1 {
+		return
+	}
+	if host, port, err := net.SplitHostPort(addrs[0]); err == nil {
+		if n, err := strconv.Atoi(port); err == nil {
+			t.server, t.port = host, n
+		}
+	}
+}
+
+func (t *target) address() string {
+	if t.port == 0 {
+		return t.server
+	}
+	return net.JoinHostPort(t.server, strconv.Itoa(t.port))
+}
+
+func (t *target) attrs(to []core.Attr) []core.Attr {
+	to = append(to, core.String("db.system.name", "redis"))
+	if t.namespace != "" {
+		to = append(to, core.String("db.namespace", t.namespace))
+	}
+	if t.server != "" {
+		to = append(to, core.String("server.address", t.server))
+	}
+	if t.port != 0 {
+		to = append(to, core.Int("server.port", int64(t.port)))
+	}
+	return to
+}
+
+// scope is the instrumentation scope.
+const scope = "github.com/guanlan-io/guanlan/sdk/redis"
+
+// bounds are those of the semantic conventions for database operations.
+var bounds = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
+
+// commandKey is what the series of a command depends on.
+type commandKey struct {
+	target                     unique.Handle[target]
+	operation, failure, status string
+}
+
+func (k commandKey) attrs() []core.Attr {
+	t := k.target.Value()
+	attrs := append(t.attrs(make([]core.Attr, 0, 8)), core.String("db.operation.name", k.operation))
+	if k.failure != "" {
+		attrs = append(attrs, core.String("error.type", k.failure))
+	}
+	if k.status != "" {
+		attrs = append(attrs, core.String("db.response.status_code", k.status))
+	}
+	return attrs
+}
+
+var commands = sdk.NewOperations(sdk.OperationOptions[commandKey]{
+	Scope: scope, Kind: core.KindClient, Bounds: bounds,
+	Metric: "db.client.operation.duration", Description: "Duration of database client operations.", Attrs: commandKey.attrs,
+})
+
+// connectKey is what the series of the opening of connections depends on.
+type connectKey struct{ pool, failure string }
+
+func (k connectKey) attrs() []core.Attr {
+	attrs := []core.Attr{core.String("db.client.connection.pool.name", k.pool)}
+	if k.failure != "" {
+		attrs = append(attrs, core.String("error.type", k.failure))
+	}
+	return attrs
+}
+
+var connects = sdk.NewOperations(sdk.OperationOptions[connectKey]{
+	Scope: scope, Kind: core.KindClient, Bounds: bounds,
+	Metric: "db.client.connection.create_time", Description: "The time it took to create a new connection.", Attrs: connectKey.attrs,
+})
+
+// hook is what go-redis calls around all it does.
+type hook struct {
+	target unique.Handle[target]
+	attrs  []core.Attr // of target
+	pool   string
+	keys   bool
+}
+
+// DialHook implements redis.Hook.
+func (h *hook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		op := connects.Start(ctx, "CONNECT")
+		conn, err := next(op.Ctx(), network, addr)
+		failure, _ := failureOf(err)
+		if op.Finish(failure) {
+			op.Span().SetAttrs(h.attrs...)
+			op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
+			if err == nil && conn != nil && conn.RemoteAddr() != nil { // a sentinel has told it, say
+				addr = conn.RemoteAddr().String()
+			}
+			if addr != sentinelAddr {
+				describePeer(op.Span(), addr)
+			}
+			if failure != "" {
+				op.Span().SetStatus(core.StatusError, err.Error())
+			}
+		}
+		op.End(connectKey{h.pool, failure})
+		return conn, err
+	}
+}
+
+func describePeer(sp *core.Span, addr string) {
+	peer := target{}
+	peer.setServer(addr)
+	sp.SetAttr(core.String("network.peer.address", peer.server))
+	if peer.port != 0 {
+		sp.SetAttr(core.Int("network.peer.port", int64(peer.port)))
+	}
+}
+
+// ProcessHook implements redis.Hook.
+func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if isHandshake(cmd) {
+			return next(ctx, cmd)
+		}
+		operation := names.of(cmd)
+		op := commands.Start(ctx, operation)
+		described := op.Recording()
+		if described {
+			h.describe(op.Span(), operation, cmd)
+		}
+		err := next(op.Ctx(), cmd)
+		failure, status := failureOf(err)
+		if op.Finish(failure) {
+			if !described {
+				h.describe(op.Span(), operation, cmd)
+			}
+			describeFailure(op.Span(), err, failure, status)
+		}
+		op.End(commandKey{h.target, operation, failure, status})
+		return err
+	}
+}
+
+// ProcessPipelineHook implements redis.Hook. A pipeline fails when one of its
+// commands does.
+func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return !isHandshake(c) }) {
+			return next(ctx, cmds)
+		}
+		operation, inside := names.ofPipeline(cmds)
+		op := commands.Start(ctx, operation)
+		described := op.Recording()
+		if described {
+			h.describe(op.Span(), operation, inside...)
+		}
+		err := next(op.Ctx(), cmds)
+		failure, status := failureOf(err)
+		first := err
+		for _, c := range cmds {
+			if failure != "" {
+				break
+			}
+			first = c.Err()
+			failure, status = failureOf(first)
+		}
+		if op.Finish(failure) {
+			if !described {
+				h.describe(op.Span(), operation, inside...)
+			}
+			describeFailure(op.Span(), first, failure, status)
+		}
+		op.End(commandKey{h.target, operation, failure, status})
+		return err
+	}
+}
+
+// describe sets what is known before a command is sent.
+func (h *hook) describe(sp *core.Span, operation string, cmds ...redis.Cmder) {
+	var few [8]core.Attr
+	attrs := append(few[:0], h.attrs...)
+	attrs = append(attrs, core.String("db.operation.name", operation), core.String("db.query.text", text(cmds, h.keys)))
+	if len(cmds) != 1 {
+		attrs = append(attrs, core.Int("db.operation.batch.size", int64(len(cmds))))
+	}
+	sp.SetAttrs(attrs...)
+}
+
+func describeFailure(sp *core.Span, err error, failure, status string) {
+	if failure == "" {
+		return
+	}
+	if status != "" {
+		sp.SetAttr(core.String("db.response.status_code", status))
+	}
+	sp.SetStatus(core.StatusError, message(err))
+}
+
+// dialHook is for the nodes of a cluster, whose commands are seen at the
+// cluster.
+type dialHook struct{ hook *hook }
+
+// DialHook implements redis.Hook.
+func (h *dialHook) DialHook(next redis.DialHook) redis.DialHook { return h.hook.DialHook(next) }
+
+// ProcessHook implements redis.Hook.
+func (h *dialHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook implements redis.Hook.
+func (h *dialHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
