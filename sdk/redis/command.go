@@ -156,11 +156,19 @@ func keyless(name string) bool {
 // failure: a key that is not there, and a transaction that another one was
 // quicker than.
 func failureOf(err error) (failure, status string) {
+	if err == nil {
+		return "", ""
+	}
+	return classify(err)
+}
+
+// classify is apart from failureOf because what it looks for takes memory.
+func classify(err error) (failure, status string) {
 	var timeout net.Error
 	var op *net.OpError
 	var redisError redis.Error
 	switch {
-	case err == nil, errors.Is(err, redis.Nil), errors.Is(err, redis.TxFailedErr):
+	case errors.Is(err, redis.Nil), errors.Is(err, redis.TxFailedErr):
 		return "", ""
 	case errors.Is(err, context.Canceled):
 		return "canceled", ""
