@@ -123,6 +123,10 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	return s, err
 }
 
+// Enabled reports whether anything is recorded: false when the SDK is disabled
+// by its configuration, or could not start for it.
+func (s *SDK) Enabled() bool { return s.provider != nil }
+
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
 
