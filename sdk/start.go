@@ -30,6 +30,7 @@ type Options struct {
 	ServiceName string               // OTEL_SERVICE_NAME
 	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
+	Protocol    string               // OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf, the default, or grpc, see package otlpgrpc
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
 	// Client sends what is exported; default: one of its own, see
@@ -53,7 +54,8 @@ type SDK struct {
 	resource []byte
 	mu       sync.Mutex             // of meters
 	meters   map[string]*core.Meter // by scope and version
-	metrics  *core.Sender
+	metrics  Sender
+	senders  []Sender // of all signals
 	failed   func(error)
 
 	stop    context.CancelFunc // ends the collection of metrics
@@ -82,12 +84,13 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
-	traces, err1 := core.NewSender(c.traces)
-	metrics, err2 := core.NewSender(c.metrics)
-	logs, err3 := core.NewSender(c.logs)
+	traces, err1 := c.traces.open()
+	metrics, err2 := c.metrics.open()
+	logs, err3 := c.logs.open()
+	s.senders = []Sender{traces, metrics, logs}
 	if bad := errors.Join(err1, err2, err3); bad != nil {
 		s.traces = noop.NewTracerProvider()
-		return s, errors.Join(err, bad)
+		return s, errors.Join(err, bad, closeSenders(s.senders...))
 	}
 	s.metrics = metrics
 	s.pipe = core.NewPipe(s.resource, core.PipeOptions{
@@ -244,7 +247,7 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 		}
 		s.stop()
 		s.stopped.Wait()
-		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), closeSenders(s.senders...))
 	})
 	return s.err
 }
