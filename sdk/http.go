@@ -85,9 +85,10 @@ func (q *request) recovered() {
 	q.done()
 }
 
-// panic notes a panic. One of net/http's own is a way to end a request.
+// panic notes a panic, once: several may see it pass by. One of net/http's own is
+// a way to end a request.
 func (q *request) panic(p any) {
-	if p != http.ErrAbortHandler {
+	if p != http.ErrAbortHandler && !q.panicked {
 		q.panicked = true
 		q.note(NewException(p, true))
 	}
