@@ -101,6 +101,7 @@ type Operation[K comparable] struct {
 	name    string
 	began   time.Time
 	took    time.Duration
+	lasting bool
 }
 
 // Start begins an operation within the span of ctx. End it, whatever happens.
@@ -139,6 +140,11 @@ func (op *Operation[K]) Recording() bool { return op.span.core.Context().IsSampl
 // recorded is ignored.
 func (op *Operation[K]) Span() *core.Span { return &op.span.core }
 
+// Lasting says that the operation lasts as long as its caller wants, as a stream
+// does: it is not a slow one for being long, neither to be kept for that nor to
+// tell the sampler that the service is slow.
+func (op *Operation[K]) Lasting() { op.lasting = true }
+
 // Finish stops the clock. failure is the class of the error, which becomes
 // error.type: one of few values, empty when all went well. It reports whether
 // the span is kept, which failures are for certain, so that whatever describes
@@ -152,8 +158,12 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	sp := &op.span.core
 	certain := failure != ""
 	if b.sampler != nil {
-		b.sampler.Observe(op.took, certain)
-		certain = certain || op.took > b.sampler.Slow()
+		took := op.took
+		if op.lasting {
+			took = 0
+		}
+		b.sampler.Observe(took, certain)
+		certain = certain || took > b.sampler.Slow()
 	}
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)

@@ -138,6 +138,9 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	// there is no service.
 	c := s.begin(ss.Context(), info.FullMethod, srv != nil)
 	defer s.end(&c, &err)
+	if c.op != nil {
+		c.op.Lasting()
+	}
 	if c.ctx != ss.Context() {
 		ss = &serverStream{ss, c.ctx}
 	}

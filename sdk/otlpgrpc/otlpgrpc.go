@@ -57,9 +57,7 @@ type Sender struct {
 	method string
 	opts   core.SenderOptions
 	header metadata.MD
-	// Compression belongs to the connection: a compressor that is registered
-	// would be everybody's in the process.
-	calls []grpc.CallOption
+	calls  []grpc.CallOption
 }
 
 const (
@@ -106,11 +104,14 @@ func NewSender(signal string, opts core.SenderOptions) (*Sender, error) {
 		grpc.WithDisableServiceConfig(),
 	}
 	if opts.Gzip {
+		// What replaces these registers a compressor for the whole process,
+		// servers included; gRPC promises to keep them throughout 1.x.
+		//lint:ignore SA1019 see above
 		zip, err := grpc.NewGZIPCompressorWithLevel(gzipLevel)
 		if err != nil {
 			return nil, fmt.Errorf("OTLP over gRPC: %w", err)
 		}
-		//lint:ignore SA1019 what replaces it registers a compressor for the whole process, servers included
+		//lint:ignore SA1019 see above
 		dial = append(dial, grpc.WithCompressor(zip), grpc.WithDecompressor(grpc.NewGZIPDecompressor()))
 	}
 	conn, err := grpc.NewClient(target, dial...)
