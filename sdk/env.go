@@ -25,6 +25,7 @@ type config struct {
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
+	log      LogOptions
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -235,6 +236,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+		log:      e.log(opts.Log),
 	}
 	if c.sampler == nil {
 		c.sampler = e.sampler()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"sync"
@@ -30,10 +29,11 @@ type Options struct {
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	Log         LogOptions           // GUANLAN_LOG_ and what follows
 	// Client sends what is exported; default: one of its own, see
 	// core.SenderOptions.
 	Client *http.Client
-	// Failed hears of what could not be sent. Default: otel.Handle.
+	// Failed hears of what could not be sent or written. Default: otel.Handle.
 	Failed func(error)
 }
 
@@ -44,10 +44,10 @@ type SDK struct {
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
 	logs     *core.Pipe
-	logger   *core.Logger
-	spool    *core.Spool // to the standard output
+	log      *Log
 	resource []byte
 	meters   []*core.Meter
+	self     *selfMetrics
 	metrics  *core.Sender
 	failed   func(error)
 
@@ -69,10 +69,14 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
+	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, "")}
 	if s.failed == nil {
 		s.failed = otel.Handle
 	}
+	var logErr error
+	s.log, logErr = startLog(c.log, s.failed)
+	err = errors.Join(err, logErr)
+	defer running.Store(s) // in any case: lines go where they were told to
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
 		return s, err
@@ -93,11 +97,12 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		Send: logs.Send, Delay: c.logDelay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
-	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	s.log.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
 	provider := NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.traces = provider
 	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
 	s.meters = []*core.Meter{meter}
+	s.self = newSelfMetrics(meter, s.log)
 	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
 	adaptive, _ := c.sampler.(*core.Adaptive)
 	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
@@ -115,7 +120,6 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 			turnLoop(ctx, adaptive)
 		}()
 	}
-	running.Store(s)
 	otel.SetTracerProvider(provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
@@ -127,12 +131,6 @@ func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
 func (s *SDK) HTTPServer() *HTTPServer { return s.server }
-
-// LogHandler makes a slog.Handler that writes to the standard output and sends
-// over OTLP. See NewLogHandler.
-func (s *SDK) LogHandler(level slog.Leveler) *LogHandler {
-	return NewLogHandler(s.spool, s.logger, level)
-}
 
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
@@ -170,11 +168,13 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
+	s.self.update(s.Stats())
 	body, points := core.AppendMetrics(nil, s.resource, s.meters, time.Now())
 	if points == 0 {
 		return nil
 	}
 	rejected, err := s.metrics.Send(ctx, body, points)
+	s.self.sentPoints(points, rejected, err)
 	if err != nil {
 		return fmt.Errorf("send metrics: %w", err)
 	}
@@ -187,31 +187,38 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 // Stats counts what became of spans, log records and log lines.
 type Stats struct {
 	Spans, Logs core.PipeStats
-	Lines       core.SpoolStats
+	Lines       core.SpoolStats // to the standard output
+	FileLines   core.SpoolStats // to the file of LogOptions
 }
 
-// Stats counts what happened so far.
+// Stats counts what happened so far. The same is sent as metrics.
 func (s *SDK) Stats() (st Stats) {
 	if s.pipe != nil {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
-	st.Lines = s.spool.Stats()
+	if s.log.stdout != nil {
+		st.Lines = s.log.stdout.Stats()
+	}
+	if s.log.file != nil {
+		st.FileLines = s.log.file.Stats()
+	}
 	return st
 }
 
-// Flush sends what has been recorded so far.
+// Flush sends what has been recorded so far, and writes log lines.
 func (s *SDK) Flush(ctx context.Context) error {
+	err := s.log.FlushLines(ctx)
 	if s.pipe == nil {
-		return nil
+		return err
 	}
-	return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	return errors.Join(err, s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
-		s.err = s.spool.Close(ctx)
+		s.err = s.log.closeLines(ctx)
 		if s.pipe == nil {
 			return
 		}
