@@ -128,21 +128,39 @@ func (f *LogFields) Clone() *LogFields {
 	return &c
 }
 
-// take makes f a copy of with, in the memory that it has.
-func (f *LogFields) take(with *LogFields) {
-	f.line = append(f.line, with.line...)
-	f.attrs = append(f.attrs[:0], with.attrs...)
-	f.groups = append(f.groups[:0], with.groups...)
-	f.opened, f.prefix = with.opened, with.prefix
+// AddFields adds fields that were made beforehand, and the groups that are open
+// there.
+func (f *LogFields) AddFields(with *LogFields) {
+	if line := with.line; len(line) > 0 {
+		f.begin()
+		if n := len(f.line); n > 0 && f.line[n-1] == '{' {
+			line = line[1:] // without its comma
+		}
+		f.line = append(f.line, line...)
+		f.opened += with.opened
+	}
+	for _, a := range with.attrs {
+		f.send(a)
+	}
+	f.groups = append(f.groups, with.groups...)
+	f.prefix += with.prefix
 }
 
-// key begins a member, and the groups that it is the first of.
+// Groups is how many groups are open.
+func (f *LogFields) Groups() int { return len(f.groups) }
+
+// key begins a member.
 func (f *LogFields) key(name string) {
+	f.begin()
+	f.member(name)
+}
+
+// begin writes the groups that nothing was in yet.
+func (f *LogFields) begin() {
 	for ; f.opened < len(f.groups); f.opened++ {
 		f.member(f.groups[f.opened])
 		f.line = append(f.line, '{')
 	}
-	f.member(name)
 }
 
 func (f *LogFields) member(name string) {
@@ -197,10 +215,10 @@ var logRecords = sync.Pool{New: func() any { return new(LogRecord) }}
 const keptLine = 16 << 10
 
 // Record begins a record. A zero time is left out. level is what is written for
-// the severity. Of ctx, which may be nil, the ids of the span are added. with,
-// or nil, are the first fields.
-func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, level, message string, with *LogFields) *LogRecord {
+// the severity. Of ctx, which may be nil, the ids of the span are added.
+func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, level, message string) *LogRecord {
 	r := logRecords.Get().(*LogRecord)
+	r.attrs, r.groups, r.opened, r.prefix = r.attrs[:0], r.groups[:0], 0, ""
 	r.log = l
 	r.lineOnly = l.logger == nil
 	r.record = core.Record{Time: at, Severity: severity, Level: level, Body: message}
@@ -218,11 +236,6 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 		b = r.ids(b, ctx)
 	}
 	r.line = b
-	if with != nil {
-		r.take(with)
-	} else {
-		r.attrs, r.groups, r.opened, r.prefix = r.attrs[:0], r.groups[:0], 0, ""
-	}
 	return r
 }
 

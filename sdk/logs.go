@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
@@ -92,32 +93,47 @@ func (l *Log) write(line []byte, severity core.Severity) {
 
 // FlushLines waits until the lines so far are written, or ctx ends.
 func (l *Log) FlushLines(ctx context.Context) error {
-	var errs []error
-	for _, s := range []*core.Spool{l.stdout, l.file} {
-		if s != nil {
-			errs = append(errs, s.Flush(ctx))
-		}
-	}
-	return errors.Join(errs...)
+	return l.eachSpool(func(s *core.Spool) error { return s.Flush(ctx) })
 }
 
-// Flush waits until the records so far are written and sent, or ctx ends.
+// Flush waits until the records so far are written and sent, or ctx ends. After
+// the SDK was shut down, there is nothing to wait for.
 func (l *Log) Flush(ctx context.Context) error {
-	err := l.FlushLines(ctx)
-	if l.logger != nil {
-		err = errors.Join(err, l.logger.Flush(ctx))
+	if l.logger == nil {
+		return l.FlushLines(ctx)
 	}
-	return err
+	return together(func() error { return l.FlushLines(ctx) }, func() error {
+		if err := l.logger.Flush(ctx); !errors.Is(err, core.ErrClosed) {
+			return err
+		}
+		return nil
+	})
 }
 
 // closeLines flushes and stops.
 func (l *Log) closeLines(ctx context.Context) error {
-	var errs []error
+	return l.eachSpool(func(s *core.Spool) error { return s.Close(ctx) })
+}
+
+func (l *Log) eachSpool(do func(*core.Spool) error) error {
+	var all []func() error
 	for _, s := range []*core.Spool{l.stdout, l.file} {
 		if s != nil {
-			errs = append(errs, s.Close(ctx))
+			all = append(all, func() error { return do(s) })
 		}
 	}
+	return together(all...)
+}
+
+// together runs all at once: one that is stuck must not use up the time of the
+// others.
+func together(all ...func() error) error {
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, do := range all {
+		wg.Go(func() { errs[i] = do() })
+	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 

@@ -85,7 +85,10 @@ func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // Handle implements slog.Handler. It returns nil: what is dropped is counted,
 // and a program cannot do anything about it.
 func (h *LogHandler) Handle(ctx context.Context, r slog.Record) error {
-	rec := h.target().Record(ctx, r.Time, severityOf(r.Level), levelText(r.Level), r.Message, h.fields)
+	rec := h.target().Record(ctx, r.Time, severityOf(r.Level), levelText(r.Level), r.Message)
+	if h.fields != nil {
+		rec.AddFields(h.fields)
+	}
 	r.Attrs(func(a slog.Attr) bool {
 		addSlog(&rec.LogFields, a)
 		return true

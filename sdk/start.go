@@ -207,24 +207,26 @@ func (s *SDK) Stats() (st Stats) {
 
 // Flush sends what has been recorded so far, and writes log lines.
 func (s *SDK) Flush(ctx context.Context) error {
-	err := s.log.FlushLines(ctx)
 	if s.pipe == nil {
-		return err
+		return s.log.FlushLines(ctx)
 	}
-	return errors.Join(err, s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
+		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	})
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
-		s.err = s.log.closeLines(ctx)
-		if s.pipe == nil {
-			return
-		}
-		s.stop()
-		s.stopped.Wait()
-		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		s.err = together(func() error { return s.log.closeLines(ctx) }, func() error {
+			if s.pipe == nil {
+				return nil
+			}
+			s.stop()
+			s.stopped.Wait()
+			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		})
 	})
 	return s.err
 }

@@ -149,16 +149,16 @@ func (f *File) Path() string { return f.path }
 // begin opens the file. mu is held, or nobody has f yet.
 func (f *File) begin() error {
 	if err := os.MkdirAll(filepath.Dir(f.path), folderMode); err != nil {
-		return fmt.Errorf("make folder of log file: %w", err)
+		return fmt.Errorf("make folder of log file %q: %w", f.path, err)
 	}
 	file, err := f.open(f.path)
 	if err != nil {
-		return fmt.Errorf("open log file: %w", err)
+		return fmt.Errorf("open log file %q: %w", f.path, err)
 	}
 	info, err := file.Stat()
 	if err != nil {
 		_ = file.Close()
-		return fmt.Errorf("open log file: %w", err)
+		return fmt.Errorf("open log file %q: %w", f.path, err)
 	}
 	f.file, f.info, f.regular, f.size, f.torn, f.dirty = file, info, info.Mode().IsRegular(), info.Size(), false, false
 	f.period = f.periodOf(f.now())
@@ -305,7 +305,7 @@ func (f *File) tell(err error, lost int) func() {
 		err = fmt.Errorf("%w; %d lines lost since the last report", err, f.lost)
 	}
 	f.told, f.lost = now, 0
-	return func() { f.opts.Failed(fmt.Errorf("log file %q: %w", f.path, err)) }
+	return func() { f.opts.Failed(fmt.Errorf("write log file %q: %w", f.path, err)) }
 }
 
 // Sync has the disk keep what was written so far.
@@ -372,10 +372,12 @@ func (f *File) tidy() {
 			err := f.old.tidy(f.now(), f.quit)
 			f.mu.Lock()
 			tell := f.tell(err, 0)
+			f.mu.Unlock()
+			tell()
+			f.mu.Lock()
 			f.tidying, f.again = f.again && !f.closed, false
 			done := !f.tidying
 			f.mu.Unlock()
-			tell()
 			if done {
 				return
 			}

@@ -106,6 +106,9 @@ func (o *oldFiles) next(now time.Time) (string, error) {
 // tidy removes and compresses, until quit is closed.
 func (o *oldFiles) tidy(now time.Time, quit <-chan struct{}) error {
 	all, err := o.list()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the folder is just being removed
+	}
 	if err != nil {
 		return err
 	}
