@@ -154,7 +154,7 @@ func (s *Spool) drain() (urgent bool) {
 		n, err := s.write(text)
 		s.mu.Lock()
 		s.writing = false
-		if s.spare = text[:0]; cap(text) > s.limit/4 {
+		if s.spare = text[:0]; cap(text) > s.limit/4 && len(text) < cap(text)/4 {
 			s.spare = nil // what a burst needed is not kept after it
 		}
 		if err != nil {
