@@ -221,7 +221,7 @@ func TestLogFields(t *testing.T) {
 	with.OpenGroup("g")
 	with.Add(core.Of("list", core.SliceValue([]core.Value{core.BoolValue(true), core.FloatValue(1.5), {}, core.MapValue([]core.Attr{core.String("k", "v"), core.Of("b", core.BytesValue([]byte("hi")))})})))
 	with.OpenGroup("h")
-	r := log.Record(nil, time.Time{}, core.SeverityInfo, "INFO", "m")
+	r := log.Record(t.Context(), time.Time{}, core.SeverityInfo, "INFO", "m")
 	r.OpenGroup("outer")
 	r.AddFields(with)
 	mark := r.Mark()
