@@ -74,10 +74,7 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
-	if s.failed == nil {
-		s.failed = otel.Handle
-	}
+	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
 		return s, err
@@ -121,6 +118,18 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	otel.SetTracerProvider(s.provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
+}
+
+// guarded makes a hook harmless: when it panics, what runs on our goroutines must
+// not take the service with it.
+func guarded(hook func(error)) func(error) {
+	if hook == nil {
+		hook = otel.Handle
+	}
+	return func(err error) {
+		defer func() { _ = recover() }()
+		hook(err)
+	}
 }
 
 // Enabled reports whether anything is recorded: false when the SDK is disabled
