@@ -119,6 +119,7 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 	op.span.tracer = op.binding.tracer
 	parent, _ := contextOf(ctx)
 	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+	op.binding.tracer.provider.setMembers(ctx, &op.span.core)
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -155,7 +156,10 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	}
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)
-		sp.Rescue(&parent, op.name, b.kind, op.began)
+		late := !sp.Recording()
+		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
+			b.tracer.provider.setMembers(op.handle.Context, sp)
+		}
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))

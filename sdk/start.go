@@ -32,6 +32,11 @@ type Options struct {
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	// Baggage names members of the baggage that become attributes of spans
+	// and log records: what is known of a request at the front door, its
+	// tenant say, is then on whatever is done for it in any service.
+	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
+	Baggage []string
 	// Client sends what is exported; default: one of its own, see
 	// core.SenderOptions.
 	Client *http.Client
@@ -97,6 +102,7 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	})
 	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.provider.members = c.members
 	s.traces, s.meters = s.provider, map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)

@@ -22,7 +22,8 @@ import (
 // use.
 type TracerProvider struct {
 	embedded.TracerProvider
-	core *core.Provider
+	core    *core.Provider
+	members []string // of baggage, that become attributes
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -124,6 +125,7 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	var few [8]core.Attr
 	attrs := appendAttrs(few[:0], c.Attributes())
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	t.provider.setMembers(ctx, &s.core)
 	for _, l := range c.Links() {
 		s.AddLink(l)
 	}
