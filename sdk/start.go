@@ -226,6 +226,15 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	return nil
 }
 
+// SamplingShare is the share of the traces that begin here which is kept at the
+// moment, where the sampler is an adaptive one; 0 elsewhere.
+func (s *SDK) SamplingShare() float64 {
+	if s.adaptive == nil {
+		return 0
+	}
+	return s.adaptive.Share()
+}
+
 // Stats counts what became of spans, log records and log lines.
 type Stats struct {
 	Spans, Logs core.PipeStats
