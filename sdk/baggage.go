@@ -28,10 +28,13 @@ func appendMembers(ctx context.Context, dst []core.Attr, names []string) []core.
 }
 
 // setMembers is appendMembers for a span that is recorded.
-func (p *TracerProvider) setMembers(ctx context.Context, sp *core.Span) {
-	if len(p.members) == 0 || !sp.Recording() {
+func setMembers[S interface {
+	Recording() bool
+	SetAttrs(...core.Attr)
+}](ctx context.Context, sp S, names []string) {
+	if len(names) == 0 || !sp.Recording() {
 		return
 	}
 	var few [8]core.Attr
-	sp.SetAttrs(appendMembers(ctx, few[:0], p.members)...)
+	sp.SetAttrs(appendMembers(ctx, few[:0], names)...)
 }

@@ -49,6 +49,8 @@ type SDK struct {
 	traces   trace.TracerProvider
 	provider *TracerProvider // nil when nothing is recorded
 	adaptive *core.Adaptive  // or nil
+	members  []string        // of baggage, that become attributes
+	enabled  bool
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
@@ -102,7 +104,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	})
 	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
-	s.provider.members = c.members
+	s.members, s.provider.members = c.members, c.members
+	s.enabled = true
 	s.traces, s.meters = s.provider, map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
@@ -140,15 +143,10 @@ func guarded(hook func(error)) func(error) {
 
 // Enabled reports whether anything is recorded: false when the SDK is disabled
 // by its configuration, or could not start for it.
-func (s *SDK) Enabled() bool { return s.provider != nil }
+func (s *SDK) Enabled() bool { return s.enabled }
 
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
-
-// tracer makes spans of one scope.
-func (s *SDK) tracer(scope, version string) *tracer {
-	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
-}
 
 // meter makes instruments of one scope. The same scope gives the same meter.
 func (s *SDK) meter(scope, version string) *core.Meter {
