@@ -232,25 +232,28 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 	b = core.AppendJSONString(b, level)
 	b = append(b, `,"msg":`...)
 	b = core.AppendJSONString(b, message)
-	if ctx != nil {
-		b = r.ids(b, ctx)
-	}
 	r.line = b
+	if ctx != nil {
+		r.ids(ctx)
+	}
 	return r
 }
 
 // ids adds what a context says of the request.
-func (r *LogRecord) ids(b []byte, ctx context.Context) []byte {
+func (r *LogRecord) ids(ctx context.Context) {
 	var inSpan bool
-	if r.span, inSpan = contextOf(ctx); !inSpan {
-		return b
+	if r.span, inSpan = contextOf(ctx); inSpan {
+		r.record.Span = &r.span
+		b := append(r.line, `,"trace_id":"`...)
+		b = hex.AppendEncode(b, r.span.TraceID[:])
+		b = append(b, `","span_id":"`...)
+		b = hex.AppendEncode(b, r.span.SpanID[:])
+		r.line = append(b, '"')
 	}
-	r.record.Span = &r.span
-	b = append(b, `,"trace_id":"`...)
-	b = hex.AppendEncode(b, r.span.TraceID[:])
-	b = append(b, `","span_id":"`...)
-	b = hex.AppendEncode(b, r.span.SpanID[:])
-	return append(b, '"')
+	var few [8]core.Attr
+	for _, a := range appendMembers(ctx, few[:0], r.log.members) {
+		r.Add(a)
+	}
 }
 
 // Write hands the record over. It does not block; what is dropped is counted,

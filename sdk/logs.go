@@ -35,9 +35,12 @@ type LogOptions struct {
 type Log struct {
 	stdout *core.Spool  // or nil
 	file   *core.Spool  // or nil
+	reopen func() error // of the file; or nil
 	direct io.Writer    // takes lines at once; nil with an SDK
 	logger *core.Logger // or nil
 	level  slog.Leveler
+
+	members []string // of baggage, that become attributes
 }
 
 func newLog(stdout, file *core.Spool, logger *core.Logger, level slog.Leveler) *Log {
@@ -115,6 +118,16 @@ func (l *Log) closeLines(ctx context.Context) error {
 	return l.eachSpool(func(s *core.Spool) error { return s.Close(ctx) })
 }
 
+// Reopen closes the file, if there is one, and opens its path anew. Files that
+// others rename or delete are noticed without; call it, at SIGHUP say, when they
+// must know that the old one is free. It may wait for the disk.
+func (l *Log) Reopen() error {
+	if l.reopen == nil {
+		return nil
+	}
+	return l.reopen()
+}
+
 func (l *Log) eachSpool(do func(*core.Spool) error) error {
 	var all []func() error
 	for _, s := range []*core.Spool{l.stdout, l.file} {
@@ -141,12 +154,13 @@ func together(all ...func() error) error {
 // error.
 func startLog(opts LogOptions, failed func(error)) (*Log, error) {
 	var file *core.Spool
+	var reopen func() error
 	var err error
 	if opts.File.Path != "" {
 		opts.File.Failed = failed
 		f, openErr := core.OpenFile(opts.File)
 		if openErr == nil {
-			file = core.NewFileSpool(f, 0)
+			file, reopen = core.NewFileSpool(f, 0), f.Reopen
 		} else {
 			err = fmt.Errorf("%w; log lines go to the standard output alone until the service is started again", openErr)
 		}
@@ -155,7 +169,9 @@ func startLog(opts LogOptions, failed func(error)) (*Log, error) {
 	if file == nil || !opts.FileOnly {
 		stdout = core.NewSpool(os.Stdout, 0)
 	}
-	return newLog(stdout, file, nil, opts.Level), err
+	l := newLog(stdout, file, nil, opts.Level)
+	l.reopen = reopen
+	return l, err
 }
 
 // log reads LogOptions.

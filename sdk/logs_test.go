@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/baggage"
+
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
@@ -117,6 +119,46 @@ func TestLogEnvironmentErrors(t *testing.T) {
 	c, err = configure(Options{}, func(name string) string { return env[name] })
 	if err != nil || c.log.Level.Level() != 2 || fmt.Sprint(c.log.File) != fmt.Sprint(core.FileOptions{Path: "/x", MaxBytes: 1000, Keep: 3, Compress: true}) {
 		t.Errorf("error %v, %+v", err, c.log)
+	}
+}
+
+func TestLogReopens(t *testing.T) {
+	stopped(t)
+	stdout(t)
+	path := filepath.Join(t.TempDir(), "app.log")
+	s, _ := start(t, Options{Log: LogOptions{File: core.FileOptions{Path: path}}})
+	if err := errors.Join(os.Remove(path), s.Log().Reopen()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("after Reopen: %v", err)
+	}
+	if err := unstarted.Reopen(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Members of the baggage that were named are on lines and records.
+func TestLogsHaveMembersOfBaggage(t *testing.T) {
+	stopped(t)
+	out := stdout(t)
+	s, sink := start(t, Options{Baggage: []string{"tenant", "channel"}})
+	member, err := baggage.NewMember("tenant", "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := baggage.NewMember("secret", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := baggage.New(member, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slog.New(s.LogHandler(nil)).WithGroup("g").InfoContext(baggage.ContextWithBaggage(t.Context(), b), "hello", "n", 1)
+	got := sent(t, s, sink)["/v1/logs"]
+	if want := `"msg":"hello","tenant":"acme","g":{"n":1}}` + "\n"; !strings.HasSuffix(out(), want) || !strings.Contains(got, "acme") || strings.Contains(got, "secret") {
+		t.Errorf("line %q, want %q; sent %q", out(), want, got)
 	}
 }
 
