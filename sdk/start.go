@@ -63,7 +63,8 @@ type SDK struct {
 	metrics  *core.Sender
 	failed   func(error)
 
-	stop    context.CancelFunc // ends the collection of metrics
+	life    context.Context    // ends with Shutdown
+	stop    context.CancelFunc // ends life, and so the collection of metrics
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
@@ -116,7 +117,7 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
+	s.life, s.stop = ctx, stop
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
@@ -261,7 +262,12 @@ func (s *SDK) Flush(ctx context.Context) error {
 		return s.log.FlushLines(ctx)
 	}
 	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
-		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+		err := errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx))
+		// Shutdown sends metrics itself; a request of ours must not outlive it.
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.life, cancel)()
+		return errors.Join(err, s.sendMetrics(ctx))
 	})
 }
 
