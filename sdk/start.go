@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
 // Version of the SDK.
@@ -35,6 +36,9 @@ type Options struct {
 	Client *http.Client
 	// Failed hears of what could not be sent. Default: otel.Handle.
 	Failed func(error)
+	// NoRuntime switches the observer of the Go runtime off;
+	// GUANLAN_RUNTIME_OBSERVER=off does it too.
+	NoRuntime bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -50,6 +54,8 @@ type SDK struct {
 	meters   []*core.Meter
 	metrics  *core.Sender
 	failed   func(error)
+	runtime  *observer.Observer
+	memory   *memoryLimit
 
 	stop    context.CancelFunc // ends the collection of metrics
 	stopped sync.WaitGroup
@@ -77,6 +83,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
+	s.memory = newMemoryLimit(c.memory)
+	s.memory.follow(time.Now())
 	traces, err1 := core.NewSender(c.traces)
 	metrics, err2 := core.NewSender(c.metrics)
 	logs, err3 := core.NewSender(c.logs)
@@ -103,6 +111,11 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	if c.observe {
+		s.runtime, meter = newRuntime()
+		s.meters = append(s.meters, meter)
+		s.stopped.Go(func() { s.runtime.Run(ctx) })
+	}
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
@@ -170,7 +183,9 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
-	body, points := core.AppendMetrics(nil, s.resource, s.meters, time.Now())
+	now := time.Now()
+	s.freshen(now)
+	body, points := core.AppendMetrics(nil, s.resource, s.meters, now)
 	if points == 0 {
 		return nil
 	}
@@ -188,6 +203,9 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 type Stats struct {
 	Spans, Logs core.PipeStats
 	Lines       core.SpoolStats
+	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
+	// has set from the cgroup; 0 when it has not.
+	MemoryLimit int64
 }
 
 // Stats counts what happened so far.
@@ -196,6 +214,7 @@ func (s *SDK) Stats() (st Stats) {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
 	st.Lines = s.spool.Stats()
+	st.MemoryLimit = s.memory.set()
 	return st
 }
 
