@@ -110,8 +110,9 @@ func TestQueriesTellWhatHappened(t *testing.T) {
 	for range 500 {
 		wg.Go(func() { <-release })
 	}
-	for began := time.Now(); time.Since(began) < 30*time.Millisecond; { // uses CPU
-		runtime.Gosched()
+	var p process
+	for began := time.Now(); hasCPU && p.user+p.system < o.Last(ProcessCPU)+0.01 && time.Since(began) < 10*time.Second; {
+		p.read() // uses some
 	}
 	o.Sample()
 	o.sampleRare()
