@@ -3,7 +3,6 @@ package sdk
 import (
 	"time"
 
-	"github.com/guanlan-io/guanlan/sdk/core"
 	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
@@ -13,11 +12,6 @@ func (s *SDK) Runtime() *observer.Observer { return s.runtime }
 
 // scopeOfRuntime is the instrumentation scope of what the observer exports.
 const scopeOfRuntime = "github.com/guanlan-io/guanlan/sdk/observer"
-
-func newRuntime() (*observer.Observer, *core.Meter) {
-	meter := core.NewMeter(core.NewScope(scopeOfRuntime, Version, ""), 0)
-	return observer.New(observer.Options{Meter: meter}), meter
-}
 
 // freshen brings up to date what is measured only when metrics are collected.
 func (s *SDK) freshen(now time.Time) {

@@ -40,6 +40,10 @@ func TestGivenValuesReplaceEachOther(t *testing.T) {
 	if p[histogramCount][0] != uint64(8) || packed(p[histogramCounts]) != "[3 4 1]" || p[histogramSum][0] != math.Float64bits(9.5) {
 		t.Errorf("pauses: %v, want 8 in [3 4 1] with the sum 9.5", p)
 	}
+	const least, most = 11, 12 // fields of a point: nobody knows them of what is given
+	if p[least] != nil || p[most] != nil {
+		t.Errorf("pauses: %v, want no extremes", p)
+	}
 	limit.SetTotal(5)
 	if p := collect(t, m)["limit"][metricSum][0].(message)[dataPoints][0].(message); p[numberInt][0] != uint64(5) {
 		t.Errorf("limit: %v, want 5 again", p)

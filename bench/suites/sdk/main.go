@@ -59,6 +59,7 @@ var parts = []part{
 	{"log", (*suite).log},
 	{"runtime", (*suite).runtime},
 	{"export", (*suite).export},
+	{"service", (*suite).service},
 }
 
 func run(ctx context.Context) error {
