@@ -28,6 +28,7 @@ type field struct {
 	whole  func(o *Observer) int64   // one of both
 	part   func(o *Observer) float64 // of sums
 	gauge  bool
+	asked  bool // of the system, which may not answer: then it is 0
 }
 
 func newExport(m *core.Meter, o *Observer) *export {
@@ -92,9 +93,12 @@ func newExport(m *core.Meter, o *Observer) *export {
 		part(cpu.With(core.String("cpu.mode", "system")), func(o *Observer) float64 { return o.process.system })
 	}
 	if hasProc {
-		whole(series(core.UpDownCounter, true, "process.memory.usage", "By", "The amount of physical memory in use."), func(o *Observer) int64 { return o.process.rss })
-		whole(series(core.UpDownCounter, true, "process.thread.count", "{thread}", "Process threads count."), func(o *Observer) int64 { return o.process.threads })
-		whole(series(core.UpDownCounter, true, "process.unix.file_descriptor.count", "{file_descriptor}", "Number of unix file descriptors in use by the process."), func(o *Observer) int64 { return o.process.files })
+		asked := func(s *core.Series, of func(*Observer) int64) {
+			e.fields = append(e.fields, field{series: s, whole: of, asked: true})
+		}
+		asked(series(core.UpDownCounter, true, "process.memory.usage", "By", "The amount of physical memory in use."), func(o *Observer) int64 { return o.process.rss })
+		asked(series(core.UpDownCounter, true, "process.thread.count", "{thread}", "Process threads count."), func(o *Observer) int64 { return o.process.threads })
+		asked(series(core.UpDownCounter, true, "process.unix.file_descriptor.count", "{file_descriptor}", "Number of unix file descriptors in use by the process."), func(o *Observer) int64 { return o.process.files })
 	}
 	e.fields = append(e.fields, field{gauge: true, part: func(*Observer) float64 { return time.Since(loaded).Seconds() },
 		series: series(core.Gauge, false, "process.uptime", "s", "The time the process has been running.")})
@@ -108,7 +112,9 @@ func (e *export) publish(o *Observer) {
 		case f.gauge:
 			f.series.SetFloat(f.part(o))
 		case f.whole != nil:
-			f.series.SetTotal(f.whole(o))
+			if n := f.whole(o); n != 0 || !f.asked {
+				f.series.SetTotal(n)
+			}
 		default:
 			f.series.SetTotalFloat(f.part(o))
 		}

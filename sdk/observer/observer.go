@@ -239,13 +239,12 @@ func (o *Observer) sampleRare() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	v := o.rare.push(at)
-	v[ProcessCPU-firstRare], v[RSS-firstRare], v[OpenFiles-firstRare] = unknown, unknown, unknown
+	v[ProcessCPU-firstRare] = unknown
 	if hasCPU {
 		v[ProcessCPU-firstRare] = o.process.user + o.process.system
 	}
-	if hasProc {
-		v[RSS-firstRare], v[OpenFiles-firstRare] = float64(o.process.rss), float64(o.process.files)
-	}
+	v[RSS-firstRare] = orUnknown(float64(o.process.rss))
+	v[OpenFiles-firstRare] = orUnknown(float64(o.process.files))
 	for i := range o.dists {
 		o.dists[i].reduce(histogram(o.samples, runtimeOf[i]), o.slot(i, o.rare.newest))
 	}
@@ -272,3 +271,11 @@ func (o *Observer) Collect() {
 // unknown is what queries answer when the window has nothing to answer from. All
 // comparisons with it are false.
 var unknown = math.NaN()
+
+// orUnknown takes 0 for no answer of the system, or none yet.
+func orUnknown(v float64) float64 {
+	if v == 0 {
+		return unknown
+	}
+	return v
+}
