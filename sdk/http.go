@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -28,7 +27,7 @@ type HTTPServer struct {
 type requestKey struct {
 	method, route, scheme, version string
 	status                         int
-	failed                         bool // panicked
+	failure                        string // error.type, where it is not the status
 }
 
 func newHTTPServer(t *tracer, m *core.Meter, sampler *core.Adaptive) *HTTPServer {
@@ -72,21 +71,28 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 
 // done runs deferred, to see a panic that is passing by; net/http handles it.
 func (s *HTTPServer) done(q *request, r *http.Request, method string) {
+	if q.quiet {
+		return
+	}
 	sp := &q.span.core
 	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	var exception []core.Attr
 	if p := recover(); p != nil {
 		defer panic(p)
 		if p != http.ErrAbortHandler {
-			key.failed = true
+			key.failure = failureOfPanic
 			if key.status == 0 { // net/http breaks the connection off; to the client it is this
 				key.status = http.StatusInternalServerError
 			}
-			exception = []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack())}
+			exception = exceptionOf(&panicError{p, stack()})
 		}
 	}
 	if key.status == 0 {
 		key.status = http.StatusOK
+	}
+	failed := q.span.failed.Load()
+	if key.failure == "" {
+		key.failure = failed.typeFor(key.status)
 	}
 	took := time.Since(q.began)
 	certain := key.errorType() != ""
@@ -99,6 +105,9 @@ func (s *HTTPServer) done(q *request, r *http.Request, method string) {
 	}
 	if exception != nil {
 		sp.AddEvent("exception", q.began.Add(took), exception...)
+	}
+	if key.errorType() != "" {
+		failed.addTo(sp)
 	}
 	kept := *sp.Context() // also a rescued one may be an exemplar
 	if certain {
@@ -133,8 +142,8 @@ func (s *HTTPServer) rescue(q *request, r *http.Request, method string) {
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
 	switch {
-	case k.failed:
-		return "panic"
+	case k.failure != "":
+		return k.failure
 	case k.status >= 500:
 		return strconv.Itoa(k.status)
 	}
@@ -256,6 +265,7 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+	quiet   bool // it is not to be told of: a probe
 }
 
 // WriteHeader implements http.ResponseWriter.
