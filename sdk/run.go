@@ -182,7 +182,9 @@ func (l *life) run(ctx context.Context, signals <-chan os.Signal) error {
 		go func() {
 			defer working.Done()
 			defer running.remove(w.name)
-			ended <- w.work(work)
+			err := fmt.Errorf("%s: it ended its goroutine", w.name)
+			defer func() { ended <- err }()
+			err = w.work(work)
 		}()
 	}
 	for _, h := range l.healths {
