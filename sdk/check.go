@@ -94,7 +94,7 @@ func (h *Health) turn(r *round, checks []*check) {
 				c.since.Store(0)
 				ended <- outcome{i, time.Since(began), err}
 			}()
-			err = guarded(func() error { return c.run(ctx) })
+			err = caught(func() error { return c.run(ctx) })
 		}()
 	}
 	timer := time.NewTimer(timeout - time.Since(began))
@@ -144,13 +144,13 @@ func (r *CheckReport) set(took time.Duration, err error) {
 // and one of them runs at a time.
 func (h *Health) measure(outcomes []CheckReport) {
 	s := Default()
-	if s == nil || len(s.meters) == 0 {
+	if s == nil || !s.Enabled() {
 		return
 	}
 	h.mu.Lock()
 	if h.gaugeOf != s {
 		h.gaugeOf = s
-		h.gauge = s.meters[0].Instrument(core.InstrumentOptions{Name: "guanlan.health.check", Description: "Whether a health check passed when it ran last: 1, or 0.", Unit: "1", Form: core.Gauge, Integer: true})
+		h.gauge = s.meter(scopeOfSDK, Version).Instrument(core.InstrumentOptions{Name: "guanlan.health.check", Description: "Whether a health check passed when it ran last: 1, or 0.", Unit: "1", Form: core.Gauge, Integer: true})
 	}
 	gauge := h.gauge
 	h.mu.Unlock()

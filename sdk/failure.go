@@ -57,7 +57,7 @@ func (f *failure) typeFor(status int) string {
 }
 
 // addTo adds the exception to a span that did not record when it happened.
-func (f *failure) addTo(sp *core.Span) {
+func (f *failure) addTo(sp *Span) {
 	if f != nil && !f.recorded {
 		sp.AddEvent("exception", f.at, append(exceptionOf(f.err), f.attrs...)...)
 	}
@@ -86,8 +86,8 @@ func (p *panicError) Unwrap() error {
 	return err
 }
 
-// guarded runs f and makes its panic an error.
-func guarded(f func() error) (err error) {
+// caught runs f and makes its panic an error.
+func caught(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &panicError{p, stack()}

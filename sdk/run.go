@@ -359,7 +359,7 @@ func (l *life) hangs(ctx context.Context, err error) {
 }
 
 func (t task) guarded(ctx context.Context) error {
-	return guarded(func() error { return t.run(ctx) })
+	return caught(func() error { return t.run(ctx) })
 }
 
 // work runs a worker to its end, and says how that was.

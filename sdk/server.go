@@ -28,7 +28,7 @@ type server struct {
 
 // run serves until drain begins.
 func (s *server) run() error {
-	err := guarded(func() error { return s.serve(s.listener) })
+	err := caught(func() error { return s.serve(s.listener) })
 	if err == nil && !s.draining.Load() {
 		err = errors.New("somebody else shut it down")
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +32,11 @@ type Options struct {
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	// Baggage names members of the baggage that become attributes of spans
+	// and log records: what is known of a request at the front door, its
+	// tenant say, is then on whatever is done for it in any service.
+	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
+	Baggage []string
 	// Client sends what is exported; default: one of its own, see
 	// core.SenderOptions.
 	Client *http.Client
@@ -40,6 +47,10 @@ type Options struct {
 // SDK is a running SDK. It is safe for concurrent use.
 type SDK struct {
 	traces   trace.TracerProvider
+	provider *TracerProvider // nil when nothing is recorded
+	adaptive *core.Adaptive  // or nil
+	members  []string        // of baggage, that become attributes
+	enabled  bool
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
@@ -47,7 +58,8 @@ type SDK struct {
 	logger   *core.Logger
 	spool    *core.Spool // to the standard output
 	resource []byte
-	meters   []*core.Meter
+	mu       sync.Mutex             // of meters
+	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
 	failed   func(error)
 
@@ -69,10 +81,7 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
-	if s.failed == nil {
-		s.failed = otel.Handle
-	}
+	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
 		return s, err
@@ -94,13 +103,12 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
 	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
-	provider := NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
-	s.traces = provider
-	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
-	s.meters = []*core.Meter{meter}
-	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
-	adaptive, _ := c.sampler.(*core.Adaptive)
-	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
+	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.members, s.provider.members = c.members, c.members
+	s.enabled = true
+	s.traces, s.meters = s.provider, map[string]*core.Meter{}
+	s.adaptive, _ = c.sampler.(*core.Adaptive)
+	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Add(1)
@@ -108,21 +116,50 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		defer s.stopped.Done()
 		s.collectLoop(ctx, c.interval)
 	}()
-	if adaptive != nil {
+	if s.adaptive != nil {
 		s.stopped.Add(1)
 		go func() {
 			defer s.stopped.Done()
-			turnLoop(ctx, adaptive)
+			turnLoop(ctx, s.adaptive)
 		}()
 	}
 	running.Store(s)
-	otel.SetTracerProvider(provider)
+	otel.SetTracerProvider(s.provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
 
+// guarded makes a hook harmless: when it panics, what runs on our goroutines must
+// not take the service with it.
+func guarded(hook func(error)) func(error) {
+	if hook == nil {
+		hook = otel.Handle
+	}
+	return func(err error) {
+		defer func() { _ = recover() }()
+		hook(err)
+	}
+}
+
+// Enabled reports whether anything is recorded: false when the SDK is disabled
+// by its configuration, or could not start for it.
+func (s *SDK) Enabled() bool { return s.enabled }
+
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
+
+// meter makes instruments of one scope. The same scope gives the same meter.
+func (s *SDK) meter(scope, version string) *core.Meter {
+	key := scope + " " + version
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.meters[key]
+	if m == nil {
+		m = core.NewMeter(core.NewScope(scope, version, ""), 0)
+		s.meters[key] = m
+	}
+	return m
+}
 
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
@@ -170,7 +207,10 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
-	body, points := core.AppendMetrics(nil, s.resource, s.meters, time.Now())
+	s.mu.Lock()
+	meters := slices.Collect(maps.Values(s.meters))
+	s.mu.Unlock()
+	body, points := core.AppendMetrics(nil, s.resource, meters, time.Now())
 	if points == 0 {
 		return nil
 	}
@@ -182,6 +222,15 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 		return fmt.Errorf("send metrics: the receiver turned down %d of %d points", rejected, points)
 	}
 	return nil
+}
+
+// SamplingShare is the share of the traces that begin here which is kept at the
+// moment, where the sampler is an adaptive one; 0 elsewhere.
+func (s *SDK) SamplingShare() float64 {
+	if s.adaptive == nil {
+		return 0
+	}
+	return s.adaptive.Share()
 }
 
 // Stats counts what became of spans, log records and log lines.

@@ -22,7 +22,8 @@ import (
 // use.
 type TracerProvider struct {
 	embedded.TracerProvider
-	core *core.Provider
+	core    *core.Provider
+	members []string // of baggage, that become attributes
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -78,12 +79,13 @@ func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 // handle is a context and the span in it: one allocation for both.
 type handle struct {
 	context.Context
-	span span
+	recorder // not last: nothing at the end of a struct takes a word
+	span     span
 }
 
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
-	if key == spanKey {
+	if key == spanKey && !stock {
 		return &h.span
 	}
 	return h.Context.Value(key)
@@ -125,6 +127,7 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	var few [8]core.Attr
 	attrs := appendAttrs(few[:0], c.Attributes())
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
 		s.AddLink(l)
 	}

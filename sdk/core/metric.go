@@ -64,7 +64,8 @@ type Instrument struct {
 	overflow *Series
 }
 
-// Instrument adds an instrument.
+// Instrument adds an instrument, or finds the one that is there with the same
+// name, form and unit.
 func (m *Meter) Instrument(opts InstrumentOptions) *Instrument {
 	if opts.Form == Histogram && opts.Bounds == nil {
 		opts.Bounds = DefaultBounds
@@ -72,6 +73,11 @@ func (m *Meter) Instrument(opts InstrumentOptions) *Instrument {
 	i := &Instrument{opts: opts, limit: m.limit, series: map[string]*Series{}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, old := range m.instruments {
+		if o := &old.opts; o.Name == opts.Name && o.Form == opts.Form && o.Unit == opts.Unit && o.Integer == opts.Integer {
+			return old
+		}
+	}
 	m.instruments = append(m.instruments, i)
 	return i
 }
