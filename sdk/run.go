@@ -98,14 +98,18 @@ func Run(ctx context.Context, parts ...Part) error {
 		}
 	}
 	defer signal.Stop(signals)
+	return newLife(os.Getenv, parts).run(ctx, signals)
+}
+
+func newLife(getenv func(string) string, parts []Part) *life {
 	l := &life{drain: defaultDrain, listen: listen, flush: Shutdown, die: die}
-	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+	if getenv("KUBERNETES_SERVICE_HOST") != "" {
 		l.preStop = defaultPreStop
 	}
 	for _, p := range parts {
 		p.join(l)
 	}
-	return l.run(ctx, signals)
+	return l
 }
 
 // die ends the process as a shell says that a signal did. Nothing may stand in

@@ -2,11 +2,13 @@ package sdk
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"runtime"
 	"slices"
@@ -395,4 +397,87 @@ func TestPortInUse(t *testing.T) {
 		t.Fatalf("the other port is still open: %v", err)
 	}
 	again.Close()
+}
+
+func TestPreStopIsForKubernetes(t *testing.T) {
+	inCluster := func(string) string { return "10.0.0.1" }
+	nowhere := func(string) string { return "" }
+	for _, c := range []struct {
+		getenv func(string) string
+		parts  []Part
+		want   time.Duration
+	}{
+		{nowhere, nil, 0},
+		{inCluster, nil, 5 * time.Second},
+		{inCluster, []Part{PreStop(0)}, 0},
+		{nowhere, []Part{PreStop(time.Second)}, time.Second},
+	} {
+		if got := newLife(c.getenv, c.parts).preStop; got != c.want {
+			t.Errorf("%v, want %v", got, c.want)
+		}
+	}
+}
+
+// A server of one's own: TLS, contexts of its own that end with the others, and
+// nothing left behind.
+func TestServerOfOnesOwn(t *testing.T) {
+	logTo(t)
+	pattern := httptest.NewTLSServer(nil)
+	certificates, client := pattern.TLS.Certificates, pattern.Client()
+	pattern.Close()
+	before := runtime.NumGoroutine()
+
+	type key struct{}
+	addr := make(chan string, 1)
+	ctx, exit := context.WithCancel(t.Context())
+	released := make(chan error, 1)
+	srv := &http.Server{Addr: "127.0.0.1:0", TLSConfig: &tls.Config{Certificates: certificates}}
+	srv.BaseContext = func(at net.Listener) context.Context {
+		addr <- at.Addr().String()
+		return context.WithValue(context.Background(), key{}, "mine")
+	}
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hijack" { // Run does not wait for these, but tells them
+			c, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				released <- err
+				return
+			}
+			c.Close()
+			<-r.Context().Done()
+			released <- context.Cause(r.Context())
+			return
+		}
+		fmt.Fprintf(w, "%v %v", r.Context().Value(key{}), r.TLS != nil)
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- newLife(func(string) string { return "" }, []Part{Server(srv)}).run(ctx, nil) }()
+	at := "https://" + <-addr
+	client.Transport.(*http.Transport).ForceAttemptHTTP2 = false
+	client.Transport.(*http.Transport).DisableKeepAlives = true
+	res, err := client.Get(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(res.Body); string(body) != "mine true" {
+		t.Errorf("answer %q", body)
+	}
+	res.Body.Close()
+	if _, err := client.Get(at + "/hijack"); err == nil {
+		t.Error("an answer of a hijacked connection")
+	}
+	exit()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := <-released; err != errDrained {
+		t.Errorf("the hijacked request hears of %v", err)
+	}
+	client.CloseIdleConnections()
+	for began := time.Now(); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Since(began) > 10*time.Second {
+			buf := make([]byte, 64<<10)
+			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+		}
+	}
 }
