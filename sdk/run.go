@@ -19,15 +19,16 @@ import (
 )
 
 // Limits of the steps of an exit, from the first signal to the end of the
-// process. Together they are 56 s, with one pool that hangs: a
-// terminationGracePeriodSeconds of 60 leaves room.
+// process. Together they are 59 s when everything and one pool hang: a
+// terminationGracePeriodSeconds of 60 is enough.
 const (
 	// defaultPreStop is for Kubernetes alone: endpoints are removed while the
 	// signal is sent, and proxies need a few seconds to hear of it.
 	defaultPreStop = 5 * time.Second
 	// defaultDrain is as long as most proxies wait for an answer at least.
 	defaultDrain = 30 * time.Second
-	// breakOff is for requests whose context has just been cancelled.
+	// breakOff is for what has just been told to end: requests, servers, and
+	// whatever closes or flushes.
 	breakOff      = time.Second
 	workersLimit  = 10 * time.Second
 	closingLimit  = 5 * time.Second // of each
