@@ -40,7 +40,7 @@ func Example() {
 	service := httptest.NewServer(sdk.Handler(mux)) // or sdk.ListenAndServe(addr, mux)
 	defer service.Close()
 
-	client := &http.Client{Transport: telemetry.HTTPClient().Transport(nil)}
+	client := &http.Client{Transport: sdk.Transport(nil)}
 	ctx, span := otel.Tracer("example").Start(ctx, "visit")
 	defer span.End()
 	req, _ := http.NewRequestWithContext(ctx, "GET", service.URL+"/hello/Ada", nil)

@@ -25,6 +25,7 @@ type callKey struct {
 	port, status                  int
 }
 
+// newHTTPClient makes one of an SDK; nil is the running one.
 func newHTTPClient(s *SDK) *HTTPClient {
 	return &HTTPClient{newOperations(s, OperationOptions[callKey]{
 		Scope: scopeOfSDK, Kind: core.KindClient,
