@@ -1,10 +1,6 @@
 package sdk
 
-import (
-	"sync"
-
-	"github.com/guanlan-io/guanlan/sdk/core"
-)
+import "github.com/guanlan-io/guanlan/sdk/core"
 
 // selfMetrics are the SDK's own losses and successes as metrics, so that what is
 // dropped is seen where everything else is. Names and values of attributes are
@@ -12,8 +8,7 @@ import (
 // Source: OpenTelemetry semantic conventions 1.43, "SDK metrics"; lines of logs
 // are not in them.
 type selfMetrics struct {
-	mu       sync.Mutex
-	counters []*selfCounter
+	counters []selfCounter
 	points   *core.Instrument
 	sent     *core.Series // data points
 }
@@ -22,7 +17,6 @@ type selfMetrics struct {
 type selfCounter struct {
 	series *core.Series
 	read   func(*Stats) uint64
-	shown  uint64
 }
 
 // What failed is told by error.type; what did not has none.
@@ -38,7 +32,7 @@ func newSelfMetrics(meter *core.Meter, log *Log) *selfMetrics {
 		return meter.Instrument(core.InstrumentOptions{Name: name, Unit: unit, Description: description, Form: core.Counter, Integer: true})
 	}
 	show := func(i *core.Instrument, component, failure string, read func(*Stats) uint64) {
-		m.counters = append(m.counters, &selfCounter{series: componentSeries(i, component, failure), read: read})
+		m.counters = append(m.counters, selfCounter{series: componentSeries(i, component, failure), read: read})
 	}
 	for _, signal := range []struct {
 		name, records string
@@ -81,7 +75,7 @@ func newSelfMetrics(meter *core.Meter, log *Log) *selfMetrics {
 			{"dropped", func(s *core.SpoolStats) uint64 { return s.Dropped }},
 			{"failed", func(s *core.SpoolStats) uint64 { return s.Failed }},
 		} {
-			m.counters = append(m.counters, &selfCounter{
+			m.counters = append(m.counters, selfCounter{
 				series: lines.With(core.String("sink", sink.name), core.String("outcome", outcome.name)),
 				read:   func(s *Stats) uint64 { return outcome.of(sink.of(s)) },
 			})
@@ -104,12 +98,8 @@ func componentSeries(i *core.Instrument, component, failure string) *core.Series
 // update shows what was counted until now. Zero is shown, too: of a counter that
 // appears with its first loss, that loss cannot be seen as an increase.
 func (m *selfMetrics) update(st Stats) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for _, c := range m.counters {
-		now := c.read(&st)
-		c.series.Add(int64(now - c.shown))
-		c.shown = now
+		c.series.SetTotal(int64(c.read(&st)))
 	}
 }
 

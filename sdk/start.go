@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
 // Version of the SDK.
@@ -42,6 +43,9 @@ type Options struct {
 	Client *http.Client
 	// Failed hears of what could not be sent or written. Default: otel.Handle.
 	Failed func(error)
+	// NoRuntime switches the observer of the Go runtime off;
+	// GUANLAN_RUNTIME_OBSERVER=off does it too.
+	NoRuntime bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -62,9 +66,12 @@ type SDK struct {
 	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
 	failed   func(error)
+	runtime  *observer.Observer
+	memory   *memoryLimit
 
-	life    context.Context    // ends with Shutdown
-	stop    context.CancelFunc // ends life, and so the collection of metrics
+	stop    context.CancelFunc // ends the collection of metrics
+	over    context.Context    // ends with Shutdown: no request goes on beyond it
+	end     context.CancelFunc
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
@@ -91,6 +98,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
+	s.memory = newMemoryLimit(c.memory)
+	s.memory.follow(time.Now())
 	traces, err1 := core.NewSender(c.traces)
 	metrics, err2 := core.NewSender(c.metrics)
 	logs, err3 := core.NewSender(c.logs)
@@ -117,7 +126,12 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	ctx, stop := context.WithCancel(context.Background())
-	s.life, s.stop = ctx, stop
+	s.stop = stop
+	s.over, s.end = context.WithCancel(context.Background())
+	if c.observe {
+		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
+		s.stopped.Go(func() { s.runtime.Run(ctx) })
+	}
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
@@ -207,11 +221,18 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
-	s.self.update(s.Stats())
+	if s.over.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.over, cancel)()
+	now := time.Now()
+	s.freshen(now)
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
-	body, points := core.AppendMetrics(nil, s.resource, meters, time.Now())
+	body, points := core.AppendMetrics(nil, s.resource, meters, now)
 	if points == 0 {
 		return nil
 	}
@@ -240,6 +261,9 @@ type Stats struct {
 	Spans, Logs core.PipeStats
 	Lines       core.SpoolStats // to the standard output
 	FileLines   core.SpoolStats // to the file of LogOptions
+	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
+	// has set from the cgroup; 0 when it has not.
+	MemoryLimit int64
 }
 
 // Stats counts what happened so far. The same is sent as metrics.
@@ -253,6 +277,7 @@ func (s *SDK) Stats() (st Stats) {
 	if s.log.file != nil {
 		st.FileLines = s.log.file.Stats()
 	}
+	st.MemoryLimit = s.memory.set()
 	return st
 }
 
@@ -262,12 +287,7 @@ func (s *SDK) Flush(ctx context.Context) error {
 		return s.log.FlushLines(ctx)
 	}
 	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
-		err := errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx))
-		// Shutdown sends metrics itself; a request of ours must not outlive it.
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(s.life, cancel)()
-		return errors.Join(err, s.sendMetrics(ctx))
+		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
 	})
 }
 
@@ -281,6 +301,7 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 			}
 			s.stop()
 			s.stopped.Wait()
+			defer s.end()
 			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
 		})
 	})
