@@ -22,7 +22,7 @@ type HTTPServer struct{ operations *Operations[requestKey] }
 type requestKey struct {
 	method, route, scheme, version string
 	status                         int
-	failed                         bool // panicked
+	failure                        string // error.type, where it is not the status
 }
 
 func newHTTPServer(s *SDK) *HTTPServer {
@@ -72,12 +72,15 @@ func (s *HTTPServer) begin(q *request, r *http.Request) {
 	if q.described = q.Recording(); q.described {
 		describeRequest(q.Span(), r, method)
 	}
-	q.r = r.WithContext((*requestContext)(q))
+	q.r = r.WithContext(q)
 }
 
 // recovered is done, deferred, to see a panic that is passing by; net/http
 // handles it.
 func (q *request) recovered() {
+	if q.quiet {
+		return
+	}
 	if p := recover(); p != nil {
 		defer panic(p)
 		q.panic(p)
@@ -105,14 +108,20 @@ func (q *request) note(e Exception) {
 
 func (q *request) done() {
 	r := q.r
-	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status, failed: q.panicked}
+	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	if key.route == "" {
 		key.route = route(r.Pattern)
 	}
+	if q.panicked {
+		key.failure = failureOfPanic
+	}
 	if key.status == 0 {
-		if key.status = http.StatusOK; key.failed { // net/http breaks the connection off; to the client it is this
+		if key.status = http.StatusOK; q.panicked { // net/http breaks the connection off; to the client it is this
 			key.status = http.StatusInternalServerError
 		}
+	}
+	if key.failure == "" {
+		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
@@ -136,8 +145,8 @@ func (q *request) done() {
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
 	switch {
-	case k.failed:
-		return "panic"
+	case k.failure != "":
+		return k.failure
 	case k.status >= 500:
 		return strconv.Itoa(k.status)
 	}
@@ -157,7 +166,7 @@ func (k requestKey) attrs() []core.Attr {
 }
 
 // describeRequest sets what is known when a request begins.
-func describeRequest(sp *core.Span, r *http.Request, method string) {
+func describeRequest(sp *Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))
@@ -259,6 +268,7 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+	quiet   bool // it is not to be told of: a probe
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -46,7 +46,7 @@ type OperationOptions[K comparable] struct {
 type binding[K comparable] struct {
 	sdk      *SDK
 	kind     core.SpanKind
-	tracer   *tracer
+	tracer   operationTracer
 	duration *boundSeries[K] // or nil
 	sampler  *core.Adaptive  // hears of operations; or nil
 }
@@ -72,7 +72,7 @@ func (o *Operations[K]) of() *binding[K] {
 	if s == nil {
 		s = running.Load()
 	}
-	if s == nil || s.provider == nil {
+	if s == nil || !s.Enabled() {
 		return nil
 	}
 	if b := o.bound.Load(); b != nil && b.sdk == s {
@@ -119,9 +119,8 @@ func (o *Operations[K]) StartIn(op *Operation[K], ctx context.Context, name stri
 		return
 	}
 	op.name, op.began = name, time.Now()
-	op.span.tracer = op.binding.tracer
-	parent, _ := contextOf(ctx)
-	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+	op.open(op.binding.tracer, name, op.binding.kind, op.began)
+	setMembers(ctx, op.recorded(), op.binding.sdk.members)
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -129,16 +128,16 @@ func (op *Operation[K]) Ctx() context.Context {
 	if op.binding == nil {
 		return op.handle.Context
 	}
-	return &op.handle
+	return op.ctx()
 }
 
 // Recording reports whether the span is kept as far as is known: whether
 // attributes are worth making.
-func (op *Operation[K]) Recording() bool { return op.span.core.Context().IsSampled() }
+func (op *Operation[K]) Recording() bool { return op.recorded().Context().IsSampled() }
 
 // Span is where attributes and events go. What is set on a span that is not
 // recorded is ignored.
-func (op *Operation[K]) Span() *core.Span { return &op.span.core }
+func (op *Operation[K]) Span() *Span { return op.recorded() }
 
 // Lasting says that the operation lasts as long as its caller wants, as a stream
 // does: it is not a slow one for being long, neither to be kept for that nor to
@@ -155,7 +154,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		return false
 	}
 	op.took = time.Since(op.began)
-	sp := &op.span.core
+	sp := op.recorded()
 	certain := failure != ""
 	if b.sampler != nil {
 		took := op.took
@@ -167,7 +166,13 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	}
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)
-		sp.Rescue(&parent, op.name, b.kind, op.began)
+		late := !sp.Recording()
+		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
+			setMembers(op.handle.Context, sp, b.sdk.members)
+		}
+	}
+	if failure != "" || sp.Failed() {
+		op.span.failed.Load().addTo(sp)
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))
@@ -195,13 +200,13 @@ func NewException(v any, withStack bool) Exception {
 // Exception adds an event to the span. To have it for certain, call it after
 // Finish.
 func (op *Operation[K]) Exception(e Exception) {
-	op.span.core.AddEvent("exception", e.at, e.attrs...)
+	op.recorded().AddEvent("exception", e.at, e.attrs...)
 }
 
 // End counts the operation and ends the span. Finish must have been called.
 func (op *Operation[K]) End(key K) {
 	op.measure(key)
-	op.span.core.End(op.began.Add(op.took))
+	op.recorded().End(op.began.Add(op.took))
 }
 
 // Count counts an operation that has no span.
@@ -217,8 +222,8 @@ func (op *Operation[K]) measure(key K) {
 	if b == nil || b.duration == nil {
 		return
 	}
-	kept := *op.span.core.Context() // also a rescued one may be an exemplar
-	if op.span.core.Recording() {
+	kept := *op.recorded().Context() // also a rescued one may be an exemplar
+	if op.recorded().Recording() {
 		kept.Flags |= core.FlagSampled
 	}
 	b.duration.of(key).Record(op.took.Seconds(), &kept)

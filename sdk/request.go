@@ -3,7 +3,6 @@ package sdk
 import (
 	"context"
 	"net/http"
-	"time"
 )
 
 // Request is an HTTP request that is being served, for frameworks that are
@@ -13,29 +12,17 @@ import (
 // request, and only until that has returned.
 type Request struct{ of *request }
 
-// requestContext is the context that a request is served in.
-type requestContext request
-
-// requestOf is the key of the request in it.
+// requestOf is the key of the request in the context that it is served in.
 type requestOf struct{}
 
-var _ context.Context = (*requestContext)(nil)
-
-// Deadline implements context.Context.
-func (c *requestContext) Deadline() (time.Time, bool) { return c.handle.Deadline() }
-
-// Done implements context.Context.
-func (c *requestContext) Done() <-chan struct{} { return c.handle.Done() }
-
-// Err implements context.Context.
-func (c *requestContext) Err() error { return c.handle.Err() }
+var _ context.Context = (*request)(nil)
 
 // Value implements context.Context.
-func (c *requestContext) Value(key any) any {
+func (q *request) Value(key any) any {
 	if key == (requestOf{}) {
-		return (*request)(c)
+		return q
 	}
-	return c.handle.Value(key)
+	return q.Ctx().Value(key)
 }
 
 // RequestOf is the request that ctx belongs to: that of an instrumented server

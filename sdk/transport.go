@@ -25,6 +25,7 @@ type callKey struct {
 	port, status                  int
 }
 
+// newHTTPClient makes one of an SDK; nil is the running one.
 func newHTTPClient(s *SDK) *HTTPClient {
 	return &HTTPClient{newOperations(s, OperationOptions[callKey]{
 		Scope: scopeOfSDK, Kind: core.KindClient,
@@ -139,7 +140,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // describe sets what is known when a request begins.
-func (k *callKey) describe(sp *core.Span, r *http.Request) {
+func (k *callKey) describe(sp *Span, r *http.Request) {
 	u := *r.URL
 	u.User, u.RawQuery = nil, redactQuery(u.RawQuery)
 	sp.SetAttrs(core.String("http.request.method", k.method), core.String("server.address", k.host), core.Int("server.port", int64(k.port)), core.String("url.full", u.String()))

@@ -84,7 +84,7 @@ func serverFault(code codes.Code) bool {
 }
 
 // describePeer sets the address of the other side.
-func describePeer(sp *core.Span, p *peer.Peer) {
+func describePeer(sp *sdk.Span, p *peer.Peer) {
 	switch addr := p.Addr.(type) {
 	case nil:
 	case *net.TCPAddr:
