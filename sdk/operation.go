@@ -118,7 +118,7 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 	op.name, op.began = name, time.Now()
 	op.span.tracer = op.binding.tracer
 	parent, _ := contextOf(ctx)
-	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began, op.binding.tracer.provider.weighed(ctx, &parent, nil)...)
 }
 
 // Ctx is the context to call on with: it holds the span.

@@ -177,6 +177,14 @@ func MapValue(v []Attr) Value { return Value{kind: KindMap, list: v} }
 // Kind is the type of the value.
 func (v *Value) Kind() Kind { return v.kind }
 
+// Text is a string; "" for another kind.
+func (v *Value) Text() string {
+	if v.kind != KindString {
+		return ""
+	}
+	return v.str
+}
+
 // appendAttr appends an attribute as the given field. Strings beyond limit
 // characters are cut; a limit below 0 is none.
 func appendAttr(b []byte, field int, a *Attr, limit int) []byte {
