@@ -122,7 +122,7 @@ func (k requestKey) attrs() []core.Attr {
 }
 
 // describeRequest sets what is known when a request begins.
-func describeRequest(sp *core.Span, r *http.Request, method string) {
+func describeRequest(sp *Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))

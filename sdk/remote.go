@@ -131,7 +131,7 @@ func (e *environment) remoteSampling(opts *Options, c *config) (*remoteOptions, 
 func lastOf(attrs []core.Attr, key string) (text string) {
 	for _, a := range attrs {
 		if a.Key == key {
-			text = a.Value.Text()
+			text, _ = a.Value.Any().(string)
 		}
 	}
 	return text

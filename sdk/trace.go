@@ -24,6 +24,7 @@ type TracerProvider struct {
 	embedded.TracerProvider
 	core     *core.Provider
 	adaptive *core.Adaptive // or nil
+	members  []string       // of baggage, that become attributes
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -80,12 +81,13 @@ func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 // handle is a context and the span in it: one allocation for both.
 type handle struct {
 	context.Context
-	span span
+	recorder // not last: nothing at the end of a struct takes a word
+	span     span
 }
 
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
-	if key == spanKey {
+	if key == spanKey && !stock {
 		return &h.span
 	}
 	return h.Context.Value(key)
@@ -126,6 +128,7 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	var few [8]core.Attr
 	attrs := t.provider.weighed(ctx, &parent, appendAttrs(few[:0], c.Attributes()))
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
 		s.AddLink(l)
 	}

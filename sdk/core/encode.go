@@ -177,12 +177,20 @@ func MapValue(v []Attr) Value { return Value{kind: KindMap, list: v} }
 // Kind is the type of the value.
 func (v *Value) Kind() Kind { return v.kind }
 
-// Text is a string; "" for another kind.
-func (v *Value) Text() string {
-	if v.kind != KindString {
-		return ""
+// Any is the value as it was given: a bool, int64, float64, string, slice of
+// these, []byte, []Value or []Attr; nil for the zero Value.
+func (v *Value) Any() any {
+	switch v.kind {
+	case KindBool:
+		return v.num != 0
+	case KindInt:
+		return int64(v.num)
+	case KindFloat:
+		return math.Float64frombits(v.num)
+	case KindString:
+		return v.str
 	}
-	return v.str
+	return v.list
 }
 
 // appendAttr appends an attribute as the given field. Strings beyond limit
