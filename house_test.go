@@ -254,6 +254,26 @@ func TestNoReplace(t *testing.T) {
 	}
 }
 
+// Server and SDK share no code: what the one writes and the other reads is one
+// example, which the guide shows, and each side has a test on its copy.
+func TestSamplingPolicyIsTheSameOnBothSides(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	server, sdk := read("internal/api/testdata/sampling.json"), read("sdk/testdata/sampling.json")
+	if server != sdk {
+		t.Error("internal/api/testdata/sampling.json and sdk/testdata/sampling.json differ: copy one over the other")
+	}
+	shown := "    " + strings.ReplaceAll(strings.TrimSuffix(server, "\n"), "\n", "\n    ") + "\n"
+	if !strings.Contains(read("docs/guides/apis.md"), shown) {
+		t.Error("docs/guides/apis.md does not show internal/api/testdata/sampling.json, indented by four spaces")
+	}
+}
+
 // sdk/core is compiled into any program, and in the place of a package of the
 // standard library when a program is woven: it must not need a module.
 func TestSDKCoreIsStandardLibraryOnly(t *testing.T) {
