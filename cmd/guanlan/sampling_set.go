@@ -20,7 +20,8 @@ import (
 	"github.com/guanlan-io/guanlan/internal/sampling"
 )
 
-// edit is what the flags of one call change of a policy, in their order.
+// edit is what the flags of one call change of a policy: first what they unset,
+// then the changes in their order.
 type edit struct {
 	changes []func(*sampling.Policy)
 	unset   []string
@@ -47,7 +48,12 @@ Shares are from 0.0001 to 1. Operations are names of spans; for HTTP METHOD /pat
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: p.completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if e.remove {
+			switch changes := len(e.changes) + len(e.unset); {
+			case changes == 0 && !e.remove:
+				return usageError{errors.New("nothing to set; see guanlan sampling set --help")}
+			case changes > 0 && e.remove:
+				return usageError{errors.New("--delete takes the whole policy away: leave the other flags out")}
+			case e.remove:
 				return p.remove(cmd, args[0])
 			}
 			return p.set(cmd, args[0], e)
@@ -110,7 +116,10 @@ func (e *edit) flags(cmd *cobra.Command) {
 			p.Weights[key][value] = weight
 		}, nil
 	})
-	f.StringArrayVar(&e.unset, "unset", nil, "take a field back to its default: the name of its flag, or NAME=ITEM for one item of a list; may be repeated")
+	f.Var(&listValue{"FIELD", func(text string) error {
+		e.unset = append(e.unset, text)
+		return nil
+	}}, "unset", "take a field back to its default: the name of its flag, or NAME=ITEM for one item of a list; may be repeated")
 	f.BoolVar(&e.remove, "delete", false, "delete the policy; the less specific one holds then")
 	if err := cmd.RegisterFlagCompletionFunc("unset", cobra.FixedCompletions(fieldFlags(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic("BUG: complete --unset: " + err.Error())
@@ -160,9 +169,6 @@ func (e *edit) apply(p *sampling.Policy) error {
 }
 
 func (p *policies) set(cmd *cobra.Command, service string, e *edit) error {
-	if len(e.changes)+len(e.unset) == 0 {
-		return usageError{errors.New("nothing to set; see guanlan sampling set --help")}
-	}
 	path, params := p.at(service)
 	var rule sampling.Rule
 	if err := p.get(cmd.Context(), path, params, &rule); err != nil && !errors.As(err, new(notFoundError)) {
@@ -210,7 +216,7 @@ func (p *policies) at(service string) (path string, params url.Values) {
 // knobFlag is a number of a policy as a flag.
 type knobFlag struct {
 	sampling.Knob
-	flag     string // base-floor for baseFloor
+	flag     string // busy-floor for busyFloor
 	duration bool   // milliseconds in the policy, a duration on the command line
 	doc      string
 }
@@ -239,9 +245,7 @@ func knobFlags() []knobFlag {
 }
 
 func (k *knobFlag) usage() string {
-	doc, _, _ := strings.Cut(strings.TrimPrefix(k.doc, "Milliseconds: "), "default ")
-	doc = strings.TrimRight(doc, "; .")
-	doc = strings.TrimSuffix(doc, ". D")
+	doc, _, _ := strings.Cut(strings.TrimPrefix(k.doc, "Milliseconds: "), "; default ")
 	return fmt.Sprintf("%s%s; %s to %s (default %s)", strings.ToLower(doc[:1]), doc[1:], k.show(k.Least), k.show(k.Most), k.show(k.Default))
 }
 

@@ -24,12 +24,12 @@ import (
 // describes this JSON, and the SDK reads the same.
 type Policy struct {
 	Base          *float64                      `json:"base,omitempty" minimum:"0.0001" maximum:"1" doc:"Share that is kept when nothing is the matter; default 0.01."`
-	Few           *float64                      `json:"few,omitempty" minimum:"0" maximum:"1000000" doc:"Traces a second that are kept at least, so that a quiet service shows something; 0: none. Default 5."`
+	Few           *float64                      `json:"few,omitempty" minimum:"0" maximum:"1000000" doc:"Traces a second that are kept at least, so that a quiet service shows something, 0 for none; default 5."`
 	Least         *float64                      `json:"least,omitempty" minimum:"0.0001" maximum:"1" doc:"The share is never below; default 0.0001."`
 	Most          *float64                      `json:"most,omitempty" minimum:"0.0001" maximum:"1" doc:"The share is never above; default 1."`
 	Busy          *float64                      `json:"busy,omitempty" minimum:"1" maximum:"1000000000" doc:"Requests a second above which the share falls in proportion; default 5000."`
 	BusyFloor     *float64                      `json:"busyFloor,omitempty" minimum:"0.0001" maximum:"1" doc:"Part of the share that is left at most load; default 0.1."`
-	Errors        *float64                      `json:"errors,omitempty" minimum:"0.0001" maximum:"1" doc:"Share of failed requests from which errorBoost holds; default 0.005."`
+	Errors        *float64                      `json:"errors,omitempty" minimum:"0.0001" maximum:"1" doc:"Share of failed requests from which more is kept; default 0.005."`
 	ErrorBoost    *float64                      `json:"errorBoost,omitempty" minimum:"1" maximum:"10000" doc:"How many times as much is kept then; default 10."`
 	AllErrors     *float64                      `json:"allErrors,omitempty" minimum:"0.0001" maximum:"1" doc:"Share of failed requests from which all is kept; default 0.05."`
 	AllP99Ms      *float64                      `json:"allP99Ms,omitempty" minimum:"1" maximum:"3600000" doc:"Milliseconds: all is kept when the slowest hundredth takes longer; default 800."`

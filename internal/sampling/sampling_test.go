@@ -84,7 +84,7 @@ func TestTagsSayWhatIsChecked(t *testing.T) {
 				continue
 			}
 			found = reflect.ValueOf(p).Field(i).Interface() == any(*k.In(&p))
-			if f.Tag.Get("minimum") != number(k.Least) || f.Tag.Get("maximum") != number(k.Most) || !strings.HasSuffix(strings.ToLower(f.Tag.Get("doc")), "default "+number(k.Default)+".") {
+			if f.Tag.Get("minimum") != number(k.Least) || f.Tag.Get("maximum") != number(k.Most) || !strings.HasSuffix(f.Tag.Get("doc"), "; default "+number(k.Default)+".") {
 				t.Errorf("%s: tags %q, want %v to %v, default %v", k.Name, f.Tag, k.Least, k.Most, k.Default)
 			}
 		}

@@ -792,12 +792,12 @@ export interface components {
             errorBoost?: number;
             /**
              * Format: double
-             * @description Share of failed requests from which errorBoost holds; default 0.005.
+             * @description Share of failed requests from which more is kept; default 0.005.
              */
             errors?: number;
             /**
              * Format: double
-             * @description Traces a second that are kept at least, so that a quiet service shows something; 0: none. Default 5.
+             * @description Traces a second that are kept at least, so that a quiet service shows something, 0 for none; default 5.
              */
             few?: number;
             /**
