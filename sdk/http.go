@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,7 +22,7 @@ type HTTPServer struct{ operations *Operations[requestKey] }
 type requestKey struct {
 	method, route, scheme, version string
 	status                         int
-	failed                         bool // panicked
+	failure                        string // error.type, where it is not the status
 }
 
 func newHTTPServer(s *SDK) *HTTPServer {
@@ -66,20 +65,26 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 
 // done runs deferred, to see a panic that is passing by; net/http handles it.
 func (q *request) done(r *http.Request, method string, described bool) {
+	if q.quiet {
+		return
+	}
 	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	var exception []core.Attr
 	if p := recover(); p != nil {
 		defer panic(p)
 		if p != http.ErrAbortHandler {
-			key.failed = true
+			key.failure = failureOfPanic
 			if key.status == 0 { // net/http breaks the connection off; to the client it is this
 				key.status = http.StatusInternalServerError
 			}
-			exception = []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack())}
+			exception = exceptionOf(&panicError{p, stack()})
 		}
 	}
 	if key.status == 0 {
 		key.status = http.StatusOK
+	}
+	if key.failure == "" {
+		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
@@ -101,8 +106,8 @@ func (q *request) done(r *http.Request, method string, described bool) {
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
 	switch {
-	case k.failed:
-		return "panic"
+	case k.failure != "":
+		return k.failure
 	case k.status >= 500:
 		return strconv.Itoa(k.status)
 	}
@@ -224,6 +229,7 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+	quiet   bool // it is not to be told of: a probe
 }
 
 // WriteHeader implements http.ResponseWriter.

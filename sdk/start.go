@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
 // Version of the SDK.
@@ -42,6 +43,9 @@ type Options struct {
 	Client *http.Client
 	// Failed hears of what could not be sent. Default: otel.Handle.
 	Failed func(error)
+	// NoRuntime switches the observer of the Go runtime off;
+	// GUANLAN_RUNTIME_OBSERVER=off does it too.
+	NoRuntime bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -62,8 +66,12 @@ type SDK struct {
 	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
 	failed   func(error)
+	runtime  *observer.Observer
+	memory   *memoryLimit
 
 	stop    context.CancelFunc // ends the collection of metrics
+	over    context.Context    // ends with Shutdown: no request goes on beyond it
+	end     context.CancelFunc
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
@@ -86,6 +94,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
+	s.memory = newMemoryLimit(c.memory)
+	s.memory.follow(time.Now())
 	traces, err1 := core.NewSender(c.traces)
 	metrics, err2 := core.NewSender(c.metrics)
 	logs, err3 := core.NewSender(c.logs)
@@ -111,6 +121,11 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	s.over, s.end = context.WithCancel(context.Background())
+	if c.observe {
+		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
+		s.stopped.Go(func() { s.runtime.Run(ctx) })
+	}
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
@@ -214,10 +229,18 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
+	if s.over.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.over, cancel)()
+	now := time.Now()
+	s.freshen(now)
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
-	body, points := core.AppendMetrics(nil, s.resource, meters, time.Now())
+	body, points := core.AppendMetrics(nil, s.resource, meters, now)
 	if points == 0 {
 		return nil
 	}
@@ -244,6 +267,9 @@ func (s *SDK) SamplingShare() float64 {
 type Stats struct {
 	Spans, Logs core.PipeStats
 	Lines       core.SpoolStats
+	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
+	// has set from the cgroup; 0 when it has not.
+	MemoryLimit int64
 }
 
 // Stats counts what happened so far.
@@ -252,6 +278,7 @@ func (s *SDK) Stats() (st Stats) {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
 	st.Lines = s.spool.Stats()
+	st.MemoryLimit = s.memory.set()
 	return st
 }
 
@@ -274,6 +301,7 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 		s.stop()
 		s.stopped.Wait()
 		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		s.end()
 	})
 	return s.err
 }

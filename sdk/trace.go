@@ -98,6 +98,7 @@ type span struct {
 	embedded.Span
 	core   core.Span
 	tracer *tracer
+	failed atomic.Pointer[failure] // the last error, for who ends the span
 }
 
 // Start implements trace.Tracer. A local child of a span that is not sampled is
@@ -245,11 +246,15 @@ func (s *span) event(name string, c *trace.EventConfig, more ...core.Attr) {
 
 // RecordError implements trace.Span.
 func (s *span) RecordError(err error, opts ...trace.EventOption) {
-	if err == nil || !s.core.Context().IsSampled() {
+	if err == nil {
 		return
 	}
 	c := trace.NewEventConfig(opts...)
-	s.event("exception", &c, core.String("exception.type", typeName(err)), core.String("exception.message", err.Error()))
+	sampled := s.core.Context().IsSampled()
+	s.note(err, &c, sampled)
+	if sampled {
+		s.event("exception", &c, exceptionOf(err)...)
+	}
 }
 
 // AddLink implements trace.Span.
