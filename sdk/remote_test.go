@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -20,110 +18,6 @@ import (
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
-
-// The root module serves this very file; house_test.go compares the copies.
-func TestParseStrategyOfGuanlan(t *testing.T) {
-	text, err := os.ReadFile("testdata/sampling.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := parseStrategy(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := core.Policy{
-		Base: 0.05, Few: 10, Least: 0.001, Most: 0.9, Busy: 2000, BusyFloor: 0.2, Errors: 0.01, ErrorBoost: 5, AllErrors: 0.1,
-		AllP99: 500 * time.Millisecond, Critical: []string{"POST /pay", "GET /orders/{id}"}, CriticalFloor: 0.25,
-		Operations: map[string]float64{"GET /healthz": 0.001}, Weights: map[string]map[string]float64{"tenant.tier": {"free": 0.5, "gold": 20}},
-		Window: 2 * time.Second, Smoothing: 0.5,
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v\nwant %+v", got, want)
-	}
-	for v, i := reflect.ValueOf(want), 0; i < v.NumField(); i++ {
-		if v.Field(i).IsZero() {
-			t.Errorf("the example leaves %s out", v.Type().Field(i).Name)
-		}
-	}
-}
-
-func TestParseStrategy(t *testing.T) {
-	f := func(text string, want core.Policy) {
-		t.Helper()
-		got, err := parseStrategy([]byte(text))
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: got %+v, error %v\nwant %+v", text, got, err, want)
-		}
-	}
-	// As Jaeger writes them; older ones have numbers for the type.
-	f(`{"strategyType":"PROBABILISTIC","probabilisticSampling":{"samplingRate":0.5}}`, core.Fixed(0.5))
-	f(`{"strategyType":0,"probabilisticSampling":{"samplingRate":0}}`, core.Fixed(0))
-	f(`{"probabilisticSampling":{}}`, core.Fixed(0))
-	f(`{"strategyType":"RATE_LIMITING","rateLimitingSampling":{"maxTracesPerSecond":7}}`, core.PerSecond(7))
-	f(`{"guanlan":{}}`, core.Policy{})
-	f(`{"guanlan":{"few":0,"of a later version":1}}`, core.Policy{Few: -1})
-	own := core.Fixed(0.2)
-	own.Operations = map[string]float64{"a": 0.5, "b": 0}
-	f(`{"operationSampling":{"defaultSamplingProbability":0.2,"perOperationStrategies":[{"operation":"a","probabilisticSampling":{"samplingRate":0.5}},{"operation":"b","probabilisticSampling":{}}]}}`, own)
-	own = core.Fixed(0.2)
-	own.Operations, own.Few, own.Most, own.Errors = map[string]float64{}, 2, 1, 2
-	f(`{"probabilisticSampling":{"samplingRate":0.2},"operationSampling":{"defaultLowerBoundTracesPerSecond":2}}`, own)
-
-	bad := func(text, want string) {
-		t.Helper()
-		if p, err := parseStrategy([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %+v, error %v, want one with %q", text, p, err, want)
-		}
-	}
-	bad(``, "decode sampling strategy")
-	bad(`<html>`, "decode sampling strategy")
-	bad(`{}`, "unknown kind")
-	bad(`null`, "unknown kind")
-	bad(`{"probabilisticSampling":{"samplingRate":1.5}}`, "samplingRate is 1.5: want a share from 0 to 1")
-	bad(`{"probabilisticSampling":{"samplingRate":-1}}`, "samplingRate")
-	bad(`{"rateLimitingSampling":{}}`, "maxTracesPerSecond")
-	bad(`{"rateLimitingSampling":{"maxTracesPerSecond":-1}}`, "maxTracesPerSecond")
-	bad(`{"operationSampling":{"perOperationStrategies":[{"operation":"a"}]}}`, `operation "a"`)
-	bad(`{"operationSampling":{"defaultSamplingProbability":2}}`, "defaultSamplingProbability")
-	bad(`{"operationSampling":{"defaultLowerBoundTracesPerSecond":-2}}`, "defaultLowerBound")
-	bad(`{"guanlan":{"base":2}}`, "base is 2")
-	bad(`{"guanlan":{"base":"much"}}`, "decode")
-	bad(`{"guanlan":{"busy":-1}}`, "busy is -1")
-	bad(`{"guanlan":{"operations":{"x":3}}}`, `operations["x"]`)
-	bad(`{"guanlan":{"weights":{"x":{"y":-3}}}}`, `weights["x"]["y"]`)
-	bad(`{"guanlan":{"critical":["`+strings.Repeat(`x","`, maxNames+1)+`"]}}`, "4096 at most")
-}
-
-// Whatever is answered, it is a policy that a sampler can go by, or an error.
-func FuzzParseStrategy(f *testing.F) {
-	if text, err := os.ReadFile("testdata/sampling.json"); err == nil {
-		f.Add(text)
-	}
-	f.Add([]byte(`{"strategyType":1,"rateLimitingSampling":{"maxTracesPerSecond":7}}`))
-	f.Add([]byte(`{"guanlan":{"base":1e-300,"least":1e-300,"most":1e-300,"few":1e300,"windowMs":1e300,"allP99Ms":1e-9,"weights":{"":{"":1e308}},"operations":{"GET /{":1,"GET /{...}/{$}":0}}}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		p, err := parseStrategy(text)
-		if err != nil {
-			if len(err.Error()) > 1000 {
-				t.Errorf("an error of %d bytes", len(err.Error()))
-			}
-			return
-		}
-		a := core.NewAdaptive(p, time.Unix(0, 0))
-		if w := a.Window(); w < 100*time.Millisecond || w > time.Hour {
-			t.Errorf("window %v", w)
-		}
-		for i := range 30 {
-			a.Observe(time.Second, i%2 == 0)
-		}
-		a.Turn(time.Unix(1, 0))
-		if s := a.Share(); !(s >= 0 && s <= 1) {
-			t.Errorf("share %v of %+v", s, p)
-		}
-		sc := core.SpanContext{TraceID: core.NewTraceID()}
-		a.Decide(&sc, a.Operation("GET", "/a/b"), core.KindServer, []core.Attr{core.String("a", "b")})
-	})
-}
 
 // policyServer answers with what it is told to.
 type policyServer struct {
@@ -160,7 +54,7 @@ func (s *policyServer) say(text string) {
 func (s *policyServer) questions(t *testing.T, n int) []*http.Request {
 	t.Helper()
 	var asked []*http.Request
-	until(t, "questions", func() bool {
+	untilTrue(t, "questions", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		asked = s.asked
@@ -169,7 +63,7 @@ func (s *policyServer) questions(t *testing.T, n int) []*http.Request {
 	return asked
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func untilTrue(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -178,9 +72,9 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// poll asks a server every millisecond until the test ends; errors come out of
+// pollPolicy asks a server every millisecond until the test ends; errors come out of
 // the channel.
-func poll(t *testing.T, s *policyServer, o remoteOptions) (*core.Adaptive, chan error) {
+func pollPolicy(t *testing.T, s *policyServer, o remoteOptions) (*core.Adaptive, chan error) {
 	t.Helper()
 	u, err := url.Parse(s.URL + "/sampling?service=shop")
 	if err != nil {
@@ -196,14 +90,14 @@ func poll(t *testing.T, s *policyServer, o remoteOptions) (*core.Adaptive, chan 
 	return a, errs
 }
 
-func near(got, want float64) bool { return math.Abs(got-want) <= want/1000 }
+func nearShare(got, want float64) bool { return math.Abs(got-want) <= want/1000 }
 
 func TestPolicyChangesWhileRunning(t *testing.T) {
 	s := newPolicyServer(t, `{"probabilisticSampling":{"samplingRate":0.5}}`)
-	a, errs := poll(t, s, remoteOptions{tenant: "7"})
-	until(t, "share of one half", func() bool { return near(a.Share(), 0.5) })
+	a, errs := pollPolicy(t, s, remoteOptions{tenant: "7"})
+	untilTrue(t, "share of one half", func() bool { return nearShare(a.Share(), 0.5) })
 	s.say(`{"probabilisticSampling":{"samplingRate":0.25}}`)
-	until(t, "share of a quarter", func() bool { return near(a.Share(), 0.25) })
+	untilTrue(t, "share of a quarter", func() bool { return nearShare(a.Share(), 0.25) })
 	for name, answer := range map[string]http.HandlerFunc{
 		"garbage": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"probabilisticSampling":{"samplingRate":7}}`))
@@ -230,7 +124,7 @@ func TestPolicyChangesWhileRunning(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Fatalf("%s is not told", name)
 		}
-		if !near(a.Share(), 0.25) {
+		if !nearShare(a.Share(), 0.25) {
 			t.Errorf("%s: the share is %v", name, a.Share())
 		}
 		if len(errs) > 0 {
@@ -257,17 +151,17 @@ func TestPolicyIsAskedForWithItsTag(t *testing.T) {
 		})
 	}
 	tag(`"1"`, `{"probabilisticSampling":{"samplingRate":0.5}}`)
-	a, _ := poll(t, s, remoteOptions{})
-	until(t, "tag", func() bool {
+	a, _ := pollPolicy(t, s, remoteOptions{})
+	untilTrue(t, "tag", func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return len(s.asked) > 0 && s.asked[len(s.asked)-1].Header.Get("If-None-Match") == `"1"`
 	})
-	if !near(a.Share(), 0.5) {
+	if !nearShare(a.Share(), 0.5) {
 		t.Errorf("share %v", a.Share())
 	}
 	tag(`"2"`, `{"probabilisticSampling":{"samplingRate":0.25}}`)
-	until(t, "share of a quarter", func() bool { return near(a.Share(), 0.25) })
+	untilTrue(t, "share of a quarter", func() bool { return nearShare(a.Share(), 0.25) })
 }
 
 // An SDK that polls a server that hangs still stops at once, and leaves no
@@ -283,7 +177,7 @@ func TestShutdownEndsPolling(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "policy", func() bool { return near(sdk.adaptive.Share(), 0.5) })
+	untilTrue(t, "policy", func() bool { return nearShare(sdk.adaptive.Share(), 0.5) })
 	if q := s.questions(t, 1)[0].URL; q.Path != "/sampling" || q.Query().Get("service") != "shop" || q.Query().Get("policy") != "full" {
 		t.Errorf("asked %v", q)
 	}
@@ -316,7 +210,7 @@ func TestShutdownEndsPolling(t *testing.T) {
 	}
 	s.CloseClientConnections()
 	sink.CloseClientConnections()
-	until(t, "end of all goroutines", func() bool { return runtime.NumGoroutine() <= before+1 })
+	untilTrue(t, "end of all goroutines", func() bool { return runtime.NumGoroutine() <= before+1 })
 }
 
 func TestRemoteSamplingOfTheEnvironment(t *testing.T) {
@@ -336,7 +230,7 @@ func TestRemoteSamplingOfTheEnvironment(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%v: tells a password: %v", env, err)
 		}
-		if a, ok := c.sampler.(*core.Adaptive); !ok || !near(a.Share(), wantShare) {
+		if a, ok := c.sampler.(*core.Adaptive); !ok || !nearShare(a.Share(), wantShare) {
 			t.Errorf("%v: begins with %+v, want a share of %v", env, c.sampler, wantShare)
 		}
 	}
