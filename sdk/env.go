@@ -27,8 +27,9 @@ type config struct {
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
-	observe  bool          // the Go runtime
-	memory   float64       // share of the cgroup's memory; 0: none of ours
+	log      LogOptions
+	observe  bool    // the Go runtime
+	memory   float64 // share of the cgroup's memory; 0: none of ours
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -275,6 +276,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+		log:      e.log(opts.Log),
 		observe:  !opts.NoRuntime && !e.off("GUANLAN_RUNTIME_OBSERVER"),
 		memory:   e.memoryRatio(),
 	}
