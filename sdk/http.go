@@ -68,7 +68,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 func (s *HTTPServer) begin(q *request, r *http.Request) {
 	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
 	method := knownMethod(r.Method)
-	s.operations.StartIn(&q.Operation, ctx, method)
+	s.operations.StartIn(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
 	if q.described = q.Recording(); q.described {
 		describeRequest(q.Span(), r, method)
 	}
