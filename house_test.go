@@ -33,6 +33,8 @@ var floors = map[string]int{
 	"internal/store":     1,
 	"internal/journal":   1,
 	"internal/red":       1,
+	"internal/sampling":  1,
+	"internal/state":     1,
 	"internal/semconv":   0,
 	"internal/testkit":   0,
 	"internal/quiet":     0,
@@ -49,6 +51,7 @@ var sideways = map[string]string{
 	"internal/store/storetest > internal/store":              "the conformance suite of the treaty",
 	"internal/store/event > internal/store/logsql":           "one engine, two languages: LogsQL is its own",
 	"internal/red > internal/store":                          "tenants",
+	"internal/state > internal/sampling":                     "keeps its policies",
 	"internal/api > internal/api/prom":                       "one server serves all doors",
 	"internal/api/jaeger > internal/api/jaeger/apiv3":        "generated wire types of the door",
 	"collector > collector/*":                                "the list of components",
@@ -251,25 +254,79 @@ func TestNoReplace(t *testing.T) {
 	}
 }
 
-// sdk/core is compiled into any program, and in the place of a package of the
-// standard library when a program is woven: it must not need a module.
-func TestSDKCoreIsStandardLibraryOnly(t *testing.T) {
-	files, err := filepath.Glob("sdk/core/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("files of sdk/core: %v, error %v", files, err)
-	}
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+// Server and SDK share no code: what the one writes and the other reads is one
+// example, which the guide shows, and each side has a test on its copy.
+func TestSamplingPolicyIsTheSameOnBothSides(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, i := range f.Imports {
-			if first, _, _ := strings.Cut(strings.Trim(i.Path.Value, `"`), "/"); strings.Contains(first, ".") {
-				t.Errorf("%s imports %s", name, i.Path.Value)
+		return string(text)
+	}
+	server, sdk := read("internal/api/testdata/sampling.json"), read("sdk/testdata/sampling.json")
+	if server != sdk {
+		t.Error("internal/api/testdata/sampling.json and sdk/testdata/sampling.json differ: copy one over the other")
+	}
+	shown := "    " + strings.ReplaceAll(strings.TrimSuffix(server, "\n"), "\n", "\n    ") + "\n"
+	if !strings.Contains(read("docs/guides/apis.md"), shown) {
+		t.Error("docs/guides/apis.md does not show internal/api/testdata/sampling.json, indented by four spaces")
+	}
+}
+
+// sdk/core is compiled into any program, and in the place of a package of the
+// standard library when a program is woven: it must not need a module. What else
+// is usable without the face of OpenTelemetry should stay so.
+func TestSDKCoreIsStandardLibraryOnly(t *testing.T) {
+	for _, dir := range []string{"core", "observer", "label"} {
+		files, err := filepath.Glob("sdk/" + dir + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("files of sdk/%s: %v, error %v", dir, files, err)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range f.Imports {
+				path := strings.Trim(i.Path.Value, `"`)
+				if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") && (dir == "core" || path != module+"/sdk/core") {
+					t.Errorf("%s imports %s", name, path)
+				}
 			}
 		}
+	}
+}
+
+// sdkModules is what a service takes in with the SDK. Each is something to
+// update, to audit and to be broken by: think before adding to it.
+var sdkModules = []string{
+	"github.com/KimMachineGun/automemlimit", // reads what a cgroup allows, of all the kinds there are
+	"github.com/cespare/xxhash/v2",          // of otel/attribute
+	"github.com/go-logr/logr",               // of otel
+	"github.com/go-logr/stdr",               // of otel
+	"github.com/pbnjay/memory",              // of automemlimit
+	"go.opentelemetry.io/auto/sdk",          // of otel/trace
+	"go.opentelemetry.io/otel",
+	"go.opentelemetry.io/otel/log",
+	"go.opentelemetry.io/otel/metric",
+	"go.opentelemetry.io/otel/trace",
+}
+
+func TestSDKModules(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./auto")
+	cmd.Dir = "sdk"
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list in sdk: %v", err)
+	}
+	got := strings.Fields(string(out))
+	slices.Sort(got)
+	got = slices.DeleteFunc(slices.Compact(got), func(m string) bool { return m == module+"/sdk" })
+	if !slices.Equal(got, sdkModules) {
+		t.Errorf("the SDK takes in %q, want %q", got, sdkModules)
 	}
 }

@@ -16,15 +16,20 @@ import (
 type config struct {
 	disabled bool
 	resource []core.Attr
-	traces   core.SenderOptions
-	metrics  core.SenderOptions
-	logs     core.SenderOptions
+	members  []string // of baggage, that become attributes
+	traces   exporter
+	metrics  exporter
+	logs     exporter
 	sampler  core.Sampler
+	remote   *remoteOptions // or nil: the policy of the sampler stays
 	limits   core.Limits
 	logLimit core.Limits
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
+	log      LogOptions
+	observe  bool    // the Go runtime
+	memory   float64 // share of the cgroup's memory; 0: none of ours
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -48,8 +53,8 @@ func (e *environment) text(names ...string) (value, name string) {
 	return "", ""
 }
 
-func (e *environment) bool(name string) bool {
-	v, _ := e.text(name)
+func (e *environment) bool(names ...string) bool {
+	v, name := e.text(names...)
 	switch strings.ToLower(v) {
 	case "true":
 		return true
@@ -58,6 +63,30 @@ func (e *environment) bool(name string) bool {
 	}
 	e.bad(name, "true or false")
 	return false
+}
+
+// off tells whether what is on by default is switched off.
+func (e *environment) off(name string) bool {
+	v, _ := e.text(name)
+	switch strings.ToLower(v) {
+	case "off", "false":
+		return true
+	case "on", "true", "":
+		return false
+	}
+	e.bad(name, "on or off")
+	return false
+}
+
+// share reads a share above 0 and up to 1.
+func (e *environment) share(def float64, name string) float64 {
+	v, _ := e.text(name)
+	p, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(p > 0 && p <= 1) {
+		e.bad(name, "a share above 0 and up to 1, or off")
+		return def
+	}
+	return p
 }
 
 func (e *environment) count(def int, names ...string) int {
@@ -107,18 +136,29 @@ func (e *environment) pairs(names ...string) (pairs [][2]string) {
 	return pairs
 }
 
-const defaultEndpoint = "http://localhost:4318"
-
-// sender reads how to send a signal: TRACES, METRICS or LOGS.
-func (e *environment) sender(opts *Options, signal, path string) core.SenderOptions {
-	const base = "OTEL_EXPORTER_OTLP_"
-	own := base + signal + "_"
-	s := core.SenderOptions{Client: opts.Client, Headers: map[string]string{}, Timeout: e.millis(0, own+"TIMEOUT", base+"TIMEOUT")}
-	switch protocol, name := e.text(own+"PROTOCOL", base+"PROTOCOL"); protocol {
-	case "", "http/protobuf":
-	default:
-		e.bad(name, "http/protobuf")
+// list reads items that commas separate.
+func (e *environment) list(name string) (items []string) {
+	v, _ := e.text(name)
+	for _, item := range strings.Split(v, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
 	}
+	return items
+}
+
+// Where a receiver listens when nothing is said.
+const (
+	defaultEndpoint     = "http://localhost:4318"
+	defaultEndpointGRPC = "http://localhost:4317"
+)
+
+// exporter reads how to send a signal: traces, metrics or logs.
+func (e *environment) exporter(opts *Options, signal string) exporter {
+	const base = "OTEL_EXPORTER_OTLP_"
+	own := base + strings.ToUpper(signal) + "_"
+	s := exporter{protocol: e.protocol(opts, own, base), signal: signal}
+	s.Client, s.Headers, s.Timeout = opts.Client, map[string]string{}, e.millis(0, own+"TIMEOUT", base+"TIMEOUT")
 	switch how, name := e.text(own+"COMPRESSION", base+"COMPRESSION"); how {
 	case "", "none":
 	case "gzip":
@@ -136,19 +176,45 @@ func (e *environment) sender(opts *Options, signal, path string) core.SenderOpti
 		s.Headers[k] = v
 	}
 	// Of a signal's own endpoint the path is given, to the common one it is
-	// added.
+	// added; gRPC has none.
+	def, path := defaultEndpoint, "/v1/"+signal
+	if s.protocol == protocolGRPC {
+		def, path = defaultEndpointGRPC, ""
+	}
 	s.URL, _ = e.text(own + "ENDPOINT")
 	if opts.Endpoint != "" || s.URL == "" {
 		common, _ := e.text(base + "ENDPOINT")
 		if common == "" {
-			common = defaultEndpoint
+			common = def
 		}
 		if opts.Endpoint != "" {
 			common = opts.Endpoint
 		}
 		s.URL = strings.TrimRight(common, "/") + path
 	}
+	if s.protocol == protocolGRPC && !strings.Contains(s.URL, "://") {
+		scheme := "https://"
+		if e.bool(own+"INSECURE", base+"INSECURE") {
+			scheme = "http://"
+		}
+		s.URL = scheme + s.URL
+	}
 	return s
+}
+
+func (e *environment) protocol(opts *Options, own, base string) string {
+	name, from := opts.Protocol, "Options.Protocol"
+	if name == "" {
+		name, from = e.text(own+"PROTOCOL", base+"PROTOCOL")
+	}
+	switch name {
+	case "", protocolHTTP:
+	case protocolGRPC:
+		return protocolGRPC
+	default:
+		e.errs = append(e.errs, fmt.Errorf("%s is %q: want %s or %s; %[3]s is used", from, name, protocolHTTP, protocolGRPC))
+	}
+	return protocolHTTP
 }
 
 // sampler reads which traces are kept of those that begin here.
@@ -171,7 +237,7 @@ func (e *environment) sampler() core.Sampler {
 		}
 		return core.NewByThreshold(p)
 	}
-	e.bad(name, "always_on, always_off or traceidratio, with or without parentbased_ before it, or nothing for a share that follows the traffic")
+	e.bad(name, "always_on, always_off, traceidratio or jaeger_remote, with or without parentbased_ before it, or nothing for a share that follows the traffic")
 	return core.NewAdaptive(core.Policy{}, time.Now())
 }
 
@@ -216,10 +282,11 @@ func configure(opts Options, get func(string) string) (*config, error) {
 	c := &config{
 		disabled: e.bool("OTEL_SDK_DISABLED"),
 		resource: e.resource(&opts),
-		traces:   e.sender(&opts, "TRACES", "/v1/traces"),
-		metrics:  e.sender(&opts, "METRICS", "/v1/metrics"),
-		logs:     e.sender(&opts, "LOGS", "/v1/logs"),
+		traces:   e.exporter(&opts, "traces"),
+		metrics:  e.exporter(&opts, "metrics"),
+		logs:     e.exporter(&opts, "logs"),
 		sampler:  opts.Sampler,
+		members:  opts.Baggage,
 		limits: core.Limits{
 			Attributes:      e.count(core.DefaultLimits.Attributes, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
 			Events:          e.count(core.DefaultLimits.Events, "OTEL_SPAN_EVENT_COUNT_LIMIT"),
@@ -235,9 +302,19 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+		log:      e.log(opts.Log),
+		observe:  !opts.NoRuntime && !e.off("GUANLAN_RUNTIME_OBSERVER"),
+		memory:   e.memoryRatio(),
 	}
 	if c.sampler == nil {
-		c.sampler = e.sampler()
+		if remote, adaptive := e.remoteSampling(&opts, c); adaptive != nil {
+			c.remote, c.sampler = remote, adaptive
+		} else {
+			c.sampler = e.sampler()
+		}
+	}
+	if c.members == nil {
+		c.members = e.list("GUANLAN_BAGGAGE_ATTRIBUTES")
 	}
 	return c, errors.Join(e.errs...)
 }

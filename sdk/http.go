@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,7 +22,7 @@ type HTTPServer struct{ operations *Operations[requestKey] }
 type requestKey struct {
 	method, route, scheme, version string
 	status                         int
-	failed                         bool // panicked
+	failure                        string // error.type, where it is not the status
 }
 
 func newHTTPServer(s *SDK) *HTTPServer {
@@ -47,50 +46,95 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 type request struct {
 	Operation[requestKey]
 	response
+	r          *http.Request // with the span in its context
+	route      string        // that SetRoute was given
+	exceptions *[]Exception
+	described  bool
+	panicked   bool
 }
+
+// maxExceptions bounds what is kept of a request until it is known whether its
+// span is.
+const maxExceptions = 8
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	q := &request{}
 	q.ResponseWriter = w
-	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
-	method := knownMethod(r.Method)
-	s.operations.start(&q.Operation, ctx, method)
-	described := q.Recording()
-	if described {
-		describeRequest(q.Span(), r, method)
-	}
-	inner := r.WithContext(q.Ctx())
-	defer q.done(inner, method, described)
-	h.ServeHTTP(q.response.capable(), inner)
+	s.begin(q, r)
+	defer q.recovered()
+	h.ServeHTTP(q.response.capable(), q.r)
 }
 
-// done runs deferred, to see a panic that is passing by; net/http handles it.
-func (q *request) done(r *http.Request, method string, described bool) {
-	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
-	var exception []core.Attr
+func (s *HTTPServer) begin(q *request, r *http.Request) {
+	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
+	method := knownMethod(r.Method)
+	s.operations.StartIn(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
+	if q.described = q.Recording(); q.described {
+		describeRequest(q.Span(), r, method)
+	}
+	q.r = r.WithContext(q)
+}
+
+// recovered is done, deferred, to see a panic that is passing by; net/http
+// handles it.
+func (q *request) recovered() {
+	if q.quiet {
+		return
+	}
 	if p := recover(); p != nil {
 		defer panic(p)
-		if p != http.ErrAbortHandler {
-			key.failed = true
-			if key.status == 0 { // net/http breaks the connection off; to the client it is this
-				key.status = http.StatusInternalServerError
-			}
-			exception = []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack())}
-		}
+		q.panic(p)
+	}
+	q.done()
+}
+
+// panic notes a panic, once: several may see it pass by. One of net/http's own is
+// a way to end a request.
+func (q *request) panic(p any) {
+	if p != http.ErrAbortHandler && !q.panicked {
+		q.panicked = true
+		q.note(NewException(p, true))
+	}
+}
+
+func (q *request) note(e Exception) {
+	if q.exceptions == nil {
+		q.exceptions = new([]Exception)
+	}
+	if len(*q.exceptions) < maxExceptions {
+		*q.exceptions = append(*q.exceptions, e)
+	}
+}
+
+func (q *request) done() {
+	r := q.r
+	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
+	if key.route == "" {
+		key.route = route(r.Pattern)
+	}
+	if q.panicked {
+		key.failure = failureOfPanic
 	}
 	if key.status == 0 {
-		key.status = http.StatusOK
+		if key.status = http.StatusOK; q.panicked { // net/http breaks the connection off; to the client it is this
+			key.status = http.StatusInternalServerError
+		}
+	}
+	if key.failure == "" {
+		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
-		if !described {
-			describeRequest(sp, r, method)
+		if !q.described {
+			describeRequest(sp, r, key.method)
 		}
-		if exception != nil {
-			sp.AddEvent("exception", q.began.Add(q.took), exception...)
+		if q.exceptions != nil {
+			for _, e := range *q.exceptions {
+				q.Exception(e)
+			}
 		}
 		if key.route != "" {
-			sp.SetName(method + " " + key.route)
+			sp.SetName(key.method + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
 		}
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
@@ -101,8 +145,8 @@ func (q *request) done(r *http.Request, method string, described bool) {
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
 	switch {
-	case k.failed:
-		return "panic"
+	case k.failure != "":
+		return k.failure
 	case k.status >= 500:
 		return strconv.Itoa(k.status)
 	}
@@ -122,7 +166,7 @@ func (k requestKey) attrs() []core.Attr {
 }
 
 // describeRequest sets what is known when a request begins.
-func describeRequest(sp *core.Span, r *http.Request, method string) {
+func describeRequest(sp *Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))
@@ -224,6 +268,7 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+	quiet   bool // it is not to be told of: a probe
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,7 +46,7 @@ type OperationOptions[K comparable] struct {
 type binding[K comparable] struct {
 	sdk      *SDK
 	kind     core.SpanKind
-	tracer   *tracer
+	tracer   operationTracer
 	duration *boundSeries[K] // or nil
 	sampler  *core.Adaptive  // hears of operations; or nil
 }
@@ -71,7 +72,7 @@ func (o *Operations[K]) of() *binding[K] {
 	if s == nil {
 		s = running.Load()
 	}
-	if s == nil || s.provider == nil {
+	if s == nil || !s.Enabled() {
 		return nil
 	}
 	if b := o.bound.Load(); b != nil && b.sdk == s {
@@ -100,25 +101,26 @@ type Operation[K comparable] struct {
 	name    string
 	began   time.Time
 	took    time.Duration
+	lasting bool
 }
 
 // Start begins an operation within the span of ctx. End it, whatever happens.
 func (o *Operations[K]) Start(ctx context.Context, name string) *Operation[K] {
 	op := &Operation[K]{}
-	o.start(op, ctx, name)
+	o.StartIn(op, ctx, name)
 	return op
 }
 
-// start is Start of an operation that somebody else has allocated.
-func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string) {
+// StartIn is Start of an operation that is part of something larger, so that
+// one allocation serves both. It must be zero, and must not be copied.
+func (o *Operations[K]) StartIn(op *Operation[K], ctx context.Context, name string) {
 	op.Context = ctx
 	if op.binding = o.of(); op.binding == nil {
 		return
 	}
 	op.name, op.began = name, time.Now()
-	op.span.tracer = op.binding.tracer
-	parent, _ := contextOf(ctx)
-	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+	op.open(op.binding.tracer, name, op.binding.kind, op.began)
+	setMembers(ctx, op.recorded(), op.binding.sdk.members)
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -126,16 +128,21 @@ func (op *Operation[K]) Ctx() context.Context {
 	if op.binding == nil {
 		return op.handle.Context
 	}
-	return &op.handle
+	return op.ctx()
 }
 
 // Recording reports whether the span is kept as far as is known: whether
 // attributes are worth making.
-func (op *Operation[K]) Recording() bool { return op.span.core.Context().IsSampled() }
+func (op *Operation[K]) Recording() bool { return op.recorded().Context().IsSampled() }
 
 // Span is where attributes and events go. What is set on a span that is not
 // recorded is ignored.
-func (op *Operation[K]) Span() *core.Span { return &op.span.core }
+func (op *Operation[K]) Span() *Span { return op.recorded() }
+
+// Lasting says that the operation lasts as long as its caller wants, as a stream
+// does: it is not a slow one for being long, neither to be kept for that nor to
+// tell the sampler that the service is slow.
+func (op *Operation[K]) Lasting() { op.lasting = true }
 
 // Finish stops the clock. failure is the class of the error, which becomes
 // error.type: one of few values, empty when all went well. It reports whether
@@ -147,15 +154,25 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		return false
 	}
 	op.took = time.Since(op.began)
-	sp := &op.span.core
+	sp := op.recorded()
 	certain := failure != ""
 	if b.sampler != nil {
-		b.sampler.Observe(op.took, certain)
-		certain = certain || op.took > b.sampler.Slow()
+		took := op.took
+		if op.lasting {
+			took = 0
+		}
+		b.sampler.Observe(took, certain)
+		certain = certain || took > b.sampler.Slow()
 	}
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)
-		sp.Rescue(&parent, op.name, b.kind, op.began)
+		late := !sp.Recording()
+		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
+			setMembers(op.handle.Context, sp, b.sdk.members)
+		}
+	}
+	if failure != "" || sp.Failed() {
+		op.span.failed.Load().addTo(sp)
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))
@@ -164,10 +181,39 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	return sp.Recording()
 }
 
+// Exception is what went wrong, an error or what a panic was called with.
+type Exception struct {
+	at    time.Time
+	attrs []core.Attr
+}
+
+// NewException describes v now. The stack is that of the caller: within a
+// deferred function, that of the panic which is passing by.
+func NewException(v any, withStack bool) Exception {
+	attrs := []core.Attr{core.String("exception.type", typeName(v)), core.String("exception.message", fmt.Sprint(v))}
+	if withStack {
+		attrs = append(attrs, core.String("exception.stacktrace", stack()))
+	}
+	return Exception{time.Now(), attrs}
+}
+
+// Exception adds an event to the span. To have it for certain, call it after
+// Finish.
+func (op *Operation[K]) Exception(e Exception) {
+	op.recorded().AddEvent("exception", e.at, e.attrs...)
+}
+
 // End counts the operation and ends the span. Finish must have been called.
 func (op *Operation[K]) End(key K) {
 	op.measure(key)
-	op.span.core.End(op.began.Add(op.took))
+	op.recorded().End(op.began.Add(op.took))
+}
+
+// Count counts an operation that has no span.
+func (o *Operations[K]) Count(key K, took time.Duration) {
+	if b := o.of(); b != nil && b.duration != nil {
+		b.duration.of(key).Record(took.Seconds(), nil)
+	}
 }
 
 // measure counts the operation. The span may go on.
@@ -176,8 +222,8 @@ func (op *Operation[K]) measure(key K) {
 	if b == nil || b.duration == nil {
 		return
 	}
-	kept := *op.span.core.Context() // also a rescued one may be an exemplar
-	if op.span.core.Recording() {
+	kept := *op.recorded().Context() // also a rescued one may be an exemplar
+	if op.recorded().Recording() {
 		kept.Flags |= core.FlagSampled
 	}
 	b.duration.of(key).Record(op.took.Seconds(), &kept)

@@ -3,8 +3,12 @@ package sdk
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -72,5 +76,45 @@ func TestOperations(t *testing.T) {
 				t.Errorf("sampled %v: %q is not in the metrics", sampled, want)
 			}
 		}
+	}
+}
+
+// A stream is not slow for being long.
+func TestLasting(t *testing.T) {
+	for _, lasting := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			o := NewOperations(OperationOptions[jobKey]{Scope: "example.com/jobs", Kind: core.KindServer})
+			sampler := core.NewAdaptive(core.Policy{Base: 1e-9, Few: -1, Least: 1e-9}, time.Now())
+			pipe := core.NewPipe(nil, core.PipeOptions{Send: func(context.Context, []byte, int) (int, error) { return 0, nil }})
+			defer pipe.Close(context.Background())
+			o.fixed = &SDK{enabled: true, provider: NewTracerProvider(core.NewProvider(core.Options{Sampler: sampler, Pipe: pipe})), adaptive: sampler}
+			op := o.Start(t.Context(), "n")
+			if lasting {
+				op.Lasting()
+			}
+			time.Sleep(time.Hour)
+			if kept := op.Finish(""); kept == lasting {
+				t.Errorf("lasting %v: kept %v", lasting, kept)
+			}
+			op.End(jobKey{})
+		})
+	}
+}
+
+func TestBaggageBecomesAttributes(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(0), Baggage: []string{"tenant"}})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("baggage", "tenant=yunshan,card=4711")
+	r.Header.Set("traceparent", someParent)
+	s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, sp := s.TracerProvider().Tracer("t").Start(r.Context(), "inner")
+		sp.End()
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	unsampled := r.Clone(t.Context())
+	unsampled.Header.Set("traceparent", strings.TrimSuffix(someParent, "1")+"0")
+	s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })).ServeHTTP(httptest.NewRecorder(), unsampled)
+	got := sent(t, s, sink)["/v1/traces"]
+	if n := strings.Count(got, "yunshan"); n != 3 || strings.Contains(got, "4711") {
+		t.Errorf("the tenant is on %d spans, want the request, the inner one and the failed one; other members: %v", n, strings.Contains(got, "4711"))
 	}
 }

@@ -54,6 +54,12 @@ func header[H ~map[string][]string](h H, name string) string {
 	}
 }
 
+// ExtractValues is Extract of headers that have been found already; what was
+// not there is empty.
+func (Propagator) ExtractValues(ctx context.Context, traceparent, tracestate, baggage string) context.Context {
+	return extract(ctx, traceparent, tracestate, baggage)
+}
+
 func extract(ctx context.Context, parent, state, members string) context.Context {
 	sc, ok := core.ParseTraceparent(parent, state)
 	if !ok && members == "" {
@@ -113,17 +119,28 @@ type remoteSpan struct {
 func (s *remoteSpan) SpanContext() trace.SpanContext { return toSpanContext(&s.sc) }
 
 // Inject implements propagation.TextMapPropagator.
-func (Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
-	set := carrier.Set
+func (p Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
+	parent, state, members := p.InjectValues(ctx)
+	if parent != "" {
+		carrier.Set("traceparent", parent)
+	}
+	if state != "" {
+		carrier.Set("tracestate", state)
+	}
+	if members != "" {
+		carrier.Set("baggage", members)
+	}
+}
+
+// InjectValues is what Inject sets; what is not to be set is empty.
+func (Propagator) InjectValues(ctx context.Context) (traceparent, tracestate, members string) {
 	if sc, ok := contextOf(ctx); ok {
-		set("traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
-		if sc.State != "" {
-			set("tracestate", sc.State)
-		}
+		traceparent, tracestate = string(core.AppendTraceparent(make([]byte, 0, 55), &sc)), sc.State
 	}
 	if b := baggage.FromContext(ctx); b.Len() > 0 {
-		set("baggage", b.String())
+		members = b.String()
 	}
+	return traceparent, tracestate, members
 }
 
 // headerCarrier makes a header a carrier.

@@ -49,9 +49,9 @@ type SQL struct {
 // OpenDB is sql.OpenDB with instrumentation.
 func OpenDB(c driver.Connector) *sql.DB { return SQL{}.OpenDB(c) }
 
-// Open is sql.Open with instrumentation: in most programs the only change that
+// OpenSQL is sql.Open with instrumentation: in most programs the only change that
 // is needed.
-func Open(driverName, dataSourceName string) (*sql.DB, error) {
+func OpenSQL(driverName, dataSourceName string) (*sql.DB, error) {
 	return SQL{}.Open(driverName, dataSourceName)
 }
 
@@ -110,12 +110,12 @@ func (o SQL) OpenDB(c driver.Connector) *sql.DB {
 		target: unique.Make(target), attrs: target.attrs(nil), pool: o.Pool, queries: sqltext.NewCache(o.System), hideText: o.HideText,
 	}}
 	db := sql.OpenDB(wrapped)
-	wrapped.stop = ObservePool(o.Pool, func() PoolStats { return poolOf(db.Stats()) })
+	wrapped.stop = ObserveConnections(o.Pool, func() ConnectionStats { return poolOf(db.Stats()) })
 	return db
 }
 
-func poolOf(s sql.DBStats) PoolStats {
-	return PoolStats{
+func poolOf(s sql.DBStats) ConnectionStats {
+	return ConnectionStats{
 		Used: s.InUse, Idle: s.Idle, Max: s.MaxOpenConnections, Waits: s.WaitCount, WaitTime: s.WaitDuration,
 		Closed: map[string]int64{"max_idle": s.MaxIdleClosed, "idle_time": s.MaxIdleTimeClosed, "lifetime": s.MaxLifetimeClosed},
 	}

@@ -637,7 +637,7 @@ func TestSQLBadConnections(t *testing.T) {
 
 // The pool of a database is reported by the SDK that runs, until it is closed.
 func TestSQLPool(t *testing.T) {
-	before := len(pools.all)
+	before := len(dbPools.all)
 	db := SQL{Pool: "first"}.OpenDB(newFake(drivers["most"]))
 	if err := db.Ping(); err != nil {
 		t.Fatal(err)
@@ -661,19 +661,19 @@ func TestSQLPool(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if len(pools.all) != before {
-		t.Errorf("%d pools are observed, want %d as before", len(pools.all), before)
+	if len(dbPools.all) != before {
+		t.Errorf("%d pools are observed, want %d as before", len(dbPools.all), before)
 	}
 	n := 3
-	stop := ObservePool("second", func() PoolStats {
-		return PoolStats{Used: n, Waits: int64(n), WaitTime: time.Second, Timeouts: 1, Pending: 1, IdleMin: 1, IdleMax: 2, Closed: map[string]int64{"stale": 1}}
+	stop := ObserveConnections("second", func() ConnectionStats {
+		return ConnectionStats{Used: n, Waits: int64(n), WaitTime: time.Second, Timeouts: 1, Pending: 1, IdleMin: 1, IdleMax: 2, Closed: map[string]int64{"stale": 1}}
 	})
 	m := s.meter(scopeOfSDK, Version)
 	value := func(metric, state string) int64 {
 		if err := s.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		for p := range pools.all {
+		for p := range dbPools.all {
 			if v, ok := p.told[toldKey{metric, state}]; ok && p.meter == m {
 				return int64(v)
 			}
@@ -687,6 +687,10 @@ func TestSQLPool(t *testing.T) {
 	}
 	stop()
 	stop()
+	defer ObserveConnections("third", func() ConnectionStats { panic("oh") })()
+	if err := s.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSystemOf(t *testing.T) {

@@ -413,7 +413,7 @@ func (c *sqlConn) begin(ctx context.Context, step *sqltext.Shape, query string) 
 	}
 	call := sqlCallPool.Get().(*sqlCall)
 	call.conn, call.shape, call.query = c, shape, query
-	sqlCalls.start(&call.Operation, ctx, name)
+	sqlCalls.StartIn(&call.Operation, ctx, name)
 	if call.shared = call.Recording(); !call.shared {
 		return call, ctx
 	}

@@ -64,7 +64,7 @@ func statusOf(err error) string {
 }
 
 // describeFailure says more about an error than its class.
-func describeFailure(sp *core.Span, err error, status string) {
+func describeFailure(sp *Span, err error, status string) {
 	if status != "" {
 		sp.SetAttr(core.String("db.response.status_code", status))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
 // Version of the SDK.
@@ -30,13 +30,23 @@ type Options struct {
 	ServiceName string               // OTEL_SERVICE_NAME
 	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
+	Protocol    string               // OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf, the default, or grpc, see package otlpgrpc
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
-	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
-	// Client sends what is exported; default: one of its own, see
-	// core.SenderOptions.
+	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy, or that of GUANLAN_ENDPOINT
+	Log         LogOptions           // GUANLAN_LOG_ and what follows
+	// Baggage names members of the baggage that become attributes of spans
+	// and log records: what is known of a request at the front door, its
+	// tenant say, is then on whatever is done for it in any service.
+	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
+	Baggage []string
+	// Client sends what is exported and asks for sampling policies; default:
+	// one of its own, see core.SenderOptions.
 	Client *http.Client
-	// Failed hears of what could not be sent. Default: otel.Handle.
+	// Failed hears of what could not be sent or written. Default: otel.Handle.
 	Failed func(error)
+	// NoRuntime switches the observer of the Go runtime off;
+	// GUANLAN_RUNTIME_OBSERVER=off does it too.
+	NoRuntime bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -44,19 +54,26 @@ type SDK struct {
 	traces   trace.TracerProvider
 	provider *TracerProvider // nil when nothing is recorded
 	adaptive *core.Adaptive  // or nil
+	members  []string        // of baggage, that become attributes
+	enabled  bool
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
 	logs     *core.Pipe
-	logger   *core.Logger
-	spool    *core.Spool // to the standard output
+	log      *Log
 	resource []byte
+	self     *selfMetrics
 	mu       sync.Mutex             // of meters
 	meters   map[string]*core.Meter // by scope and version
-	metrics  *core.Sender
+	metrics  Sender
+	senders  []Sender // of all signals
 	failed   func(error)
+	runtime  *observer.Observer
+	memory   *memoryLimit
 
 	stop    context.CancelFunc // ends the collection of metrics
+	over    context.Context    // ends with Shutdown: no request goes on beyond it
+	end     context.CancelFunc
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
@@ -74,20 +91,24 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
-	if s.failed == nil {
-		s.failed = otel.Handle
-	}
+	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, "")}
+	var logErr error
+	s.log, logErr = startLog(c.log, s.failed)
+	err = errors.Join(err, logErr)
+	defer running.Store(s) // in any case: lines go where they were told to
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
-	traces, err1 := core.NewSender(c.traces)
-	metrics, err2 := core.NewSender(c.metrics)
-	logs, err3 := core.NewSender(c.logs)
+	s.memory = newMemoryLimit(c.memory)
+	s.memory.follow(time.Now())
+	traces, err1 := c.traces.open()
+	metrics, err2 := c.metrics.open()
+	logs, err3 := c.logs.open()
+	s.senders = []Sender{traces, metrics, logs}
 	if bad := errors.Join(err1, err2, err3); bad != nil {
 		s.traces = noop.NewTracerProvider()
-		return s, errors.Join(err, bad)
+		return s, errors.Join(err, bad, closeSenders(s.senders...))
 	}
 	s.metrics = metrics
 	s.pipe = core.NewPipe(s.resource, core.PipeOptions{
@@ -98,13 +119,22 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		Send: logs.Send, Delay: c.logDelay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
-	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	s.log.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	s.log.members = c.members
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.members, s.provider.members = c.members, c.members
+	s.enabled = true
 	s.traces, s.meters = s.provider, map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
+	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	s.over, s.end = context.WithCancel(context.Background())
+	if c.observe {
+		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
+		s.stopped.Go(func() { s.runtime.Run(ctx) })
+	}
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
@@ -117,19 +147,36 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 			turnLoop(ctx, s.adaptive)
 		}()
 	}
-	running.Store(s)
+	if c.remote != nil {
+		s.stopped.Add(1)
+		go func() {
+			defer s.stopped.Done()
+			newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(ctx)
+		}()
+	}
 	otel.SetTracerProvider(s.provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
 
+// guarded makes a hook harmless: when it panics, what runs on our goroutines must
+// not take the service with it.
+func guarded(hook func(error)) func(error) {
+	if hook == nil {
+		hook = otel.Handle
+	}
+	return func(err error) {
+		defer func() { _ = recover() }()
+		hook(err)
+	}
+}
+
+// Enabled reports whether anything is recorded: false when the SDK is disabled
+// by its configuration, or could not start for it.
+func (s *SDK) Enabled() bool { return s.enabled }
+
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
-
-// tracer makes spans of one scope.
-func (s *SDK) tracer(scope, version string) *tracer {
-	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
-}
 
 // meter makes instruments of one scope. The same scope gives the same meter.
 func (s *SDK) meter(scope, version string) *core.Meter {
@@ -147,12 +194,6 @@ func (s *SDK) meter(scope, version string) *core.Meter {
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
 func (s *SDK) HTTPServer() *HTTPServer { return s.server }
-
-// LogHandler makes a slog.Handler that writes to the standard output and sends
-// over OTLP. See NewLogHandler.
-func (s *SDK) LogHandler(level slog.Leveler) *LogHandler {
-	return NewLogHandler(s.spool, s.logger, level)
-}
 
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
@@ -190,15 +231,24 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
+	if s.over.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.over, cancel)()
+	now := time.Now()
+	s.freshen(now)
 	observePools(s)
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
-	body, points := core.AppendMetrics(nil, s.resource, meters, time.Now())
+	body, points := core.AppendMetrics(nil, s.resource, meters, now)
 	if points == 0 {
 		return nil
 	}
 	rejected, err := s.metrics.Send(ctx, body, points)
+	s.self.sentPoints(points, rejected, err)
 	if err != nil {
 		return fmt.Errorf("send metrics: %w", err)
 	}
@@ -208,40 +258,63 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	return nil
 }
 
+// SamplingShare is the share of the traces that begin here which is kept at the
+// moment, where the sampler is an adaptive one; 0 elsewhere.
+func (s *SDK) SamplingShare() float64 {
+	if s.adaptive == nil {
+		return 0
+	}
+	return s.adaptive.Share()
+}
+
 // Stats counts what became of spans, log records and log lines.
 type Stats struct {
 	Spans, Logs core.PipeStats
-	Lines       core.SpoolStats
+	Lines       core.SpoolStats // to the standard output
+	FileLines   core.SpoolStats // to the file of LogOptions
+	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
+	// has set from the cgroup; 0 when it has not.
+	MemoryLimit int64
 }
 
-// Stats counts what happened so far.
+// Stats counts what happened so far. The same is sent as metrics.
 func (s *SDK) Stats() (st Stats) {
 	if s.pipe != nil {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
-	st.Lines = s.spool.Stats()
+	if s.log.stdout != nil {
+		st.Lines = s.log.stdout.Stats()
+	}
+	if s.log.file != nil {
+		st.FileLines = s.log.file.Stats()
+	}
+	st.MemoryLimit = s.memory.set()
 	return st
 }
 
-// Flush sends what has been recorded so far.
+// Flush sends what has been recorded so far, and writes log lines.
 func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
-		return nil
+		return s.log.FlushLines(ctx)
 	}
-	return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
+		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	})
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
-		s.err = s.spool.Close(ctx)
-		if s.pipe == nil {
-			return
-		}
-		s.stop()
-		s.stopped.Wait()
-		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		s.err = together(func() error { return s.log.closeLines(ctx) }, func() error {
+			if s.pipe == nil {
+				return nil
+			}
+			s.stop()
+			s.stopped.Wait()
+			defer s.end()
+			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), closeSenders(s.senders...))
+		})
 	})
 	return s.err
 }

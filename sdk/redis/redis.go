@@ -49,12 +49,12 @@ func Instrument(rdb redis.UniversalClient) { Options{}.Instrument(rdb) }
 // Instrument is the function Instrument with options.
 func (o Options) Instrument(rdb redis.UniversalClient) {
 	t := target{}
-	var limits sdk.PoolStats
+	var limits sdk.ConnectionStats
 	switch c := rdb.(type) {
 	case *redis.Client:
 		opts := c.Options()
 		t.namespace = strconv.Itoa(opts.DB)
-		limits = sdk.PoolStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns}
+		limits = sdk.ConnectionStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns}
 		if opts.Addr != sentinelAddr {
 			t.setServer(opts.Addr)
 		}
@@ -98,12 +98,12 @@ const sentinelAddr = "FailoverClient"
 
 // observe reports the pool of a client for as long as somebody uses the client:
 // what is reported must not keep it.
-func observe[C any](client *C, name string, limits sdk.PoolStats, stats func(*C) *redis.PoolStats) {
+func observe[C any](client *C, name string, limits sdk.ConnectionStats, stats func(*C) *redis.PoolStats) {
 	there := weak.Make(client)
-	stop := sdk.ObservePool(name, func() sdk.PoolStats {
+	stop := sdk.ObserveConnections(name, func() sdk.ConnectionStats {
 		c := there.Value()
 		if c == nil {
-			return sdk.PoolStats{}
+			return sdk.ConnectionStats{}
 		}
 		s, now := stats(c), limits
 		now.Used, now.Idle, now.Pending = int(s.TotalConns)-int(s.IdleConns), int(s.IdleConns), int(s.PendingRequests)
@@ -231,7 +231,7 @@ func (h *hook) DialHook(next redis.DialHook) redis.DialHook {
 	}
 }
 
-func describePeer(sp *core.Span, addr string) {
+func describePeer(sp *sdk.Span, addr string) {
 	peer := target{}
 	peer.setServer(addr)
 	sp.SetAttr(core.String("network.peer.address", peer.server))
@@ -300,7 +300,7 @@ func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 }
 
 // describe sets what is known before a command is sent.
-func (h *hook) describe(sp *core.Span, operation string, cmds ...redis.Cmder) {
+func (h *hook) describe(sp *sdk.Span, operation string, cmds ...redis.Cmder) {
 	var few [8]core.Attr
 	attrs := append(few[:0], h.attrs...)
 	attrs = append(attrs, core.String("db.operation.name", operation), core.String("db.query.text", text(cmds, h.keys)))
@@ -310,7 +310,7 @@ func (h *hook) describe(sp *core.Span, operation string, cmds ...redis.Cmder) {
 	sp.SetAttrs(attrs...)
 }
 
-func describeFailure(sp *core.Span, err error, failure, status string) {
+func describeFailure(sp *sdk.Span, err error, failure, status string) {
 	if failure == "" {
 		return
 	}

@@ -170,7 +170,7 @@ func testDatabase(t *testing.T, d database) {
 			defer mu.Unlock()
 			said = append(said, fmt.Sprintln(what...))
 		}
-		open := sdk.Open
+		open := sdk.OpenSQL
 		if mode == "plain" {
 			open = sql.Open
 		}
@@ -267,7 +267,7 @@ func TestSQLite(t *testing.T) {
 }
 
 func TestSQLiteNamedArguments(t *testing.T) {
-	db, err := sdk.Open("sqlite", ":memory:")
+	db, err := sdk.OpenSQL("sqlite", ":memory:")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestSQLiteNamedArguments(t *testing.T) {
 func TestOpenFails(t *testing.T) {
 	for _, name := range []string{"nobody", "pgx"} {
 		_, want := sql.Open(name, "postgres://%zz")
-		_, got := sdk.Open(name, "postgres://%zz")
+		_, got := sdk.OpenSQL(name, "postgres://%zz")
 		if name == "nobody" && want == nil || fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("error %v, want %v", got, want)
 		}
@@ -368,7 +368,7 @@ func TestPostgres(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := sdk.Open("pgx", dsn)
+	db, err := sdk.OpenSQL("pgx", dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
-// PoolStats is the state of a pool of connections to a database. What is zero
-// for good, as the pool does not know it, makes no metric.
-type PoolStats struct {
+// ConnectionStats is the state of a pool of connections to a database. What
+// stays zero, as the pool does not know it, makes no metric.
+type ConnectionStats struct {
 	Used, Idle       int // connections
 	Max              int // of connections; 0 is no limit
 	IdleMin, IdleMax int
@@ -21,38 +21,38 @@ type PoolStats struct {
 	Closed   map[string]int64 // connections that the pool gave up, by the reason
 }
 
-// ObservePool reports a pool of connections, with the names that the semantic
-// conventions have for it: its state whenever the SDK that runs collects
-// metrics. stats must not block. Pools of the same name are added up. Call stop
-// when the pool is closed.
-func ObservePool(name string, stats func() PoolStats) (stop func()) {
-	p := &pool{name: core.String("db.client.connection.pool.name", name), stats: stats}
-	pools.mu.Lock()
-	defer pools.mu.Unlock()
-	if pools.all == nil {
-		pools.all = map[*pool]struct{}{}
+// ObserveConnections reports a pool of connections, with the names that the
+// semantic conventions have for it: its state whenever the SDK that runs
+// collects metrics. stats must not block. Pools of the same name are added up.
+// Call stop when the pool is closed.
+func ObserveConnections(name string, stats func() ConnectionStats) (stop func()) {
+	p := &dbPool{name: core.String("db.client.connection.pool.name", name), stats: stats}
+	dbPools.mu.Lock()
+	defer dbPools.mu.Unlock()
+	if dbPools.all == nil {
+		dbPools.all = map[*dbPool]struct{}{}
 	}
-	pools.all[p] = struct{}{}
+	dbPools.all[p] = struct{}{}
 	return func() {
-		pools.mu.Lock()
-		defer pools.mu.Unlock()
-		if _, ok := pools.all[p]; ok {
-			delete(pools.all, p)
-			p.stats = func() PoolStats { return PoolStats{} }
+		dbPools.mu.Lock()
+		defer dbPools.mu.Unlock()
+		if _, ok := dbPools.all[p]; ok {
+			delete(dbPools.all, p)
+			p.stats = func() ConnectionStats { return ConnectionStats{} }
 			p.observe(p.meter, true)
 		}
 	}
 }
 
-// pools are those that are observed.
-var pools struct {
+// dbPools are the pools that are observed.
+var dbPools struct {
 	mu  sync.Mutex // of them all: they are looked at every few seconds
-	all map[*pool]struct{}
+	all map[*dbPool]struct{}
 }
 
-type pool struct {
+type dbPool struct {
 	name  core.Attr
-	stats func() PoolStats
+	stats func() ConnectionStats
 	meter *core.Meter // that it was reported to last
 	told  map[toldKey]float64
 }
@@ -63,27 +63,30 @@ type toldKey struct{ metric, value string }
 // observePools brings the metrics of all pools up to date; it is called before s
 // collects.
 func observePools(s *SDK) {
-	if running.Load() != s || s.provider == nil {
+	if running.Load() != s || !s.Enabled() {
 		return
 	}
 	m := s.meter(scopeOfSDK, Version)
-	pools.mu.Lock()
-	defer pools.mu.Unlock()
-	for p := range pools.all {
+	dbPools.mu.Lock()
+	defer dbPools.mu.Unlock()
+	for p := range dbPools.all {
 		p.observe(m, false)
 	}
 }
 
 // observe reports to a meter. A pool that is gone takes back what goes up and
 // down.
-func (p *pool) observe(m *core.Meter, gone bool) {
+func (p *dbPool) observe(m *core.Meter, gone bool) {
 	if m == nil {
 		return
 	}
 	if p.meter != m {
 		p.meter, p.told = m, map[toldKey]float64{}
 	}
-	s := p.stats()
+	s, ok := p.ask()
+	if !ok {
+		return
+	}
 	const connections = "{connection}"
 	count := func(metric, description, unit string, n int, attr ...string) {
 		p.tell(metric, description, unit, core.UpDownCounter, float64(n), attr...)
@@ -106,9 +109,16 @@ func (p *pool) observe(m *core.Meter, gone bool) {
 	}
 }
 
+// ask is false when a pool cannot say how it is: what panics here would take the
+// service with it.
+func (p *dbPool) ask() (s ConnectionStats, ok bool) {
+	defer func() { _ = recover() }()
+	return p.stats(), true
+}
+
 // tell brings the series of a metric to a value. Zero is told of what had
 // another value before, and of the parts of a sum.
-func (p *pool) tell(metric, description, unit string, form core.Form, v float64, attr ...string) {
+func (p *dbPool) tell(metric, description, unit string, form core.Form, v float64, attr ...string) {
 	attrs := []core.Attr{p.name}
 	key := toldKey{metric: metric}
 	if len(attr) > 0 {
@@ -120,6 +130,9 @@ func (p *pool) tell(metric, description, unit string, form core.Form, v float64,
 		return
 	}
 	p.told[key] = v
+	if form == core.Counter && v < before { // nodes have left a cluster, or a small number ran over
+		return
+	}
 	series := p.meter.Instrument(core.InstrumentOptions{Name: metric, Description: description, Unit: unit, Form: form, Integer: unit != "s"}).With(attrs...)
 	if unit == "s" {
 		series.AddFloat(v - before)
