@@ -142,7 +142,7 @@ func (x prepares) PrepareContext(ctx context.Context, q string) (driver.Stmt, er
 	return x.c.Prepare("in context " + q)
 }
 func (x begins) BeginTx(_ context.Context, o driver.TxOptions) (driver.Tx, error) {
-	return fakeTx{x.c}, x.c.f.note("begin", x.c.n, o)
+	return fakeTx(x), x.c.f.note("begin", x.c.n, o)
 }
 func (x pings) Ping(context.Context) error { return x.c.f.note("ping", x.c.n) }
 func (x checks) CheckNamedValue(v *driver.NamedValue) error {
@@ -163,12 +163,6 @@ type (
 	stmtExecs    struct{ *fakeStmt }
 	stmtChecks   struct{ *fakeStmt }
 	stmtConverts struct{ *fakeStmt }
-	stmtAll      struct {
-		*fakeStmt
-		stmtExecs
-		stmtChecks
-		stmtConverts
-	}
 )
 
 func (s stmtExecs) ExecContext(_ context.Context, args []driver.NamedValue) (driver.Result, error) {
@@ -579,6 +573,38 @@ func TestSQLContext(t *testing.T) {
 			t.Errorf("share %v: the driver sees %v in %v", share, inner, root.SpanContext())
 		}
 		_ = db.Close()
+	}
+}
+
+// A query that is not kept takes no memory.
+func TestSQLAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector lets pools forget")
+	}
+	var seen context.Context
+	database := newFake(func(c *fakeConn) driver.Conn {
+		return struct {
+			*fakeConn
+			noteContext
+		}{c, noteContext{&seen}}
+	})
+	allocs := map[string]float64{}
+	for mode, open := range map[string]func(driver.Connector) *sql.DB{"bare": sql.OpenDB, "instrumented": OpenDB} {
+		running.Store(nil)
+		s, _ := start(t, Options{Sampler: core.NewByThreshold(0), NoRuntime: true})
+		ctx, root := s.TracerProvider().Tracer("t").Start(t.Context(), "root")
+		db := open(database)
+		allocs[mode] = testing.AllocsPerRun(1000, func() {
+			if _, err := db.ExecContext(ctx, "UPDATE t SET a = 1 WHERE b = 2"); err != nil {
+				t.Fatal(err)
+			}
+		})
+		root.End()
+		_ = db.Close()
+		_ = s.Shutdown(t.Context())
+	}
+	if allocs["instrumented"] > allocs["bare"] {
+		t.Errorf("allocations of a query: %v", allocs)
 	}
 }
 

@@ -5,10 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"sync"
-	"unique"
 
-	"github.com/guanlan-io/guanlan/sdk/core"
 	"github.com/guanlan-io/guanlan/sdk/internal/sqltext"
 )
 
@@ -42,6 +39,20 @@ type (
 	sqlValidator struct{ c *sqlConn }
 )
 
+// What drivers of old have; package driver has them marked as deprecated, for
+// drivers.
+type (
+	oldExecer interface {
+		Exec(query string, args []driver.Value) (driver.Result, error)
+	}
+	oldQueryer interface {
+		Query(query string, args []driver.Value) (driver.Rows, error)
+	}
+	oldConverter interface {
+		ColumnConverter(i int) driver.ValueConverter
+	}
+)
+
 // wrap instruments a connection.
 func (db *sqlDB) wrap(conn driver.Conn) driver.Conn {
 	c := &sqlConn{Conn: conn, db: db}
@@ -49,10 +60,10 @@ func (db *sqlDB) wrap(conn driver.Conn) driver.Conn {
 	_, exec := conn.(driver.ExecerContext)
 	_, query := conn.(driver.QueryerContext)
 	if !exec {
-		_, exec = conn.(driver.Execer)
+		_, exec = conn.(oldExecer)
 	}
 	if !query {
-		_, query = conn.(driver.Queryer)
+		_, query = conn.(oldQueryer)
 	}
 	_, reset := conn.(driver.SessionResetter)
 	_, valid := conn.(driver.Validator)
@@ -146,7 +157,7 @@ func (e sqlExecer) ExecContext(ctx context.Context, query string, args []driver.
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
 		err = bad
 	} else {
-		res, err = e.c.Conn.(driver.Execer).Exec(query, values)
+		res, err = e.c.Conn.(oldExecer).Exec(query, values)
 	}
 	call.end(err)
 	return res, err
@@ -160,7 +171,7 @@ func (q sqlQueryer) QueryContext(ctx context.Context, query string, args []drive
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
 		err = bad
 	} else {
-		rows, err = q.c.Conn.(driver.Queryer).Query(query, values)
+		rows, err = q.c.Conn.(oldQueryer).Query(query, values)
 	}
 	call.end(err)
 	return rows, err
@@ -220,7 +231,7 @@ func (c *sqlConn) PrepareContext(ctx context.Context, query string) (stmt driver
 		return stmt, err
 	}
 	s := &sqlStmt{Stmt: stmt, conn: c, query: query}
-	if _, ok := stmt.(driver.ColumnConverter); ok {
+	if _, ok := stmt.(oldConverter); ok {
 		return sqlConvertingStmt{s}, nil
 	}
 	return s, nil
@@ -250,6 +261,7 @@ func (c *sqlConn) beginPlain(ctx context.Context, opts driver.TxOptions) (driver
 	if opts.ReadOnly {
 		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
+	//lint:ignore SA1019 the driver has nothing newer
 	tx, err := c.Conn.Begin()
 	if err == nil && ctx.Err() != nil {
 		_ = tx.Rollback()
@@ -305,7 +317,7 @@ type sqlConvertingStmt struct{ *sqlStmt }
 
 // ColumnConverter implements driver.ColumnConverter.
 func (s sqlConvertingStmt) ColumnConverter(i int) driver.ValueConverter {
-	return s.Stmt.(driver.ColumnConverter).ColumnConverter(i)
+	return s.Stmt.(oldConverter).ColumnConverter(i)
 }
 
 // CheckNamedValue implements driver.NamedValueChecker. database/sql asks the
@@ -325,6 +337,7 @@ func (s *sqlStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (re
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
 		err = bad
 	} else {
+		//lint:ignore SA1019 the driver has nothing newer
 		res, err = s.Stmt.Exec(values)
 	}
 	call.end(err)
@@ -339,132 +352,9 @@ func (s *sqlStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (r
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
 		err = bad
 	} else {
+		//lint:ignore SA1019 the driver has nothing newer
 		rows, err = s.Stmt.Query(values)
 	}
 	call.end(err)
 	return rows, err
-}
-
-// databaseBounds are those of the semantic conventions for durations of
-// database operations.
-var databaseBounds = []float64{0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10}
-
-// sqlKey is what the series of a call depends on.
-type sqlKey struct {
-	target          unique.Handle[sqlTarget]
-	shape           *sqltext.Shape
-	failure, status string
-}
-
-var sqlCalls = NewOperations(OperationOptions[sqlKey]{
-	Scope: scopeOfSDK, Kind: core.KindClient, Bounds: databaseBounds,
-	Metric: "db.client.operation.duration", Description: "Duration of database client operations.", Attrs: sqlKey.attrs,
-})
-
-func (k sqlKey) attrs() []core.Attr {
-	attrs := describeShape(k.target.Value().attrs(make([]core.Attr, 0, 10)), k.shape)
-	if k.failure != "" {
-		attrs = append(attrs, core.String("error.type", k.failure))
-	}
-	if k.status != "" {
-		attrs = append(attrs, core.String("db.response.status_code", k.status))
-	}
-	return attrs
-}
-
-func describeShape(to []core.Attr, s *sqltext.Shape) []core.Attr {
-	add := func(key, value string) {
-		if value != "" {
-			to = append(to, core.String(key, value))
-		}
-	}
-	add("db.query.summary", s.Summary)
-	add("db.operation.name", s.Operation)
-	add("db.collection.name", s.Collection)
-	add("db.stored_procedure.name", s.Procedure)
-	return to
-}
-
-// sqlCall is an operation under way. It is used again unless its span was
-// recorded: then the driver has had it in a context, and may keep it.
-type sqlCall struct {
-	Operation[sqlKey]
-	conn   *sqlConn
-	shape  *sqltext.Shape
-	query  string // or empty
-	shared bool   // recorded from the start
-}
-
-var sqlCallPool = sync.Pool{New: func() any { return new(sqlCall) }}
-
-// begin starts an operation: that of a query, or a step. It gives the context to
-// call the driver with. Without an SDK the call is nil, which can be ended.
-func (c *sqlConn) begin(ctx context.Context, step *sqltext.Shape, query string) (*sqlCall, context.Context) {
-	if sqlCalls.of() == nil {
-		return nil, ctx
-	}
-	shape := step
-	if shape == nil {
-		shape = c.db.queries.Shape(query)
-	}
-	name := shape.Summary
-	if name == "" {
-		name = c.db.target.Value().system
-	}
-	call := sqlCallPool.Get().(*sqlCall)
-	call.conn, call.shape, call.query = c, shape, query
-	sqlCalls.StartIn(&call.Operation, ctx, name)
-	if call.shared = call.Recording(); !call.shared {
-		return call, ctx
-	}
-	call.describe()
-	return call, call.Ctx()
-}
-
-// describe sets what is known of an operation at its start.
-func (c *sqlCall) describe() {
-	var few [12]core.Attr
-	attrs := describeShape(append(few[:0], c.conn.db.attrs...), c.shape)
-	if c.query != "" && !c.conn.db.hideText {
-		attrs = append(attrs, core.String("db.query.text", c.conn.db.queries.Text(c.query)))
-	}
-	c.Span().SetAttrs(attrs...)
-}
-
-// end ends the operation with what the driver says.
-//
-// driver.ErrSkip asks database/sql to take another way: nothing was done, and
-// nothing is told. driver.ErrBadConn of a connection that worked before, outside
-// of a transaction, has database/sql try again on another one: the span, if it
-// is recorded, says so, but that is no failure and no operation of its own. With
-// a new connection or in a transaction it is one. (It is not seen here whether
-// the caller holds on to a sql.Conn, for which nothing is tried again.)
-func (c *sqlCall) end(err error) {
-	if c == nil {
-		return
-	}
-	conn, key := c.conn, sqlKey{target: c.conn.db.target, shape: c.shape}
-	switch {
-	case err == driver.ErrSkip: // as database/sql compares it
-	case err != nil && conn.lives && !conn.inTx && errors.Is(err, driver.ErrBadConn):
-		if c.Recording() {
-			c.Finish("")
-			c.Span().SetAttr(core.String("error.type", "bad_connection"))
-			c.Span().End(c.began.Add(c.took))
-		}
-	default:
-		key.failure, key.status = sqlFailure(err)
-		if c.Finish(key.failure) && !c.shared {
-			c.describe()
-		}
-		if key.failure != "" {
-			describeFailure(c.Span(), err, key.status)
-		}
-		conn.lives = conn.lives || err == nil || key.status != ""
-		c.End(key)
-	}
-	if !c.shared {
-		*c = sqlCall{}
-		sqlCallPool.Put(c)
-	}
 }

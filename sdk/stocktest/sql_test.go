@@ -66,6 +66,7 @@ func useDatabase(ctx context.Context, d database, db *sql.DB, say func(...any)) 
 		columns, err := rows.Columns()
 		say(columns, err)
 		types, err := rows.ColumnTypes()
+		say(err)
 		for _, c := range types {
 			length, hasLength := c.Length()
 			null, hasNull := c.Nullable()
