@@ -12,6 +12,10 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	nolog "go.opentelemetry.io/otel/log/noop"
+	"go.opentelemetry.io/otel/metric"
+	nometric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -40,6 +44,8 @@ type Options struct {
 // SDK is a running SDK. It is safe for concurrent use.
 type SDK struct {
 	traces   trace.TracerProvider
+	counts   *MeterProvider  // nil when nothing is sent
+	records  *LoggerProvider // nil when nothing is sent
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
@@ -101,6 +107,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
 	adaptive, _ := c.sampler.(*core.Adaptive)
 	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
+	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
+	s.records = NewLoggerProvider(s.logs, c.logLimit)
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Add(1)
@@ -117,12 +125,34 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	}
 	running.Store(s)
 	otel.SetTracerProvider(provider)
+	otel.SetMeterProvider(s.counts)
+	otel.SetLoggerProvider(s.records)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
 
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
+
+// MeterProvider is what was made OpenTelemetry's global one. Its instruments
+// count until Shutdown; those of an SDK that is disabled or could not start do
+// nothing.
+func (s *SDK) MeterProvider() metric.MeterProvider {
+	if s.counts == nil {
+		return nometric.NewMeterProvider()
+	}
+	return s.counts
+}
+
+// LoggerProvider is what was made OpenTelemetry's global one. Its loggers send
+// until Shutdown; those of an SDK that is disabled or could not start do
+// nothing.
+func (s *SDK) LoggerProvider() log.LoggerProvider {
+	if s.records == nil {
+		return nolog.NewLoggerProvider()
+	}
+	return s.records
+}
 
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
@@ -170,7 +200,10 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
-	body, points := core.AppendMetrics(nil, s.resource, s.meters, time.Now())
+	body, points, err := s.counts.Collect(ctx, s.resource, s.meters...)
+	if err != nil {
+		return fmt.Errorf("collect metrics: %w", err)
+	}
 	if points == 0 {
 		return nil
 	}
@@ -217,7 +250,9 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 		}
 		s.stop()
 		s.stopped.Wait()
+		s.records.Stop()
 		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		s.counts.Stop()
 	})
 	return s.err
 }
