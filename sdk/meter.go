@@ -218,7 +218,7 @@ func instrumentOf[I any](m *meter, name string, key instrumentKey, bounds []floa
 		}
 	}
 	of = create(m.core.Instrument(core.InstrumentOptions{
-		Name: first.name, Description: key.description, Unit: key.unit,
+		Name: name, Description: key.description, Unit: key.unit,
 		Form: key.form, Integer: key.integer, Observed: key.observed, Bounds: slices.Clone(bounds),
 	}))
 	m.instruments[key] = of
