@@ -66,12 +66,16 @@ func (l *logger) Enabled(context.Context, log.EnabledParameters) bool {
 	return !l.provider.stopped.Load()
 }
 
-// recordAttrs is room for the attributes of a record.
-type recordAttrs struct{ list []core.Attr }
+// attrSet gathers the attributes of a record, up to a limit.
+type attrSet struct {
+	list    []core.Attr
+	limit   int // below 0: none
+	dropped int
+}
 
-var recordRoom = sync.Pool{New: func() any { return new(recordAttrs) }}
+var attrSets = sync.Pool{New: func() any { return new(attrSet) }}
 
-// keptAttrs is how much room is used again.
+// keptAttrs is how much room for attributes is used again.
 const keptAttrs = 128
 
 // Emit implements log.Logger. It does not block: when there is no room, the
@@ -80,20 +84,19 @@ func (l *logger) Emit(ctx context.Context, r log.Record) {
 	if l.provider.stopped.Load() {
 		return
 	}
-	room := recordRoom.Get().(*recordAttrs)
-	room.list = room.list[:0]
+	attrs := attrSets.Get().(*attrSet)
+	attrs.list, attrs.limit, attrs.dropped = attrs.list[:0], l.provider.limits.Attributes, 0
 	r.WalkAttributes(func(a attribute.KeyValue) bool {
-		if a.Key != "" { // no attribute, so none that was dropped
-			room.set(core.Of(string(a.Key), value(&a.Value)), l.provider.limits.Attributes)
-		}
+		attrs.set(&a)
 		return true
 	})
-	if err := r.Err(); err != nil {
-		room.exception(err)
+	if r.Err() != nil {
+		attrs.exception(&r)
 	}
 	out := core.Record{
 		Time: sinceEpoch(r.Timestamp()), Observed: sinceEpoch(r.ObservedTimestamp()),
-		Severity: severity(r.Severity()), Level: r.SeverityText(), Event: r.EventName(), Attrs: room.list,
+		Severity: severity(r.Severity()), Level: r.SeverityText(), Event: r.EventName(),
+		Attrs: attrs.list, Dropped: attrs.dropped,
 	}
 	var structured core.Value
 	if body := r.Body(); body.Type() == attribute.STRING {
@@ -106,49 +109,57 @@ func (l *logger) Emit(ctx context.Context, r log.Record) {
 		out.Span = &sc
 	}
 	l.core.Emit(&out)
-	if cap(room.list) <= keptAttrs {
-		clear(room.list)
-		recordRoom.Put(room)
+	if cap(attrs.list) <= keptAttrs {
+		clear(attrs.list)
+		attrSets.Put(attrs)
 	}
 }
 
-// set adds an attribute, or replaces one that is there and within the limit, so
-// that it stays there when others are cut off.
-func (r *recordAttrs) set(a core.Attr, limit int) {
-	within := r.list
-	if limit >= 0 && len(within) > limit {
-		within = within[:limit]
+// set adds an attribute or replaces it. One without a key is none.
+func (s *attrSet) set(a *attribute.KeyValue) {
+	if a.Key == "" {
+		return
 	}
-	for i := range within {
-		if within[i].Key == a.Key {
-			within[i] = a
+	for i := range s.list {
+		if s.list[i].Key == string(a.Key) {
+			s.list[i].Value = value(&a.Value)
 			return
 		}
 	}
-	r.list = append(r.list, a)
+	if s.limit >= 0 && len(s.list) >= s.limit {
+		s.dropped++
+		return
+	}
+	s.list = append(s.list, core.Of(string(a.Key), value(&a.Value)))
 }
 
-// exception adds what is known of an error unless the record says it. An error
-// that panics when it is asked, a nil pointer for example, is told as such.
-func (r *recordAttrs) exception(err error) {
+// exception adds what is known of the error of a record unless the record says
+// it. An error that panics when it is asked, a nil pointer for example, is told
+// as such.
+func (s *attrSet) exception(r *log.Record) {
 	const message, kind = "exception.message", "exception.type"
+	var hasMessage, hasKind bool
+	r.WalkAttributes(func(a attribute.KeyValue) bool {
+		hasMessage = hasMessage || a.Key == message
+		hasKind = hasKind || a.Key == kind
+		return true
+	})
+	add := func(key attribute.Key, text string) {
+		a := key.String(text)
+		s.set(&a)
+	}
 	defer func() {
 		if p := recover(); p != nil {
-			r.list = append(r.list, core.String(message, fmt.Sprintf("!PANIC: %v", p)))
+			add(message, fmt.Sprintf("!PANIC: %v", p))
 		}
 	}()
-	var hasMessage, hasKind bool
-	for i := range r.list {
-		hasMessage = hasMessage || r.list[i].Key == message
-		hasKind = hasKind || r.list[i].Key == kind
-	}
 	if !hasMessage {
-		if text := err.Error(); text != "" {
-			r.list = append(r.list, core.String(message, text))
+		if text := r.Err().Error(); text != "" {
+			add(message, text)
 		}
 	}
 	if !hasKind {
-		r.list = append(r.list, core.String(kind, errorName(err)))
+		add(kind, errorName(r.Err()))
 	}
 }
 

@@ -43,6 +43,7 @@ type Record struct {
 	Value    *Value // the body when it is not a string; nil: it is Body
 	Event    string // name of the event, when it is one
 	Attrs    []Attr
+	Dropped  int          // attributes that were there beside Attrs
 	Span     *SpanContext // or nil
 }
 
@@ -94,7 +95,10 @@ func (l *Logger) Emit(r *Record) bool {
 		b = appendValue(b, r.Value, -1)
 	}
 	b = closeField(b, body)
-	b = appendAttrs(b, logAttributes, logDropped, r.Attrs, l.limits.Attributes, l.limits.ValueLength)
+	b, dropped := appendKept(b, logAttributes, r.Attrs, l.limits.Attributes, l.limits.ValueLength)
+	if dropped += r.Dropped; dropped > 0 {
+		b = appendVarint(b, logDropped, uint64(dropped))
+	}
 	if r.Span != nil && r.Span.IsValid() {
 		b = appendFixed32(b, logFlags, uint32(r.Span.Flags))
 		b = appendBytes(b, logTraceID, r.Span.TraceID[:])
