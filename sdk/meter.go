@@ -39,8 +39,8 @@ type MeterOptions struct {
 	// Cardinality is how many series an instrument has at most. Default
 	// core.DefaultCardinality.
 	Cardinality int
-	// Timeout is how long a collection waits for callbacks. What they would
-	// have observed is not in it when they take longer. Default 5 s.
+	// Timeout is the deadline of callbacks in a collection. What they observed
+	// is not in it when they take longer. Default 5 s.
 	Timeout time.Duration
 	// Failed hears of instruments that contradict each other and of callbacks
 	// that fail, once of each. Default: otel.Handle.

@@ -172,7 +172,9 @@ func (p *MeterProvider) observe(parent context.Context, callbacks []*callback) {
 	if len(callbacks) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(parent, p.opts.Timeout)
+	last, cancel := context.WithTimeout(parent, p.opts.Timeout+patience) // those that obey the deadline return in time
+	defer cancel()
+	ctx, cancel := context.WithTimeout(last, p.opts.Timeout)
 	defer cancel()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -196,7 +198,7 @@ func (p *MeterProvider) observe(parent context.Context, callbacks []*callback) {
 	for _, r := range runs {
 		select {
 		case <-r.done:
-		case <-ctx.Done():
+		case <-last.Done():
 		}
 	}
 	for _, r := range runs {

@@ -200,6 +200,9 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
+	if s.counts.stopped.Load() {
+		return nil // all has been sent
+	}
 	body, points, err := s.counts.Collect(ctx, s.resource, s.meters...)
 	if err != nil {
 		return fmt.Errorf("collect metrics: %w", err)
