@@ -16,6 +16,7 @@ import (
 type config struct {
 	disabled bool
 	resource []core.Attr
+	members  []string // of baggage, that become attributes
 	traces   core.SenderOptions
 	metrics  core.SenderOptions
 	logs     core.SenderOptions
@@ -25,6 +26,9 @@ type config struct {
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
+	log      LogOptions
+	observe  bool    // the Go runtime
+	memory   float64 // share of the cgroup's memory; 0: none of ours
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -58,6 +62,30 @@ func (e *environment) bool(name string) bool {
 	}
 	e.bad(name, "true or false")
 	return false
+}
+
+// off tells whether what is on by default is switched off.
+func (e *environment) off(name string) bool {
+	v, _ := e.text(name)
+	switch strings.ToLower(v) {
+	case "off", "false":
+		return true
+	case "on", "true", "":
+		return false
+	}
+	e.bad(name, "on or off")
+	return false
+}
+
+// share reads a share above 0 and up to 1.
+func (e *environment) share(def float64, name string) float64 {
+	v, _ := e.text(name)
+	p, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(p > 0 && p <= 1) {
+		e.bad(name, "a share above 0 and up to 1, or off")
+		return def
+	}
+	return p
 }
 
 func (e *environment) count(def int, names ...string) int {
@@ -105,6 +133,17 @@ func (e *environment) pairs(names ...string) (pairs [][2]string) {
 		pairs = append(pairs, [2]string{key, value})
 	}
 	return pairs
+}
+
+// list reads items that commas separate.
+func (e *environment) list(name string) (items []string) {
+	v, _ := e.text(name)
+	for _, item := range strings.Split(v, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
 }
 
 const defaultEndpoint = "http://localhost:4318"
@@ -220,6 +259,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		metrics:  e.sender(&opts, "METRICS", "/v1/metrics"),
 		logs:     e.sender(&opts, "LOGS", "/v1/logs"),
 		sampler:  opts.Sampler,
+		members:  opts.Baggage,
 		limits: core.Limits{
 			Attributes:      e.count(core.DefaultLimits.Attributes, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
 			Events:          e.count(core.DefaultLimits.Events, "OTEL_SPAN_EVENT_COUNT_LIMIT"),
@@ -235,9 +275,15 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+		log:      e.log(opts.Log),
+		observe:  !opts.NoRuntime && !e.off("GUANLAN_RUNTIME_OBSERVER"),
+		memory:   e.memoryRatio(),
 	}
 	if c.sampler == nil {
 		c.sampler = e.sampler()
+	}
+	if c.members == nil {
+		c.members = e.list("GUANLAN_BAGGAGE_ATTRIBUTES")
 	}
 	return c, errors.Join(e.errs...)
 }

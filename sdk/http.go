@@ -2,13 +2,11 @@ package sdk
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
@@ -16,23 +14,22 @@ import (
 // HTTPServer instruments HTTP servers: a span for each request, which continues
 // the caller's trace, and the histogram http.server.request.duration of all of
 // them, sampled or not. The spans of requests that fail are all kept, and those
-// of slow ones with an adaptive sampler. It follows OpenTelemetry's stable semantic conventions
-// for HTTP.
-type HTTPServer struct {
-	tracer   *tracer
-	duration *boundSeries[requestKey]
-	sampler  *core.Adaptive // hears of requests; or nil
-}
+// of slow ones with an adaptive sampler. It follows OpenTelemetry's stable
+// semantic conventions for HTTP.
+type HTTPServer struct{ operations *Operations[requestKey] }
 
 // requestKey is what the series of a request depends on.
 type requestKey struct {
 	method, route, scheme, version string
 	status                         int
-	failed                         bool // panicked
+	failure                        string // error.type, where it is not the status
 }
 
-func newHTTPServer(t *tracer, m *core.Meter, sampler *core.Adaptive) *HTTPServer {
-	return &HTTPServer{t, newBoundSeries(m, "http.server.request.duration", "Duration of HTTP server requests.", requestKey.attrs), sampler}
+func newHTTPServer(s *SDK) *HTTPServer {
+	return &HTTPServer{newOperations(s, OperationOptions[requestKey]{
+		Scope: scopeOfSDK, Kind: core.KindServer,
+		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs,
+	})}
 }
 
 // Handler instruments h. The route of a request is the pattern of the
@@ -47,94 +44,70 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 
 // request is all that a request needs, in one allocation.
 type request struct {
-	handle
+	Operation[requestKey]
 	response
-	began time.Time
 }
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
-	q := &request{began: time.Now()}
+	q := &request{}
 	q.ResponseWriter = w
 	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
-	q.handle.Context = ctx
-	q.span.tracer = s.tracer
-	parent, _ := contextOf(ctx)
 	method := knownMethod(r.Method)
-	sp := &q.span.core
-	s.tracer.core.Start(sp, &parent, method, core.KindServer, q.began)
-	if sp.Context().IsSampled() {
-		s.describe(sp, r, method)
+	s.operations.start(&q.Operation, ctx, method)
+	described := q.Recording()
+	if described {
+		describeRequest(q.Span(), r, method)
 	}
-	inner := r.WithContext(&q.handle)
-	defer s.done(q, inner, method)
+	inner := r.WithContext(q.Ctx())
+	defer q.done(inner, method, described)
 	h.ServeHTTP(q.response.capable(), inner)
 }
 
 // done runs deferred, to see a panic that is passing by; net/http handles it.
-func (s *HTTPServer) done(q *request, r *http.Request, method string) {
-	sp := &q.span.core
+func (q *request) done(r *http.Request, method string, described bool) {
+	if q.quiet {
+		return
+	}
 	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	var exception []core.Attr
 	if p := recover(); p != nil {
 		defer panic(p)
 		if p != http.ErrAbortHandler {
-			key.failed = true
+			key.failure = failureOfPanic
 			if key.status == 0 { // net/http breaks the connection off; to the client it is this
 				key.status = http.StatusInternalServerError
 			}
-			exception = []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack())}
+			exception = exceptionOf(&panicError{p, stack()})
 		}
 	}
 	if key.status == 0 {
 		key.status = http.StatusOK
 	}
-	took := time.Since(q.began)
-	certain := key.errorType() != ""
-	if s.sampler != nil {
-		s.sampler.Observe(took, certain)
-		certain = certain || took > s.sampler.Slow()
+	if key.failure == "" {
+		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
-	if certain {
-		s.rescue(q, r, method)
-	}
-	if exception != nil {
-		sp.AddEvent("exception", q.began.Add(took), exception...)
-	}
-	kept := *sp.Context() // also a rescued one may be an exemplar
-	if certain {
-		kept.Flags |= core.FlagSampled
-	}
-	s.duration.of(key).Record(took.Seconds(), &kept)
-	if kept.IsSampled() {
+	if q.Finish(key.errorType()) {
+		sp := q.Span()
+		if !described {
+			describeRequest(sp, r, method)
+		}
+		if exception != nil {
+			sp.AddEvent("exception", q.began.Add(q.took), exception...)
+		}
 		if key.route != "" {
 			sp.SetName(method + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
 		}
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
-		if e := key.errorType(); e != "" {
-			sp.SetAttr(core.String("error.type", e))
-			sp.SetStatus(core.StatusError, "")
-		}
-		sp.End(q.began.Add(took))
 	}
-}
-
-// rescue keeps a request that was not sampled, with what is known of it at its
-// end.
-func (s *HTTPServer) rescue(q *request, r *http.Request, method string) {
-	parent, _ := contextOf(q.handle.Context)
-	sp := &q.span.core
-	sp.Rescue(&parent, method, core.KindServer, q.began)
-	if !sp.Context().IsSampled() {
-		s.describe(sp, r, method)
-	}
+	q.End(key)
 }
 
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
 	switch {
-	case k.failed:
-		return "panic"
+	case k.failure != "":
+		return k.failure
 	case k.status >= 500:
 		return strconv.Itoa(k.status)
 	}
@@ -153,8 +126,8 @@ func (k requestKey) attrs() []core.Attr {
 	return attrs
 }
 
-// describe sets what is known when a request begins.
-func (s *HTTPServer) describe(sp *core.Span, r *http.Request, method string) {
+// describeRequest sets what is known when a request begins.
+func describeRequest(sp *Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))
@@ -256,6 +229,7 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+	quiet   bool // it is not to be told of: a probe
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -22,6 +22,7 @@ type LoggerProvider struct {
 	embedded.LoggerProvider
 	pipe    *core.Pipe
 	limits  core.Limits
+	members []string // of baggage, that become attributes
 	stopped atomic.Bool
 
 	mu      sync.Mutex
@@ -86,6 +87,9 @@ func (l *logger) Emit(ctx context.Context, r log.Record) {
 	}
 	attrs := attrSets.Get().(*attrSet)
 	attrs.list, attrs.limit, attrs.dropped = attrs.list[:0], l.provider.limits.Attributes, 0
+	if ctx != nil {
+		attrs.list = appendMembers(ctx, attrs.list, l.provider.members)
+	}
 	r.WalkAttributes(func(a attribute.KeyValue) bool {
 		attrs.set(&a)
 		return true

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/metric/noop"
@@ -55,9 +54,7 @@ func NewMeterProvider(opts MeterOptions) *MeterProvider {
 	if opts.Timeout <= 0 {
 		opts.Timeout = defaultCallbackTimeout
 	}
-	if opts.Failed == nil {
-		opts.Failed = otel.Handle
-	}
+	opts.Failed = guarded(opts.Failed)
 	return &MeterProvider{opts: opts, turn: make(chan struct{}, 1), meters: map[scopeKey]*meter{}}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -108,12 +107,7 @@ func (c *callback) start(ctx context.Context) *run {
 	go func() {
 		defer close(r.done)
 		defer c.running.Store(false)
-		defer func() {
-			if p := recover(); p != nil {
-				r.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
-		r.err = c.call(ctx, r)
+		r.err = caught(func() error { return c.call(ctx, r) })
 	}()
 	return r
 }
@@ -262,7 +256,7 @@ func (m *meter) RegisterCallback(f metric.Callback, instruments ...metric.Observ
 	if len(c.of) == 0 { // it could observe nothing
 		return reg, err
 	}
-	c.call = func(ctx context.Context, r *run) error { return f(ctx, &observer{run: r}) }
+	c.call = func(ctx context.Context, r *run) error { return f(ctx, &groupObserver{run: r}) }
 	m.provider.add(c)
 	return reg, err
 }
@@ -284,21 +278,21 @@ func (r *registration) Unregister() error {
 	return nil
 }
 
-// observer is what a registered callback is given.
-type observer struct {
+// groupObserver is what a registered callback is given.
+type groupObserver struct {
 	embedded.Observer
 	run *run
 }
 
 // ObserveInt64 implements metric.Observer.
-func (o *observer) ObserveInt64(of metric.Int64Observable, n int64, opts ...metric.ObserveOption) {
+func (o *groupObserver) ObserveInt64(of metric.Int64Observable, n int64, opts ...metric.ObserveOption) {
 	if i, ok := of.(int64Observable); ok {
 		o.run.observe(i.observable, uint64(n), opts)
 	}
 }
 
 // ObserveFloat64 implements metric.Observer.
-func (o *observer) ObserveFloat64(of metric.Float64Observable, v float64, opts ...metric.ObserveOption) {
+func (o *groupObserver) ObserveFloat64(of metric.Float64Observable, v float64, opts ...metric.ObserveOption) {
 	if i, ok := of.(float64Observable); ok {
 		o.run.observe(i.observable, math.Float64bits(v), opts)
 	}

@@ -23,9 +23,12 @@ const maxBoundSeries = core.DefaultCardinality
 // requests.
 var secondsBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
-func newBoundSeries[K comparable](m *core.Meter, name, description string, attrs func(K) []core.Attr) *boundSeries[K] {
+func newBoundSeries[K comparable](m *core.Meter, name, description string, bounds []float64, attrs func(K) []core.Attr) *boundSeries[K] {
+	if bounds == nil {
+		bounds = secondsBounds
+	}
 	return &boundSeries[K]{
-		instrument: m.Instrument(core.InstrumentOptions{Name: name, Description: description, Unit: "s", Form: core.Histogram, Bounds: secondsBounds}),
+		instrument: m.Instrument(core.InstrumentOptions{Name: name, Description: description, Unit: "s", Form: core.Histogram, Bounds: bounds}),
 		attrs:      attrs, series: map[K]*core.Series{},
 	}
 }

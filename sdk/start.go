@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
 // Version of the SDK.
@@ -34,11 +36,20 @@ type Options struct {
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	Log         LogOptions           // GUANLAN_LOG_ and what follows
+	// Baggage names members of the baggage that become attributes of spans
+	// and log records: what is known of a request at the front door, its
+	// tenant say, is then on whatever is done for it in any service.
+	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
+	Baggage []string
 	// Client sends what is exported; default: one of its own, see
 	// core.SenderOptions.
 	Client *http.Client
-	// Failed hears of what could not be sent. Default: otel.Handle.
+	// Failed hears of what could not be sent or written. Default: otel.Handle.
 	Failed func(error)
+	// NoRuntime switches the observer of the Go runtime off;
+	// GUANLAN_RUNTIME_OBSERVER=off does it too.
+	NoRuntime bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -46,18 +57,27 @@ type SDK struct {
 	traces   trace.TracerProvider
 	counts   *MeterProvider  // nil when nothing is sent
 	records  *LoggerProvider // nil when nothing is sent
+	provider *TracerProvider // nil when nothing is recorded
+	adaptive *core.Adaptive  // or nil
+	members  []string        // of baggage, that become attributes
+	enabled  bool
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
 	logs     *core.Pipe
-	logger   *core.Logger
-	spool    *core.Spool // to the standard output
+	log      *Log
 	resource []byte
-	meters   []*core.Meter
+	self     *selfMetrics
+	mu       sync.Mutex             // of meters
+	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
 	failed   func(error)
+	runtime  *observer.Observer
+	memory   *memoryLimit
 
 	stop    context.CancelFunc // ends the collection of metrics
+	over    context.Context    // ends with Shutdown: no request goes on beyond it
+	end     context.CancelFunc
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
@@ -75,14 +95,17 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
-	if s.failed == nil {
-		s.failed = otel.Handle
-	}
+	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, "")}
+	var logErr error
+	s.log, logErr = startLog(c.log, s.failed)
+	err = errors.Join(err, logErr)
+	defer running.Store(s) // in any case: lines go where they were told to
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
+	s.memory = newMemoryLimit(c.memory)
+	s.memory.follow(time.Now())
 	traces, err1 := core.NewSender(c.traces)
 	metrics, err2 := core.NewSender(c.metrics)
 	logs, err3 := core.NewSender(c.logs)
@@ -99,37 +122,59 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		Send: logs.Send, Delay: c.logDelay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
-	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
-	provider := NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
-	s.traces = provider
-	meter := core.NewMeter(core.NewScope(scopeOfSDK, Version, ""), 0)
-	s.meters = []*core.Meter{meter}
-	own := provider.Tracer(scopeOfSDK, trace.WithInstrumentationVersion(Version)).(*tracer)
-	adaptive, _ := c.sampler.(*core.Adaptive)
-	s.server, s.client = newHTTPServer(own, meter, adaptive), newHTTPClient(own, meter)
+	s.log.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	s.log.members = c.members
+	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.members, s.provider.members = c.members, c.members
+	s.enabled = true
+	s.traces, s.meters = s.provider, map[string]*core.Meter{}
+	s.adaptive, _ = c.sampler.(*core.Adaptive)
+	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
+	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
 	s.records = NewLoggerProvider(s.logs, c.logLimit)
+	s.records.members = c.members
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	s.over, s.end = context.WithCancel(context.Background())
+	if c.observe {
+		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
+		s.stopped.Go(func() { s.runtime.Run(ctx) })
+	}
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
 		s.collectLoop(ctx, c.interval)
 	}()
-	if adaptive != nil {
+	if s.adaptive != nil {
 		s.stopped.Add(1)
 		go func() {
 			defer s.stopped.Done()
-			turnLoop(ctx, adaptive)
+			turnLoop(ctx, s.adaptive)
 		}()
 	}
-	running.Store(s)
-	otel.SetTracerProvider(provider)
+	otel.SetTracerProvider(s.provider)
 	otel.SetMeterProvider(s.counts)
 	otel.SetLoggerProvider(s.records)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
+
+// guarded makes a hook harmless: when it panics, what runs on our goroutines must
+// not take the service with it.
+func guarded(hook func(error)) func(error) {
+	if hook == nil {
+		hook = otel.Handle
+	}
+	return func(err error) {
+		defer func() { _ = recover() }()
+		hook(err)
+	}
+}
+
+// Enabled reports whether anything is recorded: false when the SDK is disabled
+// by its configuration, or could not start for it.
+func (s *SDK) Enabled() bool { return s.enabled }
 
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
@@ -154,15 +199,22 @@ func (s *SDK) LoggerProvider() log.LoggerProvider {
 	return s.records
 }
 
+// meter makes instruments of one scope. The same scope gives the same meter.
+func (s *SDK) meter(scope, version string) *core.Meter {
+	key := scope + " " + version
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.meters[key]
+	if m == nil {
+		m = core.NewMeter(core.NewScope(scope, version, ""), 0)
+		s.meters[key] = m
+	}
+	return m
+}
+
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
 func (s *SDK) HTTPServer() *HTTPServer { return s.server }
-
-// LogHandler makes a slog.Handler that writes to the standard output and sends
-// over OTLP. See NewLogHandler.
-func (s *SDK) LogHandler(level slog.Leveler) *LogHandler {
-	return NewLogHandler(s.spool, s.logger, level)
-}
 
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
@@ -200,10 +252,17 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
-	if s.counts.stopped.Load() {
-		return nil // all has been sent
+	if s.over.Err() != nil {
+		return nil
 	}
-	body, points, err := s.counts.Collect(ctx, s.resource, s.meters...)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.over, cancel)()
+	s.freshen(time.Now())
+	s.mu.Lock()
+	meters := slices.Collect(maps.Values(s.meters))
+	s.mu.Unlock()
+	body, points, err := s.counts.Collect(ctx, s.resource, meters...)
 	if err != nil {
 		return fmt.Errorf("collect metrics: %w", err)
 	}
@@ -211,6 +270,7 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 		return nil
 	}
 	rejected, err := s.metrics.Send(ctx, body, points)
+	s.self.sentPoints(points, rejected, err)
 	if err != nil {
 		return fmt.Errorf("send metrics: %w", err)
 	}
@@ -220,42 +280,65 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	return nil
 }
 
+// SamplingShare is the share of the traces that begin here which is kept at the
+// moment, where the sampler is an adaptive one; 0 elsewhere.
+func (s *SDK) SamplingShare() float64 {
+	if s.adaptive == nil {
+		return 0
+	}
+	return s.adaptive.Share()
+}
+
 // Stats counts what became of spans, log records and log lines.
 type Stats struct {
 	Spans, Logs core.PipeStats
-	Lines       core.SpoolStats
+	Lines       core.SpoolStats // to the standard output
+	FileLines   core.SpoolStats // to the file of LogOptions
+	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
+	// has set from the cgroup; 0 when it has not.
+	MemoryLimit int64
 }
 
-// Stats counts what happened so far.
+// Stats counts what happened so far. The same is sent as metrics.
 func (s *SDK) Stats() (st Stats) {
 	if s.pipe != nil {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
-	st.Lines = s.spool.Stats()
+	if s.log.stdout != nil {
+		st.Lines = s.log.stdout.Stats()
+	}
+	if s.log.file != nil {
+		st.FileLines = s.log.file.Stats()
+	}
+	st.MemoryLimit = s.memory.set()
 	return st
 }
 
-// Flush sends what has been recorded so far.
+// Flush sends what has been recorded so far, and writes log lines.
 func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
-		return nil
+		return s.log.FlushLines(ctx)
 	}
-	return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
+		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	})
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
-		s.err = s.spool.Close(ctx)
-		if s.pipe == nil {
-			return
-		}
-		s.stop()
-		s.stopped.Wait()
-		s.records.Stop()
-		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
-		s.counts.Stop()
+		s.err = together(func() error { return s.log.closeLines(ctx) }, func() error {
+			if s.pipe == nil {
+				return nil
+			}
+			s.stop()
+			s.stopped.Wait()
+			defer s.end()
+			defer s.counts.Stop()
+			s.records.Stop()
+			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		})
 	})
 	return s.err
 }

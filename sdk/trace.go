@@ -22,7 +22,8 @@ import (
 // use.
 type TracerProvider struct {
 	embedded.TracerProvider
-	core *core.Provider
+	core    *core.Provider
+	members []string // of baggage, that become attributes
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -78,12 +79,13 @@ func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 // handle is a context and the span in it: one allocation for both.
 type handle struct {
 	context.Context
-	span span
+	recorder // not last: nothing at the end of a struct takes a word
+	span     span
 }
 
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
-	if key == spanKey {
+	if key == spanKey && !stock {
 		return &h.span
 	}
 	return h.Context.Value(key)
@@ -94,6 +96,7 @@ type span struct {
 	embedded.Span
 	core   core.Span
 	tracer *tracer
+	failed atomic.Pointer[failure] // the last error, for who ends the span
 }
 
 // Start implements trace.Tracer. A local child of a span that is not sampled is
@@ -124,6 +127,7 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	var few [8]core.Attr
 	attrs := appendAttrs(few[:0], c.Attributes())
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
 		s.AddLink(l)
 	}
@@ -240,11 +244,15 @@ func (s *span) event(name string, c *trace.EventConfig, more ...core.Attr) {
 
 // RecordError implements trace.Span.
 func (s *span) RecordError(err error, opts ...trace.EventOption) {
-	if err == nil || !s.core.Context().IsSampled() {
+	if err == nil {
 		return
 	}
 	c := trace.NewEventConfig(opts...)
-	s.event("exception", &c, core.String("exception.type", typeName(err)), core.String("exception.message", err.Error()))
+	sampled := s.core.Context().IsSampled()
+	s.note(err, &c, sampled)
+	if sampled {
+		s.event("exception", &c, exceptionOf(err)...)
+	}
 }
 
 // AddLink implements trace.Span.

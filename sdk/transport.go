@@ -17,10 +17,7 @@ import (
 // the wire, and the histogram http.client.request.duration. It follows
 // OpenTelemetry's stable semantic conventions for HTTP. A request that is sent
 // again, after a redirect for example, is one more.
-type HTTPClient struct {
-	tracer   *tracer
-	duration *boundSeries[callKey]
-}
+type HTTPClient struct{ operations *Operations[callKey] }
 
 // callKey is what the series of a call depends on.
 type callKey struct {
@@ -28,8 +25,12 @@ type callKey struct {
 	port, status                  int
 }
 
-func newHTTPClient(t *tracer, m *core.Meter) *HTTPClient {
-	return &HTTPClient{t, newBoundSeries(m, "http.client.request.duration", "Duration of HTTP client requests.", callKey.attrs)}
+// newHTTPClient makes one of an SDK; nil is the running one.
+func newHTTPClient(s *SDK) *HTTPClient {
+	return &HTTPClient{newOperations(s, OperationOptions[callKey]{
+		Scope: scopeOfSDK, Kind: core.KindClient,
+		Metric: "http.client.request.duration", Description: "Duration of HTTP client requests.", Attrs: callKey.attrs,
+	})}
 }
 
 // Transport instruments next; nil is http.DefaultTransport.
@@ -43,6 +44,26 @@ func (c *HTTPClient) Transport(next http.RoundTripper) http.RoundTripper {
 	return &transport{c, next}
 }
 
+// Scheme instruments t from within: registered by t.RegisterProtocol, it traces
+// the requests of a scheme, and leaves them to t when it has done so or when
+// somebody around t has.
+func (c *HTTPClient) Scheme(t *http.Transport) http.RoundTripper {
+	return &schemeTripper{c.Transport(t)}
+}
+
+type schemeTripper struct{ traced http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (s *schemeTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Value(tracedKey{}) != nil {
+		return nil, http.ErrSkipAltProtocol
+	}
+	return s.traced.RoundTrip(r)
+}
+
+// tracedKey is in the context of requests that have their span.
+type tracedKey struct{}
+
 type transport struct {
 	client *HTTPClient
 	next   http.RoundTripper
@@ -50,58 +71,59 @@ type transport struct {
 
 // call is a request under way.
 type call struct {
-	handle
-	client *HTTPClient
-	key    callKey
-	began  time.Time
-	ended  atomic.Bool
+	Operation[callKey]
+	ended atomic.Bool
+}
+
+// Value implements context.Context.
+func (q *call) Value(key any) any {
+	if _, ok := key.(tracedKey); ok {
+		return q
+	}
+	return q.Ctx().Value(key)
 }
 
 // RoundTrip implements http.RoundTripper. The span ends when the body of the
 // answer has been read or closed, the duration when its head is there.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := t.client
-	q := &call{client: c, began: time.Now()}
 	host, port := hostPort(r.URL.Host)
 	if port == 0 {
 		if port = 80; r.URL.Scheme == "https" {
 			port = 443
 		}
 	}
-	q.key = callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
-	q.handle.Context = r.Context()
-	q.span.tracer = c.tracer
-	parent, _ := contextOf(r.Context())
-	sp := &q.span.core
-	c.tracer.core.Start(sp, &parent, q.key.method, core.KindClient, q.began)
-	if sp.Context().IsSampled() {
-		u := *r.URL
-		u.User, u.RawQuery = nil, redactQuery(u.RawQuery)
-		sp.SetAttrs(core.String("http.request.method", q.key.method), core.String("server.address", host), core.Int("server.port", port), core.String("url.full", u.String()))
-		if q.key.method == otherMethod {
-			sp.SetAttr(core.String("http.request.method_original", r.Method))
-		}
+	key := callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
+	q := &call{}
+	t.client.operations.start(&q.Operation, r.Context(), key.method)
+	described := q.Recording()
+	if described {
+		key.describe(q.Span(), r)
 	}
 	// A RoundTripper must not change the request it is given.
-	inner := r.Clone(&q.handle)
-	Propagator{}.Inject(&q.handle, headerCarrier(inner.Header))
+	inner := r.Clone(q)
+	Propagator{}.Inject(q, headerCarrier(inner.Header))
 	res, err := t.next.RoundTrip(inner)
+	switch {
+	case err != nil:
+		key.failure = failureOf(err)
+	default:
+		if key.status = res.StatusCode; res.StatusCode >= 400 {
+			key.failure = strconv.Itoa(res.StatusCode)
+		}
+	}
+	kept := q.Finish(key.failure)
+	q.measure(key)
+	if kept && !described {
+		key.describe(q.Span(), r)
+	}
 	if err != nil {
-		q.key.failure = failureOf(err)
-		q.measure()
-		sp.SetAttr(core.String("error.type", q.key.failure))
-		sp.SetStatus(core.StatusError, err.Error())
+		q.Span().SetStatus(core.StatusError, err.Error())
 		q.end()
 		return res, err
 	}
-	q.key.status = res.StatusCode
-	if res.StatusCode >= 400 {
-		q.key.failure = strconv.Itoa(res.StatusCode)
-		sp.SetAttr(core.String("error.type", q.key.failure))
-		sp.SetStatus(core.StatusError, "")
+	if kept {
+		q.Span().SetAttrs(core.Int("http.response.status_code", int64(res.StatusCode)), core.String("network.protocol.version", protocol(res.ProtoMajor, res.ProtoMinor)))
 	}
-	q.measure()
-	sp.SetAttrs(core.Int("http.response.status_code", int64(res.StatusCode)), core.String("network.protocol.version", protocol(res.ProtoMajor, res.ProtoMinor)))
 	switch body := res.Body.(type) {
 	case nil:
 		q.end()
@@ -115,6 +137,16 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Body = &answerBody{body, q}
 	}
 	return res, nil
+}
+
+// describe sets what is known when a request begins.
+func (k *callKey) describe(sp *Span, r *http.Request) {
+	u := *r.URL
+	u.User, u.RawQuery = nil, redactQuery(u.RawQuery)
+	sp.SetAttrs(core.String("http.request.method", k.method), core.String("server.address", k.host), core.Int("server.port", int64(k.port)), core.String("url.full", u.String()))
+	if k.method == otherMethod {
+		sp.SetAttr(core.String("http.request.method_original", r.Method))
+	}
 }
 
 // failureOf is the class of an error, as few as there can be: an error's text
@@ -137,13 +169,9 @@ func failureOf(err error) string {
 	return fmt.Sprintf("%T", err)
 }
 
-func (q *call) measure() {
-	q.client.duration.of(q.key).Record(time.Since(q.began).Seconds(), q.span.core.Context())
-}
-
 func (q *call) end() {
 	if !q.ended.Swap(true) {
-		q.span.core.End(time.Time{})
+		q.Span().End(time.Time{})
 	}
 }
 
@@ -169,7 +197,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
 		if err != io.EOF {
-			b.call.span.core.SetStatus(core.StatusError, err.Error())
+			b.call.Span().SetStatus(core.StatusError, err.Error())
 		}
 		b.call.end()
 	}

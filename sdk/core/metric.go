@@ -54,6 +54,9 @@ type InstrumentOptions struct {
 	// Bounds are the upper, inclusive bounds of the buckets of a histogram,
 	// ascending; another one is without bound. Default DefaultBounds.
 	Bounds []float64
+	// Start is since when is counted; default: since a series is made. What is
+	// given, see Series.SetTotal, may be older than that.
+	Start time.Time
 }
 
 // DefaultBounds are those of the OpenTelemetry specification.
@@ -71,7 +74,8 @@ type Instrument struct {
 	swept    bool // of an observed one: there was no room since the last collection
 }
 
-// Instrument adds an instrument.
+// Instrument adds an instrument, or finds the one that is there with the same
+// name, description, unit and form.
 func (m *Meter) Instrument(opts InstrumentOptions) *Instrument {
 	if opts.Form == Histogram && opts.Bounds == nil {
 		opts.Bounds = DefaultBounds
@@ -79,6 +83,11 @@ func (m *Meter) Instrument(opts InstrumentOptions) *Instrument {
 	i := &Instrument{opts: opts, limit: m.limit, began: time.Now(), series: map[string]*Series{}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, old := range m.instruments {
+		if o := &old.opts; o.Name == opts.Name && o.Description == opts.Description && o.Unit == opts.Unit && o.Form == opts.Form && o.Integer == opts.Integer && o.Observed == opts.Observed {
+			return old
+		}
+	}
 	m.instruments = append(m.instruments, i)
 	return i
 }
@@ -189,10 +198,14 @@ type shard struct {
 }
 
 func (i *Instrument) newSeries(attrs []byte) *Series {
-	s := &Series{attrs: attrs, form: i.opts.Form, bounds: i.opts.Bounds, start: time.Now()}
+	s := &Series{attrs: attrs, form: i.opts.Form, bounds: i.opts.Bounds, start: i.opts.Start}
 	s.exemplars.above.Store(notYet)
-	if i.opts.Observed { // what is told has been counted all along
+	switch {
+	case !s.start.IsZero():
+	case i.opts.Observed: // what is told has been counted all along
 		s.start = i.began
+	default:
+		s.start = time.Now()
 	}
 	if s.form == Histogram {
 		s.least.Store(math.Float64bits(math.Inf(1)))
@@ -465,9 +478,10 @@ func (s *Series) appendHistogram(b []byte) []byte {
 	for _, bound := range s.bounds {
 		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(bound))
 	}
-	if count > 0 {
-		b = appendFixed64(b, histogramMin, s.least.Load())
-		b = appendFixed64(b, histogramMax, s.most.Load())
+	// Of measurements that were given in buckets they are not known.
+	if least, most := s.least.Load(), s.most.Load(); math.Float64frombits(least) <= math.Float64frombits(most) {
+		b = appendFixed64(b, histogramMin, least)
+		b = appendFixed64(b, histogramMax, most)
 	}
 	return b
 }

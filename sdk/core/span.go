@@ -93,6 +93,7 @@ type Span struct {
 	sc     SpanContext
 	tracer *Tracer
 	mu     sync.Mutex
+	failed bool
 	rec    *record // nil when nothing is recorded, and after End
 }
 
@@ -169,6 +170,7 @@ func (s *Span) SetName(name string) {
 func (s *Span) SetStatus(status Status, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.failed = s.failed || status == StatusError
 	r := s.rec
 	if r == nil || status == StatusUnset || r.status == StatusOK {
 		return
@@ -176,6 +178,14 @@ func (s *Span) SetStatus(status Status, message string) {
 	if r.status, r.message = status, ""; status == StatusError {
 		r.message = message
 	}
+}
+
+// Failed reports whether an error was set, also on a span that does not record:
+// whoever ends it may have it kept, see Rescue.
+func (s *Span) Failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
 }
 
 // SetAttrs sets attributes; one that is there already is replaced. Beyond the

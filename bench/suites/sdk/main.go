@@ -57,7 +57,9 @@ var parts = []part{
 	{"metric", (*suite).metric},
 	{"propagation", (*suite).propagation},
 	{"log", (*suite).log},
+	{"runtime", (*suite).runtime},
 	{"export", (*suite).export},
+	{"service", (*suite).service},
 }
 
 func run(ctx context.Context) error {

@@ -1,0 +1,189 @@
+package sdk
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// Operations instruments operations of one kind: a span for each, the histogram
+// of the durations of all of them, sampled or not, and the failed ones kept
+// whatever the sampler said. It is what the instrumentation of this SDK is made
+// of, and serves for libraries that have none.
+//
+// It belongs to the SDK that runs when an operation starts, so it may be made
+// before Start; without one it costs next to nothing. It is safe for concurrent
+// use.
+//
+// K is what the series of an operation depends on. Keep it to what has few
+// values: an operation and an outcome, never an id.
+type Operations[K comparable] struct {
+	opts  OperationOptions[K]
+	fixed *SDK // or nil: the running one
+	bound atomic.Pointer[binding[K]]
+	mu    sync.Mutex // of making bound
+}
+
+// OperationOptions describe operations.
+type OperationOptions[K comparable] struct {
+	Scope   string        // instrumentation scope: the path of the package that instruments
+	Version string        // of that package; default Version
+	Kind    core.SpanKind // servers and consumers tell the sampler how they fare
+	// Metric is the histogram of durations, in seconds; empty for none.
+	Metric, Description string
+	// Bounds of its buckets; default those of the semantic conventions for
+	// requests, 5 ms to 10 s.
+	Bounds []float64
+	// Attrs are the attributes of a series.
+	Attrs func(K) []core.Attr
+}
+
+// binding is Operations of one SDK.
+type binding[K comparable] struct {
+	sdk      *SDK
+	kind     core.SpanKind
+	tracer   operationTracer
+	duration *boundSeries[K] // or nil
+	sampler  *core.Adaptive  // hears of operations; or nil
+}
+
+// NewOperations makes Operations.
+func NewOperations[K comparable](opts OperationOptions[K]) *Operations[K] {
+	if opts.Version == "" {
+		opts.Version = Version
+	}
+	return &Operations[K]{opts: opts}
+}
+
+// newOperations makes Operations of one SDK.
+func newOperations[K comparable](s *SDK, opts OperationOptions[K]) *Operations[K] {
+	o := NewOperations(opts)
+	o.fixed = s
+	return o
+}
+
+// of is nil when no SDK runs.
+func (o *Operations[K]) of() *binding[K] {
+	s := o.fixed
+	if s == nil {
+		s = running.Load()
+	}
+	if s == nil || !s.Enabled() {
+		return nil
+	}
+	if b := o.bound.Load(); b != nil && b.sdk == s {
+		return b
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if b := o.bound.Load(); b != nil && b.sdk == s {
+		return b
+	}
+	b := &binding[K]{sdk: s, kind: o.opts.Kind, tracer: s.tracer(o.opts.Scope, o.opts.Version)}
+	if o.opts.Kind == core.KindServer || o.opts.Kind == core.KindConsumer {
+		b.sampler = s.adaptive
+	}
+	if o.opts.Metric != "" {
+		b.duration = newBoundSeries(s.meter(o.opts.Scope, o.opts.Version), o.opts.Metric, o.opts.Description, o.opts.Bounds, o.opts.Attrs)
+	}
+	o.bound.Store(b)
+	return b
+}
+
+// Operation is an operation under way. It is for one goroutine at a time.
+type Operation[K comparable] struct {
+	handle
+	binding *binding[K] // nil: nothing is recorded
+	name    string
+	began   time.Time
+	took    time.Duration
+}
+
+// Start begins an operation within the span of ctx. End it, whatever happens.
+func (o *Operations[K]) Start(ctx context.Context, name string) *Operation[K] {
+	op := &Operation[K]{}
+	o.start(op, ctx, name)
+	return op
+}
+
+// start is Start of an operation that somebody else has allocated.
+func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string) {
+	op.Context = ctx
+	if op.binding = o.of(); op.binding == nil {
+		return
+	}
+	op.name, op.began = name, time.Now()
+	op.open(op.binding.tracer, name, op.binding.kind, op.began)
+	setMembers(ctx, op.recorded(), op.binding.sdk.members)
+}
+
+// Ctx is the context to call on with: it holds the span.
+func (op *Operation[K]) Ctx() context.Context {
+	if op.binding == nil {
+		return op.handle.Context
+	}
+	return op.ctx()
+}
+
+// Recording reports whether the span is kept as far as is known: whether
+// attributes are worth making.
+func (op *Operation[K]) Recording() bool { return op.recorded().Context().IsSampled() }
+
+// Span is where attributes and events go. What is set on a span that is not
+// recorded is ignored.
+func (op *Operation[K]) Span() *Span { return op.recorded() }
+
+// Finish stops the clock. failure is the class of the error, which becomes
+// error.type: one of few values, empty when all went well. It reports whether
+// the span is kept, which failures are for certain, so that whatever describes
+// the operation can be set now.
+func (op *Operation[K]) Finish(failure string) (kept bool) {
+	b := op.binding
+	if b == nil {
+		return false
+	}
+	op.took = time.Since(op.began)
+	sp := op.recorded()
+	certain := failure != ""
+	if b.sampler != nil {
+		b.sampler.Observe(op.took, certain)
+		certain = certain || op.took > b.sampler.Slow()
+	}
+	if certain || sp.Failed() {
+		parent, _ := contextOf(op.handle.Context)
+		late := !sp.Recording()
+		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
+			setMembers(op.handle.Context, sp, b.sdk.members)
+		}
+	}
+	if failure != "" || sp.Failed() {
+		op.span.failed.Load().addTo(sp)
+	}
+	if failure != "" {
+		sp.SetAttr(core.String("error.type", failure))
+		sp.SetStatus(core.StatusError, "")
+	}
+	return sp.Recording()
+}
+
+// End counts the operation and ends the span. Finish must have been called.
+func (op *Operation[K]) End(key K) {
+	op.measure(key)
+	op.recorded().End(op.began.Add(op.took))
+}
+
+// measure counts the operation. The span may go on.
+func (op *Operation[K]) measure(key K) {
+	b := op.binding
+	if b == nil || b.duration == nil {
+		return
+	}
+	kept := *op.recorded().Context() // also a rescued one may be an exemplar
+	if op.recorded().Recording() {
+		kept.Flags |= core.FlagSampled
+	}
+	b.duration.of(key).Record(op.took.Seconds(), &kept)
+}
