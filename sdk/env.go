@@ -21,6 +21,7 @@ type config struct {
 	metrics  core.SenderOptions
 	logs     core.SenderOptions
 	sampler  core.Sampler
+	remote   *remoteOptions // or nil: the policy of the sampler stays
 	limits   core.Limits
 	logLimit core.Limits
 	delay    time.Duration // of spans
@@ -210,7 +211,7 @@ func (e *environment) sampler() core.Sampler {
 		}
 		return core.NewByThreshold(p)
 	}
-	e.bad(name, "always_on, always_off or traceidratio, with or without parentbased_ before it, or nothing for a share that follows the traffic")
+	e.bad(name, "always_on, always_off, traceidratio or jaeger_remote, with or without parentbased_ before it, or nothing for a share that follows the traffic")
 	return core.NewAdaptive(core.Policy{}, time.Now())
 }
 
@@ -280,7 +281,11 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		memory:   e.memoryRatio(),
 	}
 	if c.sampler == nil {
-		c.sampler = e.sampler()
+		if remote, adaptive := e.remoteSampling(&opts, c); adaptive != nil {
+			c.remote, c.sampler = remote, adaptive
+		} else {
+			c.sampler = e.sampler()
+		}
 	}
 	if c.members == nil {
 		c.members = e.list("GUANLAN_BAGGAGE_ATTRIBUTES")

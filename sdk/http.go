@@ -53,7 +53,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 	q.ResponseWriter = w
 	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
 	method := knownMethod(r.Method)
-	s.operations.start(&q.Operation, ctx, method)
+	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
 	described := q.Recording()
 	if described {
 		describeRequest(q.Span(), r, method)

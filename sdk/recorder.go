@@ -32,7 +32,7 @@ func (s *SDK) tracer(scope, version string) operationTracer {
 func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time) {
 	h.span.tracer = t
 	parent, _ := contextOf(h.Context)
-	t.core.Start(&h.span.core, &parent, name, kind, began)
+	t.core.Start(&h.span.core, &parent, name, kind, began, t.provider.weighed(h.Context, &parent, nil)...)
 }
 
 // recorded is the span of an operation.

@@ -35,15 +35,15 @@ type Options struct {
 	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
-	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy, or that of GUANLAN_ENDPOINT
 	Log         LogOptions           // GUANLAN_LOG_ and what follows
 	// Baggage names members of the baggage that become attributes of spans
 	// and log records: what is known of a request at the front door, its
 	// tenant say, is then on whatever is done for it in any service.
 	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
 	Baggage []string
-	// Client sends what is exported; default: one of its own, see
-	// core.SenderOptions.
+	// Client sends what is exported and asks for sampling policies; default:
+	// one of its own, see core.SenderOptions.
 	Client *http.Client
 	// Failed hears of what could not be sent or written. Default: otel.Handle.
 	Failed func(error)
@@ -151,6 +151,13 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		go func() {
 			defer s.stopped.Done()
 			turnLoop(ctx, s.adaptive)
+		}()
+	}
+	if c.remote != nil {
+		s.stopped.Add(1)
+		go func() {
+			defer s.stopped.Done()
+			newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(ctx)
 		}()
 	}
 	otel.SetTracerProvider(s.provider)
