@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/log"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -66,6 +67,23 @@ func TestLoggers(t *testing.T) {
 	l.Emit(t.Context(), r)
 	if got := flush(); l.Enabled(t.Context(), log.EnabledParameters{Severity: log.SeverityFatal}) || got != "" {
 		t.Errorf("enabled after Stop, sent %q", got)
+	}
+}
+
+// What the front door said of a request is on records, too; the record's own
+// attribute counts before it.
+func TestLoggersHaveBaggage(t *testing.T) {
+	p, flush := newLogs(t)
+	p.members = []string{"tenant", "region"}
+	b, err := baggage.Parse("tenant=acme,region=eu,other=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := logRecord()
+	r.AddAttributes(attribute.String("region", "us"))
+	p.Logger("l").Emit(baggage.ContextWithBaggage(t.Context(), b), r)
+	if got := flush(); !strings.Contains(got, "acme") || !strings.Contains(got, "us") || strings.Contains(got, "eu") || strings.Contains(got, "other") {
+		t.Errorf("sent %q", got)
 	}
 }
 

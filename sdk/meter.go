@@ -86,17 +86,23 @@ func (p *MeterProvider) Meter(name string, opts ...metric.MeterOption) metric.Me
 func (p *MeterProvider) Collect(ctx context.Context, resource []byte, others ...*core.Meter) (request []byte, points int, err error) {
 	select {
 	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()
 	}
+	var failures []error
+	defer func() {
+		<-p.turn
+		for _, err := range failures { // whoever hears of them may have metrics sent
+			p.opts.Failed(err)
+		}
+	}()
 	var callbacks []*callback
 	p.mu.Lock()
 	if !p.stopped.Load() {
 		callbacks = slices.Clone(p.callbacks)
 	}
 	p.mu.Unlock()
-	p.observe(ctx, callbacks)
+	failures = p.observe(ctx, callbacks)
 	p.mu.Lock()
 	meters := append(slices.Clip(others), p.all...)
 	p.mu.Unlock()

@@ -333,6 +333,20 @@ func TestCallbacksMayUseTheSDK(t *testing.T) {
 	}
 }
 
+// Whoever hears of a failure may have metrics sent.
+func TestFailuresAreToldBetweenCollections(t *testing.T) {
+	var p *MeterProvider
+	told := 0
+	p = NewMeterProvider(MeterOptions{Failed: func(error) {
+		told++
+		points(t, p)
+	}})
+	gauge(t, p.Meter("m"), "fails", func(context.Context) error { return errors.New("no") })
+	if n := points(t, p); n != 1 || told != 1 {
+		t.Errorf("%d points, told %d times", n, told)
+	}
+}
+
 func TestObservationsAreBounded(t *testing.T) {
 	p, r := newMeters(t, MeterOptions{Cardinality: 10})
 	_, _ = p.Meter("m").Int64ObservableCounter("a", metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {

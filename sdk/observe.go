@@ -160,11 +160,11 @@ var errOvertime = errors.New("it takes too long: what it observes is left out un
 // without being aware of it they run one after the other, until one blocks.
 const patience = 100 * time.Millisecond
 
-// observe calls callbacks and makes what they observe count. The turn is the
-// caller's.
-func (p *MeterProvider) observe(parent context.Context, callbacks []*callback) {
+// observe calls callbacks and makes what they observe count. It returns what is
+// to be told of them. The turn is the caller's.
+func (p *MeterProvider) observe(parent context.Context, callbacks []*callback) (failures []error) {
 	if len(callbacks) == 0 {
-		return
+		return nil
 	}
 	last, cancel := context.WithTimeout(parent, p.opts.Timeout+patience) // those that obey the deadline return in time
 	defer cancel()
@@ -200,16 +200,13 @@ func (p *MeterProvider) observe(parent context.Context, callbacks []*callback) {
 		if err == errOvertime && parent.Err() != nil { // it was not given its time
 			continue
 		}
-		r.callback.tell(err)
+		c := r.callback
+		if err != nil && !c.told { // the first time since it worked last
+			failures = append(failures, fmt.Errorf("meter %q: callback of %s: %w", c.meter.scope, c.names(), err))
+		}
+		c.told = err != nil
 	}
-}
-
-// tell reports the first failure since the callback worked last.
-func (c *callback) tell(err error) {
-	if err != nil && !c.told {
-		c.meter.provider.opts.Failed(fmt.Errorf("meter %q: callback of %s: %w", c.meter.scope, c.names(), err))
-	}
-	c.told = err != nil
+	return failures
 }
 
 func (c *callback) names() string {
