@@ -13,6 +13,10 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	nolog "go.opentelemetry.io/otel/log/noop"
+	"go.opentelemetry.io/otel/metric"
+	nometric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -52,6 +56,8 @@ type Options struct {
 // SDK is a running SDK. It is safe for concurrent use.
 type SDK struct {
 	traces   trace.TracerProvider
+	counts   *MeterProvider  // nil when nothing is sent
+	records  *LoggerProvider // nil when nothing is sent
 	provider *TracerProvider // nil when nothing is recorded
 	adaptive *core.Adaptive  // or nil
 	members  []string        // of baggage, that become attributes
@@ -128,6 +134,9 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
+	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
+	s.records = NewLoggerProvider(s.logs, c.logLimit)
+	s.records.members = c.members
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.over, s.end = context.WithCancel(context.Background())
@@ -155,6 +164,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		}()
 	}
 	otel.SetTracerProvider(s.provider)
+	otel.SetMeterProvider(s.counts)
+	otel.SetLoggerProvider(s.records)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
@@ -177,6 +188,26 @@ func (s *SDK) Enabled() bool { return s.enabled }
 
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
+
+// MeterProvider is what was made OpenTelemetry's global one. Its instruments
+// count until Shutdown; those of an SDK that is disabled or could not start do
+// nothing.
+func (s *SDK) MeterProvider() metric.MeterProvider {
+	if s.counts == nil {
+		return nometric.NewMeterProvider()
+	}
+	return s.counts
+}
+
+// LoggerProvider is what was made OpenTelemetry's global one. Its loggers send
+// until Shutdown; those of an SDK that is disabled or could not start do
+// nothing.
+func (s *SDK) LoggerProvider() log.LoggerProvider {
+	if s.records == nil {
+		return nolog.NewLoggerProvider()
+	}
+	return s.records
+}
 
 // meter makes instruments of one scope. The same scope gives the same meter.
 func (s *SDK) meter(scope, version string) *core.Meter {
@@ -237,12 +268,14 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.over, cancel)()
-	now := time.Now()
-	s.freshen(now)
+	s.freshen(time.Now())
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
-	body, points := core.AppendMetrics(nil, s.resource, meters, now)
+	body, points, err := s.counts.Collect(ctx, s.resource, meters...)
+	if err != nil {
+		return fmt.Errorf("collect metrics: %w", err)
+	}
 	if points == 0 {
 		return nil
 	}
@@ -312,6 +345,8 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 			s.stop()
 			s.stopped.Wait()
 			defer s.end()
+			defer s.counts.Stop()
+			s.records.Stop()
 			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), closeSenders(s.senders...))
 		})
 	})
