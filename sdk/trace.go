@@ -85,6 +85,9 @@ type handle struct {
 	span     span
 }
 
+// recorded is the span of an operation.
+func (h *handle) recorded() *Span { return h.recorder.of(h) }
+
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
 	if key == spanKey && !stock {
