@@ -16,14 +16,14 @@ import (
 	sdkredis "github.com/guanlan-io/guanlan/sdk/redis"
 )
 
-// BenchmarkRedis is what a command costs on a client whose commands go nowhere,
+// BenchmarkRedis is what a command costs on a client whose commands go unsent,
 // bare, with this SDK, and with the stock one and redisotel.
 func BenchmarkRedis(b *testing.B) {
 	measure := func(b *testing.B, ctx context.Context, instrument func(*redis.Client)) {
 		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 		defer rdb.Close()
 		instrument(rdb)
-		rdb.AddHook(nowhere{}) // the last hook is the innermost
+		rdb.AddHook(unsent{}) // the last hook is the innermost
 		cmd := redis.NewStringCmd(ctx, "get", "a key")
 		b.ReportAllocs()
 		for b.Loop() {
@@ -62,13 +62,13 @@ func BenchmarkRedis(b *testing.B) {
 	}
 }
 
-// nowhere answers commands without sending them.
-type nowhere struct{}
+// unsent answers commands without sending them.
+type unsent struct{}
 
-func (nowhere) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (nowhere) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+func (unsent) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (unsent) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	return func(context.Context, redis.Cmder) error { return nil }
 }
-func (nowhere) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (unsent) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(context.Context, []redis.Cmder) error { return nil }
 }
