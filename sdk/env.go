@@ -25,6 +25,11 @@ type config struct {
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
+
+	idHeaders *idHeaders
+	hosts     hosts
+	proxies   proxies
+	accessLog bool
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -235,6 +240,9 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+
+		idHeaders: e.idHeaders(&opts.IDs), hosts: e.hosts(&opts.IDs), proxies: e.proxies(&opts.HTTP),
+		accessLog: opts.HTTP.AccessLog || e.bool("GUANLAN_ACCESS_LOG"),
 	}
 	if c.sampler == nil {
 		c.sampler = e.sampler()

@@ -17,7 +17,16 @@ import (
 // them, sampled or not. The spans of requests that fail are all kept, and those
 // of slow ones with an adaptive sampler. It follows OpenTelemetry's stable
 // semantic conventions for HTTP.
-type HTTPServer struct{ operations *Operations[requestKey] }
+//
+// Each request has an id, see RequestID, which the answer carries, unless the
+// handler sets that header itself.
+type HTTPServer struct {
+	operations *Operations[requestKey]
+	idHeaders  *idHeaders
+	quiet      bool // answers carry no ids
+	proxies    proxies
+	access     *accessLog // or nil
+}
 
 // requestKey is what the series of a request depends on.
 type requestKey struct {
@@ -27,7 +36,7 @@ type requestKey struct {
 }
 
 func newHTTPServer(s *SDK) *HTTPServer {
-	return &HTTPServer{newOperations(s, OperationOptions[requestKey]{
+	return &HTTPServer{idHeaders: s.idHeaders, operations: newOperations(s, OperationOptions[requestKey]{
 		Scope: scopeOfSDK, Kind: core.KindServer,
 		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs,
 	})}
@@ -47,25 +56,32 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 type request struct {
 	Operation[requestKey]
 	response
+	remote remote
 }
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	q := &request{}
 	q.ResponseWriter = w
-	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
+	ctx := r.Context()
+	if came := cameIn(r.Header, s.idHeaders); came != noneCame && q.remote.take(ctx, &came) {
+		ctx = &q.remote
+	}
 	method := knownMethod(r.Method)
 	s.operations.start(&q.Operation, ctx, method)
+	if !s.quiet {
+		q.idHeaders, q.ids = s.idHeaders, [2]string{*q.Operation.request, q.biz}
+	}
 	described := q.Recording()
 	if described {
-		describeRequest(q.Span(), r, method)
+		s.describe(q.Span(), r, method)
 	}
 	inner := r.WithContext(q.Ctx())
-	defer q.done(inner, method, described)
+	defer s.done(q, inner, method, described)
 	h.ServeHTTP(q.response.capable(), inner)
 }
 
 // done runs deferred, to see a panic that is passing by; net/http handles it.
-func (q *request) done(r *http.Request, method string, described bool) {
+func (s *HTTPServer) done(q *request, r *http.Request, method string, described bool) {
 	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	var exception []core.Attr
 	if p := recover(); p != nil {
@@ -79,12 +95,13 @@ func (q *request) done(r *http.Request, method string, described bool) {
 		}
 	}
 	if key.status == 0 {
+		q.writeIDs() // net/http writes the header now
 		key.status = http.StatusOK
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
 		if !described {
-			describeRequest(sp, r, method)
+			s.describe(sp, r, method)
 		}
 		if exception != nil {
 			sp.AddEvent("exception", q.began.Add(q.took), exception...)
@@ -96,6 +113,9 @@ func (q *request) done(r *http.Request, method string, described bool) {
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
 	}
 	q.End(key)
+	if s.access != nil {
+		s.access.log(q, r, &key, s.proxies.client(r))
+	}
 }
 
 // errorType is empty for what is no fault of the server.
@@ -121,8 +141,8 @@ func (k requestKey) attrs() []core.Attr {
 	return attrs
 }
 
-// describeRequest sets what is known when a request begins.
-func describeRequest(sp *core.Span, r *http.Request, method string) {
+// describe sets what is known when a request begins.
+func (s *HTTPServer) describe(sp *core.Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))
@@ -138,7 +158,7 @@ func describeRequest(sp *core.Span, r *http.Request, method string) {
 		attrs = append(attrs, core.Int("server.port", port))
 	}
 	peer, peerPort := hostPort(r.RemoteAddr)
-	attrs = append(attrs, core.String("client.address", peer), core.String("network.peer.address", peer))
+	attrs = append(attrs, core.String("client.address", s.proxies.client(r)), core.String("network.peer.address", peer))
 	if peerPort > 0 {
 		attrs = append(attrs, core.Int("network.peer.port", peerPort))
 	}
@@ -224,10 +244,31 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+
+	idHeaders *idHeaders // nil: nothing of ids is to be written any more
+	ids       [2]string  // of the request and of the business case
+}
+
+// writeIDs writes the ids into the header, unless the handler has: at the last
+// moment, so that a proxy that adds what it got from behind does not double them.
+func (w *response) writeIDs() {
+	names := w.idHeaders
+	if names == nil {
+		return
+	}
+	w.idHeaders = nil
+	h := w.ResponseWriter.Header()
+	if _, there := h[names.request]; !there && names.request != "" {
+		h[names.request] = w.ids[0:1:1]
+	}
+	if _, there := h[names.biz]; !there && names.biz != "" && w.ids[1] != "" {
+		h[names.biz] = w.ids[1:2:2]
+	}
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *response) WriteHeader(status int) {
+	w.writeIDs()
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
@@ -244,6 +285,7 @@ func (w *response) Write(b []byte) (int, error) {
 
 func (w *response) begin() {
 	if w.status == 0 {
+		w.writeIDs()
 		w.status = http.StatusOK
 	}
 }

@@ -100,6 +100,8 @@ type Operation[K comparable] struct {
 	name    string
 	began   time.Time
 	took    time.Duration
+
+	made, biz string // ids: of the request, when none came, and of the business case
 }
 
 // Start begins an operation within the span of ctx. End it, whatever happens.
@@ -118,7 +120,42 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 	op.name, op.began = name, time.Now()
 	op.span.tracer = op.binding.tracer
 	parent, _ := contextOf(ctx)
+	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
+		if op.biz = BizID(ctx); op.biz != "" { // the sampler may weigh it
+			op.binding.tracer.core.Start(&op.span.core, &parent, name, kind, op.began, core.String(attrBizID, op.biz))
+			op.identify(ctx)
+			return
+		}
+	}
 	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+	op.identify(ctx)
+}
+
+// identify gives the operation of a server a request id, the trace id if none
+// came, which all that happens within finds.
+func (op *Operation[K]) identify(ctx context.Context) {
+	if op.binding.kind != core.KindServer {
+		return
+	}
+	if op.request = requestIDOf(ctx); op.request == nil {
+		op.made = op.span.core.Context().TraceID.String()
+		op.request = &op.made
+		return
+	}
+	if op.Recording() {
+		op.tellRequest()
+	}
+}
+
+// tellRequest sets a request id that is not the trace id.
+func (op *Operation[K]) tellRequest() {
+	if op.request == nil || op.request == &op.made {
+		return
+	}
+	if id, ok := core.ParseTraceID(*op.request); ok && id == op.span.core.Context().TraceID {
+		return
+	}
+	op.span.core.SetAttr(core.String(attrRequestID, *op.request))
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -156,6 +193,12 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)
 		sp.Rescue(&parent, op.name, b.kind, op.began)
+		if !op.Recording() { // until now
+			if op.biz != "" {
+				sp.SetAttr(core.String(attrBizID, op.biz))
+			}
+			op.tellRequest()
+		}
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))

@@ -12,8 +12,9 @@ import (
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
-// Propagator carries W3C Trace Context and Baggage over headers. It is an
-// OpenTelemetry propagator that reads baggage only when somebody asks for it.
+// Propagator carries W3C Trace Context, Baggage, and the ids of the request and
+// of the business case over headers. It is an OpenTelemetry propagator that reads
+// baggage only when somebody asks for it.
 type Propagator struct{}
 
 var _ propagation.TextMapPropagator = Propagator{}
@@ -26,15 +27,62 @@ const (
 )
 
 // Fields implements propagation.TextMapPropagator.
-func (Propagator) Fields() []string { return []string{"traceparent", "tracestate", "baggage"} }
+func (Propagator) Fields() []string {
+	fields := []string{"traceparent", "tracestate", "baggage"}
+	ids := idHeadersOf()
+	for _, name := range []string{ids.requestEntry, ids.bizEntry} {
+		if name != "" {
+			fields = append(fields, name)
+		}
+	}
+	return fields
+}
 
 // Extract implements propagation.TextMapPropagator. What is malformed is as if
-// it were not there.
+// it were not there. A request id of 32 hexadecimal digits is the id of the
+// trace that begins here, when no other came and ctx has none.
 func (Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrier) context.Context {
+	ids := idHeadersOf()
+	var c came
 	if h, ok := carrier.(propagation.HeaderCarrier); ok {
-		return extract(ctx, header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage))
+		c = cameIn(h, ids)
+	} else {
+		c = came{carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"), idIn(carrier, ids.requestEntry), idIn(carrier, ids.bizEntry)}
 	}
-	return extract(ctx, carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"))
+	if c == noneCame {
+		return ctx
+	}
+	r := new(remote)
+	if !r.take(ctx, &c) {
+		return ctx
+	}
+	return r
+}
+
+// came is what came over the wire, as text.
+type came struct {
+	parent, state, members string
+	request, biz           string // well-formed or empty
+}
+
+var noneCame came
+
+// cameIn reads headers.
+func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
+	c.parent, c.state, c.members = header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
+	c.request, c.biz = firstID(h[ids.request]), firstID(h[ids.biz])
+	return c
+}
+
+// idIn reads an id from a carrier.
+func idIn(carrier propagation.TextMapCarrier, name string) string {
+	if name == "" {
+		return ""
+	}
+	if many, ok := carrier.(propagation.ValuesGetter); ok {
+		return firstID(many.Values(name))
+	}
+	return firstID([]string{carrier.Get(name)})
 }
 
 // header is what Get says, without making the name canonical first, and with
@@ -54,28 +102,35 @@ func header[H ~map[string][]string](h H, name string) string {
 	}
 }
 
-func extract(ctx context.Context, parent, state, members string) context.Context {
-	sc, ok := core.ParseTraceparent(parent, state)
-	if !ok && members == "" {
-		return ctx
-	}
-	r := &remote{Context: ctx, members: members}
-	if ok {
-		r.span.sc = sc
-		r.hasSpan = true
-	}
-	return r
-}
-
-// remote is a context with what came over the wire.
+// remote is a context with what came over the wire, or from another goroutine.
 type remote struct {
 	context.Context
 	span    remoteSpan
 	hasSpan bool
+	request string // id
+	biz     string // id, when it has a header of its own
 
 	members string // header baggage, as it came
 	once    sync.Once
 	baggage context.Context // with the parsed one
+}
+
+// take makes r a context within ctx with what came; false when that is nothing.
+func (r *remote) take(ctx context.Context, c *came) bool {
+	sc, ok := core.ParseTraceparent(c.parent, c.state)
+	if !ok {
+		if id, isTrace := core.ParseTraceID(c.request); isTrace {
+			if _, within := contextOf(ctx); !within {
+				sc.TraceID, ok = id, true
+			}
+		}
+	}
+	if !ok && c.members == "" && c.request == "" && c.biz == "" {
+		return false
+	}
+	r.Context, r.request, r.biz, r.members = ctx, c.request, c.biz, c.members
+	r.span.sc, r.hasSpan = sc, ok
+	return true
 }
 
 // baggageKey is the key that the OpenTelemetry API keeps baggage under in a
@@ -91,16 +146,26 @@ func (r *remote) Value(key any) any {
 	switch {
 	case key == spanKey && r.hasSpan:
 		return &r.span
-	case key == baggageKey && r.members != "":
-		r.once.Do(func() {
-			r.baggage = r.Context
-			if b, err := baggage.Parse(r.members); err == nil {
-				r.baggage = baggage.ContextWithBaggage(r.Context, b)
-			}
-		})
+	case key == requestIDKey && r.request != "":
+		return &r.request
+	case key == baggageKey && (r.members != "" || r.biz != ""):
+		r.once.Do(r.parse)
 		return r.baggage.Value(key)
 	}
 	return r.Context.Value(key)
+}
+
+// parse reads the baggage. Of a business id that came twice the header counts:
+// it is there to be seen.
+func (r *remote) parse() {
+	b, _ := baggage.Parse(r.members) // what of it can be read
+	if b.Len() == 0 {
+		b = baggage.FromContext(r.Context)
+	}
+	if r.biz != "" {
+		b = withBizMember(b, r.biz)
+	}
+	r.baggage = baggage.ContextWithBaggage(r.Context, b)
 }
 
 // remoteSpan stands for the span of the caller.
@@ -121,8 +186,17 @@ func (Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier
 			set("tracestate", sc.State)
 		}
 	}
-	if b := baggage.FromContext(ctx); b.Len() > 0 {
+	b := baggage.FromContext(ctx)
+	if b.Len() > 0 {
 		set("baggage", b.String())
+	}
+	// An id that the caller has set means something to whom it calls.
+	ids := idHeadersOf()
+	if id := RequestID(ctx); id != "" && ids.requestEntry != "" && carrier.Get(ids.requestEntry) == "" {
+		set(ids.requestEntry, id)
+	}
+	if id := b.Member(attrBizID).Value(); isID(id) && ids.bizEntry != "" && carrier.Get(ids.bizEntry) == "" {
+		set(ids.bizEntry, id)
 	}
 }
 

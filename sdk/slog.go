@@ -17,11 +17,12 @@ import (
 )
 
 // LogHandler is a slog.Handler that writes JSON lines to a spool and sends the
-// same records over OTLP, with the ids of the span in the context. It never
+// same records over OTLP, with the ids of the span, the request and the business
+// case in the context. It never
 // blocks: under pressure, records are dropped and counted, errors last.
 //
-// Lines are as slog.JSONHandler writes them, with trace_id and span_id behind
-// the message. Over OTLP, groups are joined to their attributes by dots.
+// Lines are as slog.JSONHandler writes them, with trace_id, span_id, request_id
+// and biz_id behind the message. Over OTLP, groups are joined to their attributes by dots.
 type LogHandler struct {
 	spool  *core.Spool  // or nil
 	logger *core.Logger // or nil
@@ -148,6 +149,12 @@ func (h *LogHandler) Handle(ctx context.Context, r slog.Record) error {
 		w.line = hex.AppendEncode(w.line, sc.SpanID[:])
 		w.line = append(w.line, '"')
 	}
+	if id := requestIDOf(ctx); id != nil {
+		w.id(attrRequestID, *id)
+	}
+	if id := BizID(ctx); id != "" {
+		w.id(attrBizID, id)
+	}
 	w.line = append(w.line, h.line...)
 	r.Attrs(func(a slog.Attr) bool {
 		w.attr(a)
@@ -172,6 +179,14 @@ func (h *LogHandler) Handle(ctx context.Context, r slog.Record) error {
 		lineWriters.Put(w)
 	}
 	return nil
+}
+
+// id writes an id outside of all groups.
+func (w *lineWriter) id(name, id string) {
+	w.line = append(append(append(append(append(w.line, `,"`...), name...), `":"`...), id...), '"')
+	if w.sends {
+		w.attrs = append(w.attrs, core.String(name, id))
+	}
 }
 
 // severityOf maps levels as OpenTelemetry's bridge does: slog's are four apart,

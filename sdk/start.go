@@ -32,6 +32,8 @@ type Options struct {
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	IDs         IDOptions            // of requests and business cases
+	HTTP        HTTPOptions          // of HTTP servers
 	// Client sends what is exported; default: one of its own, see
 	// core.SenderOptions.
 	Client *http.Client
@@ -56,6 +58,9 @@ type SDK struct {
 	metrics  *core.Sender
 	failed   func(error)
 
+	idHeaders *idHeaders
+	hosts     hosts
+
 	stop    context.CancelFunc // ends the collection of metrics
 	stopped sync.WaitGroup
 	once    sync.Once
@@ -78,6 +83,7 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	if s.failed == nil {
 		s.failed = otel.Handle
 	}
+	s.idHeaders, s.hosts = c.idHeaders, c.hosts
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
 		return s, err
@@ -103,6 +109,10 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.traces, s.meters = s.provider, map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
+	s.server.quiet, s.server.proxies = opts.IDs.Quiet, c.proxies
+	if c.accessLog {
+		s.server.access = newAccessLog(opts.HTTP.AccessLogHandler, s)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.stopped.Add(1)

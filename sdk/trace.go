@@ -78,13 +78,17 @@ func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 // handle is a context and the span in it: one allocation for both.
 type handle struct {
 	context.Context
-	span span
+	span    span
+	request *string // id of the request that a server handles; nil: ask Context
 }
 
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
-	if key == spanKey {
+	switch {
+	case key == spanKey:
 		return &h.span
+	case key == requestIDKey && h.request != nil:
+		return h.request
 	}
 	return h.Context.Value(key)
 }

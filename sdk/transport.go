@@ -17,7 +17,10 @@ import (
 // the wire, and the histogram http.client.request.duration. It follows
 // OpenTelemetry's stable semantic conventions for HTTP. A request that is sent
 // again, after a redirect for example, is one more.
-type HTTPClient struct{ operations *Operations[callKey] }
+type HTTPClient struct {
+	operations *Operations[callKey]
+	sdk        *SDK
+}
 
 // callKey is what the series of a call depends on.
 type callKey struct {
@@ -26,7 +29,7 @@ type callKey struct {
 }
 
 func newHTTPClient(s *SDK) *HTTPClient {
-	return &HTTPClient{newOperations(s, OperationOptions[callKey]{
+	return &HTTPClient{sdk: s, operations: newOperations(s, OperationOptions[callKey]{
 		Scope: scopeOfSDK, Kind: core.KindClient,
 		Metric: "http.client.request.duration", Description: "Duration of HTTP client requests.", Attrs: callKey.attrs,
 	})}
@@ -72,7 +75,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	// A RoundTripper must not change the request it is given.
 	inner := r.Clone(q.Ctx())
-	Propagator{}.Inject(q.Ctx(), headerCarrier(inner.Header))
+	if t.client.sdk.PropagatesTo(host) {
+		Propagator{}.Inject(q.Ctx(), headerCarrier(inner.Header))
+	}
 	res, err := t.next.RoundTrip(inner)
 	switch {
 	case err != nil:
