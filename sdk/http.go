@@ -56,20 +56,30 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 type request struct {
 	Operation[requestKey]
 	response
+}
+
+// remoteRequest is one that something came with.
+type remoteRequest struct {
+	request
 	remote remote
 }
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
-	q := &request{}
-	q.ResponseWriter = w
+	var q *request
 	ctx := r.Context()
-	if came := cameIn(r.Header, s.idHeaders); came != noneCame && q.remote.take(ctx, &came) {
-		ctx = &q.remote
+	if came := cameIn(r.Header, s.idHeaders); came == noneCame {
+		q = &request{}
+	} else {
+		both := &remoteRequest{}
+		if q = &both.request; both.remote.take(ctx, &came) {
+			ctx = &both.remote
+		}
 	}
+	q.ResponseWriter = w
 	method := knownMethod(r.Method)
 	s.operations.start(&q.Operation, ctx, method)
 	if !s.quiet {
-		q.idHeaders, q.ids = s.idHeaders, [2]string{*q.Operation.request, q.biz}
+		q.idHeaders, q.response.ids = s.idHeaders, &q.Operation.ids
 	}
 	described := q.Recording()
 	if described {
@@ -246,7 +256,7 @@ type response struct {
 	written int64
 
 	idHeaders *idHeaders // nil: nothing of ids is to be written any more
-	ids       [2]string  // of the request and of the business case
+	ids       *[2]string // of the request and of the business case
 }
 
 // writeIDs writes the ids into the header, unless the handler has: at the last

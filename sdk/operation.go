@@ -101,7 +101,7 @@ type Operation[K comparable] struct {
 	began   time.Time
 	took    time.Duration
 
-	made, biz string // ids: of the request, when none came, and of the business case
+	ids [2]string // of the request, which a server has, and of the business case
 }
 
 // Start begins an operation within the span of ctx. End it, whatever happens.
@@ -121,41 +121,38 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 	op.span.tracer = op.binding.tracer
 	parent, _ := contextOf(ctx)
 	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
-		if op.biz = BizID(ctx); op.biz != "" { // the sampler may weigh it
-			op.binding.tracer.core.Start(&op.span.core, &parent, name, kind, op.began, core.String(attrBizID, op.biz))
-			op.identify(ctx)
-			return
-		}
+		op.ids[1] = BizID(ctx)
 	}
-	op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
-	op.identify(ctx)
+	if biz := op.ids[1]; biz != "" { // the sampler may weigh it
+		op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began, core.String(attrBizID, biz))
+	} else {
+		op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+	}
+	if op.binding.kind == core.KindServer {
+		op.identify(ctx)
+	}
 }
 
 // identify gives the operation of a server a request id, the trace id if none
 // came, which all that happens within finds.
 func (op *Operation[K]) identify(ctx context.Context) {
-	if op.binding.kind != core.KindServer {
-		return
+	if id := requestIDOf(ctx); id != nil {
+		op.ids[0] = *id
+		if op.Recording() {
+			op.tellRequest()
+		}
+	} else {
+		op.ids[0] = op.span.core.Context().TraceID.String()
 	}
-	if op.request = requestIDOf(ctx); op.request == nil {
-		op.made = op.span.core.Context().TraceID.String()
-		op.request = &op.made
-		return
-	}
-	if op.Recording() {
-		op.tellRequest()
-	}
+	op.request = &op.ids[0]
 }
 
 // tellRequest sets a request id that is not the trace id.
 func (op *Operation[K]) tellRequest() {
-	if op.request == nil || op.request == &op.made {
+	if id, ok := core.ParseTraceID(op.ids[0]); ok && id == op.span.core.Context().TraceID {
 		return
 	}
-	if id, ok := core.ParseTraceID(*op.request); ok && id == op.span.core.Context().TraceID {
-		return
-	}
-	op.span.core.SetAttr(core.String(attrRequestID, *op.request))
+	op.span.core.SetAttr(core.String(attrRequestID, op.ids[0]))
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -194,10 +191,12 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		parent, _ := contextOf(op.handle.Context)
 		sp.Rescue(&parent, op.name, b.kind, op.began)
 		if !op.Recording() { // until now
-			if op.biz != "" {
-				sp.SetAttr(core.String(attrBizID, op.biz))
+			if op.ids[1] != "" {
+				sp.SetAttr(core.String(attrBizID, op.ids[1]))
 			}
-			op.tellRequest()
+			if op.request != nil {
+				op.tellRequest()
+			}
 		}
 	}
 	if failure != "" {

@@ -70,7 +70,12 @@ var noneCame came
 // cameIn reads headers.
 func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
 	c.parent, c.state, c.members = header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
-	c.request, c.biz = firstID(h[ids.request]), firstID(h[ids.biz])
+	if ids.request != "" {
+		c.request = firstID(h[ids.request])
+	}
+	if ids.biz != "" {
+		c.biz = firstID(h[ids.biz])
+	}
 	return c
 }
 
@@ -129,7 +134,7 @@ func (r *remote) take(ctx context.Context, c *came) bool {
 		return false
 	}
 	r.Context, r.request, r.biz, r.members = ctx, c.request, c.biz, c.members
-	r.span.sc, r.hasSpan = sc, ok
+	r.span, r.hasSpan = remoteSpan{noRecording, sc}, ok
 	return true
 }
 
@@ -170,9 +175,14 @@ func (r *remote) parse() {
 
 // remoteSpan stands for the span of the caller.
 type remoteSpan struct {
-	noop.Span
+	noSpan
 	sc core.SpanContext
 }
+
+// noSpan is a noop.Span, of which one serves all.
+type noSpan struct{ trace.Span }
+
+var noRecording = noSpan{noop.Span{}}
 
 // SpanContext implements trace.Span.
 func (s *remoteSpan) SpanContext() trace.SpanContext { return toSpanContext(&s.sc) }
