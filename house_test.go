@@ -273,3 +273,31 @@ func TestSDKCoreIsStandardLibraryOnly(t *testing.T) {
 		}
 	}
 }
+
+// sdkModules is what a service takes in with the SDK. Each is something to
+// update, to audit and to be broken by: think before adding to it.
+var sdkModules = []string{
+	"github.com/cespare/xxhash/v2", // of otel/attribute
+	"github.com/go-logr/logr",      // of otel
+	"github.com/go-logr/stdr",      // of otel
+	"go.opentelemetry.io/auto/sdk", // of otel/trace
+	"go.opentelemetry.io/otel",
+	"go.opentelemetry.io/otel/log",
+	"go.opentelemetry.io/otel/metric",
+	"go.opentelemetry.io/otel/trace",
+}
+
+func TestSDKModules(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./auto")
+	cmd.Dir = "sdk"
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list in sdk: %v", err)
+	}
+	got := strings.Fields(string(out))
+	slices.Sort(got)
+	got = slices.DeleteFunc(slices.Compact(got), func(m string) bool { return m == module+"/sdk" })
+	if !slices.Equal(got, sdkModules) {
+		t.Errorf("the SDK takes in %q, want %q", got, sdkModules)
+	}
+}

@@ -28,11 +28,8 @@ func (e *environment) proxies(opts *HTTPOptions) (p proxies) {
 		p.trust(prefix)
 	}
 	if opts.TrustedProxies == nil {
-		v, name := e.text("GUANLAN_TRUSTED_PROXIES")
-		for _, item := range strings.Split(v, ",") {
-			if item = strings.TrimSpace(item); item == "" {
-				continue
-			}
+		const name = "GUANLAN_TRUSTED_PROXIES"
+		for _, item := range e.list(name) {
 			prefix, err := netip.ParsePrefix(item)
 			if err != nil {
 				addr, err := netip.ParseAddr(item)

@@ -25,6 +25,14 @@ func Handler(h http.Handler) http.Handler {
 	})
 }
 
+// anyClient belongs to the SDK that runs when a request is sent.
+var anyClient = newHTTPClient(nil)
+
+// Transport instruments next with the SDK that runs when a request is sent, so
+// it may be called before Start; nil is http.DefaultTransport. See
+// HTTPClient.Transport.
+func Transport(next http.RoundTripper) http.RoundTripper { return anyClient.Transport(next) }
+
 // ListenAndServe is http.ListenAndServe with an instrumented handler; nil is
 // http.DefaultServeMux.
 func ListenAndServe(addr string, h http.Handler) error {

@@ -16,6 +16,7 @@ import (
 type config struct {
 	disabled bool
 	resource []core.Attr
+	members  []string // of baggage, that become attributes
 	traces   core.SenderOptions
 	metrics  core.SenderOptions
 	logs     core.SenderOptions
@@ -110,6 +111,17 @@ func (e *environment) pairs(names ...string) (pairs [][2]string) {
 		pairs = append(pairs, [2]string{key, value})
 	}
 	return pairs
+}
+
+// list reads items that commas separate.
+func (e *environment) list(name string) (items []string) {
+	v, _ := e.text(name)
+	for _, item := range strings.Split(v, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
 }
 
 const defaultEndpoint = "http://localhost:4318"
@@ -225,6 +237,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		metrics:  e.sender(&opts, "METRICS", "/v1/metrics"),
 		logs:     e.sender(&opts, "LOGS", "/v1/logs"),
 		sampler:  opts.Sampler,
+		members:  opts.Baggage,
 		limits: core.Limits{
 			Attributes:      e.count(core.DefaultLimits.Attributes, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
 			Events:          e.count(core.DefaultLimits.Events, "OTEL_SPAN_EVENT_COUNT_LIMIT"),
@@ -246,6 +259,9 @@ func configure(opts Options, get func(string) string) (*config, error) {
 	}
 	if c.sampler == nil {
 		c.sampler = e.sampler()
+	}
+	if c.members == nil {
+		c.members = e.list("GUANLAN_BAGGAGE_ATTRIBUTES")
 	}
 	return c, errors.Join(e.errs...)
 }

@@ -152,7 +152,7 @@ func (k requestKey) attrs() []core.Attr {
 }
 
 // describe sets what is known when a request begins.
-func (s *HTTPServer) describe(sp *core.Span, r *http.Request, method string) {
+func (s *HTTPServer) describe(sp *Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))

@@ -187,8 +187,7 @@ type hosts []string
 func (e *environment) hosts(opts *IDOptions) (list hosts) {
 	given := opts.PropagateTo
 	if given == nil {
-		v, _ := e.text("GUANLAN_PROPAGATE_TO")
-		given = strings.Split(v, ",")
+		given = e.list("GUANLAN_PROPAGATE_TO")
 	} else {
 		list = hosts{}
 	}

@@ -45,7 +45,7 @@ type OperationOptions[K comparable] struct {
 type binding[K comparable] struct {
 	sdk      *SDK
 	kind     core.SpanKind
-	tracer   *tracer
+	tracer   operationTracer
 	duration *boundSeries[K] // or nil
 	sampler  *core.Adaptive  // hears of operations; or nil
 }
@@ -71,7 +71,7 @@ func (o *Operations[K]) of() *binding[K] {
 	if s == nil {
 		s = running.Load()
 	}
-	if s == nil || s.provider == nil {
+	if s == nil || !s.Enabled() {
 		return nil
 	}
 	if b := o.bound.Load(); b != nil && b.sdk == s {
@@ -118,19 +118,18 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 		return
 	}
 	op.name, op.began = name, time.Now()
-	op.span.tracer = op.binding.tracer
-	parent, _ := contextOf(ctx)
 	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
 		op.ids[1] = BizID(ctx)
 	}
 	if biz := op.ids[1]; biz != "" { // the sampler may weigh it
-		op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began, core.String(attrBizID, biz))
+		op.open(op.binding.tracer, name, op.binding.kind, op.began, core.String(attrBizID, biz))
 	} else {
-		op.binding.tracer.core.Start(&op.span.core, &parent, name, op.binding.kind, op.began)
+		op.open(op.binding.tracer, name, op.binding.kind, op.began)
 	}
 	if op.binding.kind == core.KindServer {
 		op.identify(ctx)
 	}
+	setMembers(ctx, op.recorded(), op.binding.sdk.members)
 }
 
 // identify gives the operation of a server a request id, the trace id if none
@@ -142,17 +141,17 @@ func (op *Operation[K]) identify(ctx context.Context) {
 			op.tellRequest()
 		}
 	} else {
-		op.ids[0] = op.span.core.Context().TraceID.String()
+		op.ids[0] = op.recorded().Context().TraceID.String()
 	}
 	op.request = &op.ids[0]
 }
 
 // tellRequest sets a request id that is not the trace id.
 func (op *Operation[K]) tellRequest() {
-	if id, ok := core.ParseTraceID(op.ids[0]); ok && id == op.span.core.Context().TraceID {
+	if id, ok := core.ParseTraceID(op.ids[0]); ok && id == op.recorded().Context().TraceID {
 		return
 	}
-	op.span.core.SetAttr(core.String(attrRequestID, op.ids[0]))
+	op.recorded().SetAttr(core.String(attrRequestID, op.ids[0]))
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -160,16 +159,16 @@ func (op *Operation[K]) Ctx() context.Context {
 	if op.binding == nil {
 		return op.handle.Context
 	}
-	return &op.handle
+	return op.ctx()
 }
 
 // Recording reports whether the span is kept as far as is known: whether
 // attributes are worth making.
-func (op *Operation[K]) Recording() bool { return op.span.core.Context().IsSampled() }
+func (op *Operation[K]) Recording() bool { return op.recorded().Context().IsSampled() }
 
 // Span is where attributes and events go. What is set on a span that is not
 // recorded is ignored.
-func (op *Operation[K]) Span() *core.Span { return &op.span.core }
+func (op *Operation[K]) Span() *Span { return op.recorded() }
 
 // Finish stops the clock. failure is the class of the error, which becomes
 // error.type: one of few values, empty when all went well. It reports whether
@@ -181,7 +180,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		return false
 	}
 	op.took = time.Since(op.began)
-	sp := &op.span.core
+	sp := op.recorded()
 	certain := failure != ""
 	if b.sampler != nil {
 		b.sampler.Observe(op.took, certain)
@@ -189,8 +188,9 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	}
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)
-		sp.Rescue(&parent, op.name, b.kind, op.began)
-		if !op.Recording() { // until now
+		late := !sp.Recording()
+		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
+			setMembers(op.handle.Context, sp, b.sdk.members)
 			if op.ids[1] != "" {
 				sp.SetAttr(core.String(attrBizID, op.ids[1]))
 			}
@@ -209,7 +209,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 // End counts the operation and ends the span. Finish must have been called.
 func (op *Operation[K]) End(key K) {
 	op.measure(key)
-	op.span.core.End(op.began.Add(op.took))
+	op.recorded().End(op.began.Add(op.took))
 }
 
 // measure counts the operation. The span may go on.
@@ -218,8 +218,8 @@ func (op *Operation[K]) measure(key K) {
 	if b == nil || b.duration == nil {
 		return
 	}
-	kept := *op.span.core.Context() // also a rescued one may be an exemplar
-	if op.span.core.Recording() {
+	kept := *op.recorded().Context() // also a rescued one may be an exemplar
+	if op.recorded().Recording() {
 		kept.Flags |= core.FlagSampled
 	}
 	b.duration.of(key).Record(op.took.Seconds(), &kept)

@@ -3,6 +3,8 @@ package sdk
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -72,5 +74,23 @@ func TestOperations(t *testing.T) {
 				t.Errorf("sampled %v: %q is not in the metrics", sampled, want)
 			}
 		}
+	}
+}
+
+func TestBaggageBecomesAttributes(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(0), Baggage: []string{"tenant"}})
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header.Set("baggage", "tenant=yunshan,card=4711")
+	r.Header.Set("traceparent", someParent)
+	s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, sp := s.TracerProvider().Tracer("t").Start(r.Context(), "inner")
+		sp.End()
+	})).ServeHTTP(httptest.NewRecorder(), r)
+	unsampled := r.Clone(t.Context())
+	unsampled.Header.Set("traceparent", strings.TrimSuffix(someParent, "1")+"0")
+	s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })).ServeHTTP(httptest.NewRecorder(), unsampled)
+	got := sent(t, s, sink)["/v1/traces"]
+	if n := strings.Count(got, "yunshan"); n != 3 || strings.Contains(got, "4711") {
+		t.Errorf("the tenant is on %d spans, want the request, the inner one and the failed one; other members: %v", n, strings.Contains(got, "4711"))
 	}
 }

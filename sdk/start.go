@@ -34,6 +34,11 @@ type Options struct {
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
 	IDs         IDOptions            // of requests and business cases
 	HTTP        HTTPOptions          // of HTTP servers
+	// Baggage names members of the baggage that become attributes of spans
+	// and log records: what is known of a request at the front door, its
+	// tenant say, is then on whatever is done for it in any service.
+	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
+	Baggage []string
 	// Client sends what is exported; default: one of its own, see
 	// core.SenderOptions.
 	Client *http.Client
@@ -46,6 +51,8 @@ type SDK struct {
 	traces   trace.TracerProvider
 	provider *TracerProvider // nil when nothing is recorded
 	adaptive *core.Adaptive  // or nil
+	members  []string        // of baggage, that become attributes
+	enabled  bool
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
@@ -79,10 +86,7 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: opts.Failed, resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
-	if s.failed == nil {
-		s.failed = otel.Handle
-	}
+	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
 	s.idHeaders, s.hosts = c.idHeaders, c.hosts
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
@@ -106,6 +110,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	})
 	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
+	s.members, s.provider.members = c.members, c.members
+	s.enabled = true
 	s.traces, s.meters = s.provider, map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
@@ -133,13 +139,24 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	return s, err
 }
 
+// guarded makes a hook harmless: when it panics, what runs on our goroutines must
+// not take the service with it.
+func guarded(hook func(error)) func(error) {
+	if hook == nil {
+		hook = otel.Handle
+	}
+	return func(err error) {
+		defer func() { _ = recover() }()
+		hook(err)
+	}
+}
+
+// Enabled reports whether anything is recorded: false when the SDK is disabled
+// by its configuration, or could not start for it.
+func (s *SDK) Enabled() bool { return s.enabled }
+
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
-
-// tracer makes spans of one scope.
-func (s *SDK) tracer(scope, version string) *tracer {
-	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
-}
 
 // meter makes instruments of one scope. The same scope gives the same meter.
 func (s *SDK) meter(scope, version string) *core.Meter {
@@ -215,6 +232,15 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 		return fmt.Errorf("send metrics: the receiver turned down %d of %d points", rejected, points)
 	}
 	return nil
+}
+
+// SamplingShare is the share of the traces that begin here which is kept at the
+// moment, where the sampler is an adaptive one; 0 elsewhere.
+func (s *SDK) SamplingShare() float64 {
+	if s.adaptive == nil {
+		return 0
+	}
+	return s.adaptive.Share()
 }
 
 // Stats counts what became of spans, log records and log lines.

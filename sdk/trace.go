@@ -22,7 +22,8 @@ import (
 // use.
 type TracerProvider struct {
 	embedded.TracerProvider
-	core *core.Provider
+	core    *core.Provider
+	members []string // of baggage, that become attributes
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -78,14 +79,15 @@ func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 // handle is a context and the span in it: one allocation for both.
 type handle struct {
 	context.Context
-	span    span
-	request *string // id of the request that a server handles; nil: ask Context
+	recorder // not last: nothing at the end of a struct takes a word
+	span     span
+	request  *string // id of the request that a server handles; nil: ask Context
 }
 
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
 	switch {
-	case key == spanKey:
+	case key == spanKey && !stock:
 		return &h.span
 	case key == requestIDKey && h.request != nil:
 		return h.request
@@ -128,6 +130,7 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	var few [8]core.Attr
 	attrs := appendAttrs(few[:0], c.Attributes())
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
 		s.AddLink(l)
 	}

@@ -17,10 +17,7 @@ import (
 // the wire, and the histogram http.client.request.duration. It follows
 // OpenTelemetry's stable semantic conventions for HTTP. A request that is sent
 // again, after a redirect for example, is one more.
-type HTTPClient struct {
-	operations *Operations[callKey]
-	sdk        *SDK
-}
+type HTTPClient struct{ operations *Operations[callKey] }
 
 // callKey is what the series of a call depends on.
 type callKey struct {
@@ -28,8 +25,9 @@ type callKey struct {
 	port, status                  int
 }
 
+// newHTTPClient makes one of an SDK; nil is the running one.
 func newHTTPClient(s *SDK) *HTTPClient {
-	return &HTTPClient{sdk: s, operations: newOperations(s, OperationOptions[callKey]{
+	return &HTTPClient{newOperations(s, OperationOptions[callKey]{
 		Scope: scopeOfSDK, Kind: core.KindClient,
 		Metric: "http.client.request.duration", Description: "Duration of HTTP client requests.", Attrs: callKey.attrs,
 	})}
@@ -46,6 +44,26 @@ func (c *HTTPClient) Transport(next http.RoundTripper) http.RoundTripper {
 	return &transport{c, next}
 }
 
+// Scheme instruments t from within: registered by t.RegisterProtocol, it traces
+// the requests of a scheme, and leaves them to t when it has done so or when
+// somebody around t has.
+func (c *HTTPClient) Scheme(t *http.Transport) http.RoundTripper {
+	return &schemeTripper{c.Transport(t)}
+}
+
+type schemeTripper struct{ traced http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (s *schemeTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Value(tracedKey{}) != nil {
+		return nil, http.ErrSkipAltProtocol
+	}
+	return s.traced.RoundTrip(r)
+}
+
+// tracedKey is in the context of requests that have their span.
+type tracedKey struct{}
+
 type transport struct {
 	client *HTTPClient
 	next   http.RoundTripper
@@ -55,6 +73,14 @@ type transport struct {
 type call struct {
 	Operation[callKey]
 	ended atomic.Bool
+}
+
+// Value implements context.Context.
+func (q *call) Value(key any) any {
+	if _, ok := key.(tracedKey); ok {
+		return q
+	}
+	return q.Ctx().Value(key)
 }
 
 // RoundTrip implements http.RoundTripper. The span ends when the body of the
@@ -74,9 +100,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		key.describe(q.Span(), r)
 	}
 	// A RoundTripper must not change the request it is given.
-	inner := r.Clone(q.Ctx())
-	if t.client.sdk.PropagatesTo(host) {
-		Propagator{}.Inject(q.Ctx(), headerCarrier(inner.Header))
+	inner := r.Clone(q)
+	if q.binding == nil || q.binding.sdk.PropagatesTo(host) {
+		Propagator{}.Inject(q, headerCarrier(inner.Header))
 	}
 	res, err := t.next.RoundTrip(inner)
 	switch {
@@ -116,7 +142,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // describe sets what is known when a request begins.
-func (k *callKey) describe(sp *core.Span, r *http.Request) {
+func (k *callKey) describe(sp *Span, r *http.Request) {
 	u := *r.URL
 	u.User, u.RawQuery = nil, redactQuery(u.RawQuery)
 	sp.SetAttrs(core.String("http.request.method", k.method), core.String("server.address", k.host), core.Int("server.port", int64(k.port)), core.String("url.full", u.String()))

@@ -177,6 +177,22 @@ func MapValue(v []Attr) Value { return Value{kind: KindMap, list: v} }
 // Kind is the type of the value.
 func (v *Value) Kind() Kind { return v.kind }
 
+// Any is the value as it was given: a bool, int64, float64, string, slice of
+// these, []byte, []Value or []Attr; nil for the zero Value.
+func (v *Value) Any() any {
+	switch v.kind {
+	case KindBool:
+		return v.num != 0
+	case KindInt:
+		return int64(v.num)
+	case KindFloat:
+		return math.Float64frombits(v.num)
+	case KindString:
+		return v.str
+	}
+	return v.list
+}
+
 // appendAttr appends an attribute as the given field. Strings beyond limit
 // characters are cut; a limit below 0 is none.
 func appendAttr(b []byte, field int, a *Attr, limit int) []byte {

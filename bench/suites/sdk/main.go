@@ -58,6 +58,7 @@ var parts = []part{
 	{"propagation", (*suite).propagation},
 	{"log", (*suite).log},
 	{"export", (*suite).export},
+	{"service", (*suite).service},
 }
 
 func run(ctx context.Context) error {

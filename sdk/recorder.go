@@ -1,0 +1,43 @@
+//go:build !guanlan_stock
+
+package sdk
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// stock is whether OpenTelemetry's own SDK takes the place of ours: built with
+// the tag guanlan_stock. See package sdk/stock.
+const stock = false
+
+// Span is what operations record in.
+type Span = core.Span
+
+// recorder is what a handle needs beside the span.
+type recorder struct{}
+
+// operationTracer starts the spans of operations.
+type operationTracer = *tracer
+
+func (s *SDK) tracer(scope, version string) operationTracer {
+	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
+}
+
+// open begins the span of an operation. The attributes are there for the sampler
+// to see.
+func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time, attrs ...core.Attr) {
+	h.span.tracer = t
+	parent, _ := contextOf(h.Context)
+	t.core.Start(&h.span.core, &parent, name, kind, began, attrs...)
+}
+
+// recorded is the span of an operation.
+func (h *handle) recorded() *Span { return &h.span.core }
+
+// ctx is the context with the span.
+func (h *handle) ctx() context.Context { return h }

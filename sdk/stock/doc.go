@@ -1,0 +1,14 @@
+// Package stock puts OpenTelemetry's own SDK in the place of Guanlan's, to
+// compare the two or to rule one out:
+//
+//	import _ "github.com/guanlan-io/guanlan/sdk/stock"
+//
+//	go build -tags guanlan_stock
+//
+// Without the tag the package is empty, so the import may stay. With it, spans,
+// log records and the instruments of OpenTelemetry's API go through
+// OpenTelemetry's SDK and exporters, at what they cost. The instrumentation is
+// the same, and so is what a receiver gets, but for this: a span that was not
+// sampled cannot be kept for its failure, and durations that the instrumentation
+// measures itself still come from Guanlan's.
+package stock
