@@ -54,7 +54,7 @@ var accessRecords = sync.Pool{New: func() any { return new([accessAttrs]slog.Att
 func (a *accessLog) log(q *request, r *http.Request, key *requestKey, client string) {
 	level := slog.LevelInfo
 	switch {
-	case key.failed || key.status >= 500:
+	case key.errorType() != "":
 		level = slog.LevelError
 	case key.status >= 400:
 		level = slog.LevelWarn
@@ -83,8 +83,8 @@ func (a *accessLog) log(q *request, r *http.Request, key *requestKey, client str
 	}
 	attrs = append(attrs, slog.Int("http.response.status_code", key.status), slog.Int64("http.response.body.size", q.written),
 		slog.Float64("http.server.request.duration", q.took.Seconds()), slog.String("client.address", client))
-	if key.failed {
-		attrs = append(attrs, slog.String("error.type", "panic"))
+	if key.failure != "" {
+		attrs = append(attrs, slog.String("error.type", key.failure))
 	}
 	rec := slog.NewRecord(q.began.Add(q.took), level, "request", 0)
 	if a.own {

@@ -53,7 +53,7 @@ func (c *Carrier) wait() time.Duration {
 // and has its values but for what was captured. Keep name to few values: it is
 // on metrics. Panics pass through.
 func (c Carrier) Run(ctx context.Context, name string, fn func(context.Context) error) error {
-	t := &task{taskKey: taskKey{name: name}, waited: c.wait(), fn: fn}
+	t := &handover{taskKey: taskKey{name: name}, waited: c.wait(), fn: fn}
 	return t.run(c.Context(ctx))
 }
 
@@ -62,7 +62,7 @@ func (c Carrier) Run(ctx context.Context, name string, fn func(context.Context) 
 // captured ones, as many as a span may have; how long the first of them waited
 // is counted. The ids and the baggage are those of ctx.
 func RunBatch(ctx context.Context, name string, from []Carrier, fn func(context.Context) error) error {
-	t := &task{taskKey: taskKey{name: name}, waited: -1, links: from, fn: fn}
+	t := &handover{taskKey: taskKey{name: name}, waited: -1, links: from, fn: fn}
 	for i := range from {
 		t.waited = max(t.waited, from[i].wait())
 	}

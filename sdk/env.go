@@ -26,6 +26,8 @@ type config struct {
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
+	observe  bool          // the Go runtime
+	memory   float64       // share of the cgroup's memory; 0: none of ours
 
 	idHeaders *idHeaders
 	hosts     hosts
@@ -64,6 +66,30 @@ func (e *environment) bool(name string) bool {
 	}
 	e.bad(name, "true or false")
 	return false
+}
+
+// off tells whether what is on by default is switched off.
+func (e *environment) off(name string) bool {
+	v, _ := e.text(name)
+	switch strings.ToLower(v) {
+	case "off", "false":
+		return true
+	case "on", "true", "":
+		return false
+	}
+	e.bad(name, "on or off")
+	return false
+}
+
+// share reads a share above 0 and up to 1.
+func (e *environment) share(def float64, name string) float64 {
+	v, _ := e.text(name)
+	p, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(p > 0 && p <= 1) {
+		e.bad(name, "a share above 0 and up to 1, or off")
+		return def
+	}
+	return p
 }
 
 func (e *environment) count(def int, names ...string) int {
@@ -253,6 +279,8 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+		observe:  !opts.NoRuntime && !e.off("GUANLAN_RUNTIME_OBSERVER"),
+		memory:   e.memoryRatio(),
 
 		idHeaders: e.idHeaders(&opts.IDs), hosts: e.hosts(&opts.IDs), proxies: e.proxies(&opts.HTTP),
 		accessLog: opts.HTTP.AccessLog || e.bool("GUANLAN_ACCESS_LOG"),

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -32,7 +31,7 @@ type HTTPServer struct {
 type requestKey struct {
 	method, route, scheme, version string
 	status                         int
-	failed                         bool // panicked
+	failure                        string // error.type, where it is not the status
 }
 
 func newHTTPServer(s *SDK) *HTTPServer {
@@ -92,21 +91,27 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 
 // done runs deferred, to see a panic that is passing by; net/http handles it.
 func (s *HTTPServer) done(q *request, r *http.Request, method string, described bool) {
+	if q.response.quiet {
+		return
+	}
 	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
 	var exception []core.Attr
 	if p := recover(); p != nil {
 		defer panic(p)
 		if p != http.ErrAbortHandler {
-			key.failed = true
+			key.failure = failureOfPanic
 			if key.status == 0 { // net/http breaks the connection off; to the client it is this
 				key.status = http.StatusInternalServerError
 			}
-			exception = []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p)), core.String("exception.stacktrace", stack())}
+			exception = exceptionOf(&PanicError{p, stack()})
 		}
 	}
 	if key.status == 0 {
 		q.writeIDs() // net/http writes the header now
 		key.status = http.StatusOK
+	}
+	if key.failure == "" {
+		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
@@ -131,8 +136,8 @@ func (s *HTTPServer) done(q *request, r *http.Request, method string, described 
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
 	switch {
-	case k.failed:
-		return "panic"
+	case k.failure != "":
+		return k.failure
 	case k.status >= 500:
 		return strconv.Itoa(k.status)
 	}
@@ -254,6 +259,7 @@ type response struct {
 	http.ResponseWriter
 	status  int
 	written int64
+	quiet   bool // it is not to be told of: a probe
 
 	idHeaders *idHeaders // nil: nothing of ids is to be written any more
 	ids       *[2]string // of the request and of the business case

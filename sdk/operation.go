@@ -199,6 +199,9 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 			}
 		}
 	}
+	if failure != "" || sp.Failed() {
+		op.span.failed.Load().addTo(sp)
+	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))
 		sp.SetStatus(core.StatusError, "")

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
+	"runtime/metrics"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +25,7 @@ var (
 type PoolOptions struct {
 	// Name is on metrics and spans; required to tell pools apart.
 	Name string
-	// Workers is how many jobs run at a time. Default runtime.GOMAXPROCS.
+	// Workers is how many jobs run at a time. Default GOMAXPROCS.
 	Workers int
 	// Queue is how many jobs may wait. Default 256; below 0 none.
 	Queue int
@@ -86,10 +86,20 @@ func newPoolSeries(s *SDK, pool string) *poolSeries {
 	}
 }
 
+// processors is GOMAXPROCS. The function of that name would keep the runtime
+// from following the cgroup.
+func processors() int {
+	s := []metrics.Sample{{Name: "/sched/gomaxprocs:threads"}}
+	if metrics.Read(s); s[0].Value.Kind() != metrics.KindUint64 {
+		return 1
+	}
+	return int(s[0].Value.Uint64())
+}
+
 // NewPool starts a pool.
 func NewPool(opts PoolOptions) *Pool {
 	if opts.Workers <= 0 {
-		opts.Workers = runtime.GOMAXPROCS(0)
+		opts.Workers = processors()
 	}
 	switch {
 	case opts.Queue == 0:
@@ -224,7 +234,7 @@ func (p *Pool) do(j *job) {
 	ctx, cancel := context.WithCancel(j.ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	t := task{taskKey: taskKey{name: j.name, pool: p.opts.Name}, waited: time.Since(j.at), rescue: true, fn: func(ctx context.Context) error {
+	t := handover{taskKey: taskKey{name: j.name, pool: p.opts.Name}, waited: time.Since(j.at), rescue: true, fn: func(ctx context.Context) error {
 		if ctx.Err() != nil { // while it waited
 			return context.Cause(ctx)
 		}

@@ -14,7 +14,7 @@ import (
 
 func TestPool(t *testing.T) {
 	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
-	ctx, sender := within(t, s)
+	ctx, sender := sending(t, s)
 	var mu sync.Mutex
 	failed := map[string]error{}
 	p := NewPool(PoolOptions{Name: "mail", Workers: 2, Queue: 2, Failed: func(_ context.Context, name string, err error) {
@@ -78,7 +78,7 @@ func TestPool(t *testing.T) {
 		t.Errorf("after Close: %v", err)
 	}
 	var panicked *PanicError
-	if len(failed) != 2 || failed["fails"] == nil || !errors.As(failed["panics"], &panicked) || !errors.Is(panicked, errOh) || !strings.Contains(string(panicked.Stack), "TestPool") {
+	if len(failed) != 2 || failed["fails"] == nil || !errors.As(failed["panics"], &panicked) || !errors.Is(panicked, errOh) || !strings.Contains(panicked.Stack, "TestPool") {
 		t.Errorf("failed: %v", failed)
 	}
 	sender.End()

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/observer"
 )
 
 // Version of the SDK.
@@ -44,6 +45,9 @@ type Options struct {
 	Client *http.Client
 	// Failed hears of what could not be sent. Default: otel.Handle.
 	Failed func(error)
+	// NoRuntime switches the observer of the Go runtime off;
+	// GUANLAN_RUNTIME_OBSERVER=off does it too.
+	NoRuntime bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -64,11 +68,15 @@ type SDK struct {
 	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
 	failed   func(error)
+	runtime  *observer.Observer
+	memory   *memoryLimit
 
 	idHeaders *idHeaders
 	hosts     hosts
 
 	stop    context.CancelFunc // ends the collection of metrics
+	over    context.Context    // ends with Shutdown: no request goes on beyond it
+	end     context.CancelFunc
 	stopped sync.WaitGroup
 	once    sync.Once
 	err     error // of Shutdown
@@ -92,6 +100,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
+	s.memory = newMemoryLimit(c.memory)
+	s.memory.follow(time.Now())
 	traces, err1 := core.NewSender(c.traces)
 	metrics, err2 := core.NewSender(c.metrics)
 	logs, err3 := core.NewSender(c.logs)
@@ -121,6 +131,11 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
+	s.over, s.end = context.WithCancel(context.Background())
+	if c.observe {
+		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
+		s.stopped.Go(func() { s.runtime.Run(ctx) })
+	}
 	s.stopped.Add(1)
 	go func() {
 		defer s.stopped.Done()
@@ -217,10 +232,18 @@ func (s *SDK) collectLoop(ctx context.Context, every time.Duration) {
 // sendMetrics sends what was counted. Sums go on counting, so that what one
 // request misses is in the next.
 func (s *SDK) sendMetrics(ctx context.Context) error {
+	if s.over.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.over, cancel)()
+	now := time.Now()
+	s.freshen(now)
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
-	body, points := core.AppendMetrics(nil, s.resource, meters, time.Now())
+	body, points := core.AppendMetrics(nil, s.resource, meters, now)
 	if points == 0 {
 		return nil
 	}
@@ -247,6 +270,9 @@ func (s *SDK) SamplingShare() float64 {
 type Stats struct {
 	Spans, Logs core.PipeStats
 	Lines       core.SpoolStats
+	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
+	// has set from the cgroup; 0 when it has not.
+	MemoryLimit int64
 }
 
 // Stats counts what happened so far.
@@ -255,6 +281,7 @@ func (s *SDK) Stats() (st Stats) {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
 	st.Lines = s.spool.Stats()
+	st.MemoryLimit = s.memory.set()
 	return st
 }
 
@@ -277,6 +304,7 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 		s.stop()
 		s.stopped.Wait()
 		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		s.end()
 	})
 	return s.err
 }

@@ -77,23 +77,8 @@ func (p *perSDK[T]) of() (value T, ok bool) {
 	return b.value, true
 }
 
-// PanicError is a panic that was made an error.
-type PanicError struct {
-	Value any    // what it was called with
-	Stack []byte // of the goroutine, at most 16 KiB
-}
-
-// Error implements error.
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
-// Unwrap is the error that it panicked with, if it was one.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
-}
-
-// task is work to be done.
-type task struct {
+// handover is work that crosses.
+type handover struct {
 	taskKey
 	waited time.Duration // below 0: it did not have to
 	links  []Carrier     // of a batch
@@ -103,7 +88,7 @@ type task struct {
 }
 
 // run does the work in a span. Without an SDK it only does the work.
-func (t *task) run(ctx context.Context) (err error) {
+func (t *handover) run(ctx context.Context) (err error) {
 	op := tasks.Start(ctx, t.name)
 	if waits, ok := taskWaits.of(); ok && t.waited >= 0 {
 		sc := *op.recorded().Context()
@@ -122,7 +107,7 @@ func (t *task) run(ctx context.Context) (err error) {
 		case !returned:
 			// Nothing was thrown when the goroutine ends by runtime.Goexit.
 			if p := recover(); p != nil {
-				t.failure, thrown = "panic", &PanicError{p, []byte(stack())}
+				t.failure, thrown = failureOfPanic, &PanicError{p, stack()}
 			}
 		}
 		if kept := op.Finish(t.failure); kept {
@@ -132,9 +117,8 @@ func (t *task) run(ctx context.Context) (err error) {
 			}
 			switch {
 			case thrown != nil:
-				sp.SetStatus(core.StatusError, thrown.Error())
-				sp.AddEvent("exception", time.Time{}, core.String("exception.type", typeName(thrown.Value)),
-					core.String("exception.message", fmt.Sprint(thrown.Value)), core.String("exception.stacktrace", string(thrown.Stack)))
+				sp.SetStatus(core.StatusError, "")
+				sp.AddEvent("exception", time.Time{}, exceptionOf(thrown)...)
 			case err != nil:
 				sp.SetStatus(core.StatusError, err.Error())
 			}
@@ -159,7 +143,7 @@ func (t *task) run(ctx context.Context) (err error) {
 }
 
 // describe sets what is known when a task begins.
-func (t *task) describe(sp *Span) {
+func (t *handover) describe(sp *Span) {
 	if t.pool != "" {
 		sp.SetAttr(core.String(attrPool, t.pool))
 	}
@@ -175,11 +159,10 @@ func (t *task) describe(sp *Span) {
 
 // taskFailure is the class of an error.
 func taskFailure(err error) string {
-	var p *PanicError
-	switch {
-	case errors.As(err, &p):
-		return "panic"
-	case errors.Is(err, context.Canceled):
+	if _, ok := errors.AsType[*PanicError](err); ok {
+		return failureOfPanic
+	}
+	if errors.Is(err, context.Canceled) {
 		return "canceled"
 	}
 	return failureOf(err)
@@ -199,7 +182,7 @@ func lastWords(ctx context.Context, name string, p *PanicError) {
 		defer close(told)
 		defer func() { _ = recover() }() // the first panic is the one to tell of
 		slog.Default().LogAttrs(ctx, slog.LevelError, "panic in a goroutine: the process ends", slog.String(attrTask, name), slog.String("exception.type", typeName(p.Value)),
-			slog.String("exception.message", fmt.Sprint(p.Value)), slog.String("exception.stacktrace", string(p.Stack)))
+			slog.String("exception.message", fmt.Sprint(p.Value)), slog.String("exception.stacktrace", p.Stack))
 		if s := Default(); s != nil {
 			_ = s.spool.Flush(ctx)
 			_ = s.Flush(ctx)
@@ -219,7 +202,7 @@ func lastWords(ctx context.Context, name string, p *PanicError) {
 // span and in a log record, and what is recorded is sent, for which the process
 // waits a second at most.
 func Go(ctx context.Context, name string, fn func(context.Context)) {
-	t := &task{taskKey: taskKey{name: name}, waited: -1, fatal: true, fn: plain(fn)}
+	t := &handover{taskKey: taskKey{name: name}, waited: -1, fatal: true, fn: plain(fn)}
 	go func() { _ = t.run(ctx) }()
 }
 
@@ -235,7 +218,7 @@ func Wrap(ctx context.Context, name string, fn func(context.Context)) func() {
 func WrapError(ctx context.Context, name string, fn func(context.Context) error) func() error {
 	handed := time.Now()
 	return func() error {
-		t := &task{taskKey: taskKey{name: name}, waited: time.Since(handed), fn: fn}
+		t := &handover{taskKey: taskKey{name: name}, waited: time.Since(handed), fn: fn}
 		return t.run(ctx)
 	}
 }

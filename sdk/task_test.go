@@ -17,8 +17,8 @@ import (
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
-// within begins a span with ids and baggage.
-func within(t *testing.T, s *SDK) (context.Context, trace.Span) {
+// sending begins a span with ids and baggage.
+func sending(t *testing.T, s *SDK) (context.Context, trace.Span) {
 	m, err := baggage.NewMemberRaw("tenant", "t-1")
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func receives(t *testing.T, ctx context.Context, from trace.Span) {
 
 func TestTasks(t *testing.T) {
 	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
-	ctx, sender := within(t, s)
+	ctx, sender := sending(t, s)
 	var wg sync.WaitGroup
 	wg.Add(1)
 	Go(ctx, "by Go", func(ctx context.Context) {
@@ -141,7 +141,7 @@ func TestTasksWithoutAnSDK(t *testing.T) {
 	})
 	<-done
 	p := NewPool(PoolOptions{Name: "p", Failed: func(_ context.Context, name string, err error) {
-		if name != "panics" || err.Error() != "panic: oh" {
+		if name != "panics" || !strings.HasPrefix(err.Error(), "panic: oh\n") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}})
@@ -155,7 +155,7 @@ func TestTasksWithoutAnSDK(t *testing.T) {
 
 func TestDetach(t *testing.T) {
 	s, _ := start(t, Options{})
-	ctx, sender := within(t, s)
+	ctx, sender := sending(t, s)
 	ctx, cancel := context.WithCancel(ctx)
 	detached := Detach(ctx)
 	cancel()

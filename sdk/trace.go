@@ -92,14 +92,37 @@ func (h *handle) Value(key any) any {
 	case key == requestIDKey && h.request != nil:
 		return h.request
 	}
+	if v := spanView.Load(); v != nil && key == v.key {
+		return v.of(trace.SpanFromContext(h))
+	}
 	return h.Context.Value(key)
 }
+
+// SetSpanView teaches contexts with a span of this SDK to answer another tracing
+// API: under the key that it looks for spans with, they hold what view makes of
+// the span. There is one such API at a time; a nil view is none. It is for
+// adapters, as package sdk/opentracing.
+func SetSpanView(key any, view func(trace.Span) any) {
+	if view == nil {
+		spanView.Store(nil)
+		return
+	}
+	spanView.Store(&viewOfSpans{key, view})
+}
+
+type viewOfSpans struct {
+	key any
+	of  func(trace.Span) any
+}
+
+var spanView atomic.Pointer[viewOfSpans]
 
 // span is the OpenTelemetry face of a core.Span.
 type span struct {
 	embedded.Span
 	core   core.Span
 	tracer *tracer
+	failed atomic.Pointer[failure] // the last error, for who ends the span
 }
 
 // Start implements trace.Tracer. A local child of a span that is not sampled is
@@ -247,11 +270,15 @@ func (s *span) event(name string, c *trace.EventConfig, more ...core.Attr) {
 
 // RecordError implements trace.Span.
 func (s *span) RecordError(err error, opts ...trace.EventOption) {
-	if err == nil || !s.core.Context().IsSampled() {
+	if err == nil {
 		return
 	}
 	c := trace.NewEventConfig(opts...)
-	s.event("exception", &c, core.String("exception.type", typeName(err)), core.String("exception.message", err.Error()))
+	sampled := s.core.Context().IsSampled()
+	s.note(err, &c, sampled)
+	if sampled {
+		s.event("exception", &c, exceptionOf(err)...)
+	}
 }
 
 // AddLink implements trace.Span.

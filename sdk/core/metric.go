@@ -49,6 +49,9 @@ type InstrumentOptions struct {
 	// Bounds are the upper, inclusive bounds of the buckets of a histogram,
 	// ascending; another one is without bound. Default DefaultBounds.
 	Bounds []float64
+	// Start is since when is counted; default: since a series is made. What is
+	// given, see Series.SetTotal, may be older than that.
+	Start time.Time
 }
 
 // DefaultBounds are those of the OpenTelemetry specification.
@@ -161,7 +164,10 @@ type shard struct {
 }
 
 func (i *Instrument) newSeries(attrs []byte) *Series {
-	s := &Series{attrs: attrs, form: i.opts.Form, bounds: i.opts.Bounds, start: time.Now()}
+	s := &Series{attrs: attrs, form: i.opts.Form, bounds: i.opts.Bounds, start: i.opts.Start}
+	if s.start.IsZero() {
+		s.start = time.Now()
+	}
 	if s.form == Histogram {
 		for n := range s.shard {
 			s.shard[n].counts = make([]atomic.Uint64, len(s.bounds)+1)

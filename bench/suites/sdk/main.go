@@ -57,6 +57,7 @@ var parts = []part{
 	{"metric", (*suite).metric},
 	{"propagation", (*suite).propagation},
 	{"log", (*suite).log},
+	{"runtime", (*suite).runtime},
 	{"export", (*suite).export},
 	{"service", (*suite).service},
 }

@@ -1,0 +1,97 @@
+package sdk
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// failure is the last error that was recorded on a span. A request that fails
+// is kept also when it was not sampled, and its exception with it; what is only
+// known when it ends is looked for here.
+type failure struct {
+	err      error
+	at       time.Time
+	attrs    []core.Attr // more of the event
+	recorded bool        // it is in the span already
+}
+
+// note remembers err until the span ends.
+func (s *span) note(err error, c *trace.EventConfig, recorded bool) {
+	f := &failure{err: err, at: c.Timestamp(), recorded: recorded}
+	if !recorded {
+		f.attrs = appendAttrs(nil, c.Attributes())
+		if c.StackTrace() {
+			f.attrs = append(f.attrs, core.String("exception.stacktrace", stack()))
+		}
+	}
+	s.failed.Store(f)
+}
+
+// failureOfPanic is the error.type of what panicked.
+const failureOfPanic = "panic"
+
+// typeFor is the error.type of a request that was answered with this status:
+// the error's own, if it has one. Empty: the status says it.
+func (f *failure) typeFor(status int) string {
+	if f == nil {
+		return ""
+	}
+	if _, ok := errors.AsType[*PanicError](f.err); ok {
+		return failureOfPanic
+	}
+	if status < 500 { // the error was coped with
+		return ""
+	}
+	if typed, ok := errors.AsType[interface {
+		error
+		ErrorType() string
+	}](f.err); ok {
+		return typed.ErrorType()
+	}
+	return ""
+}
+
+// addTo adds the exception to a span that did not record when it happened.
+func (f *failure) addTo(sp *Span) {
+	if f != nil && !f.recorded {
+		sp.AddEvent("exception", f.at, append(exceptionOf(f.err), f.attrs...)...)
+	}
+}
+
+// exceptionOf is the event of an error.
+func exceptionOf(err error) []core.Attr {
+	if p, ok := err.(*PanicError); ok {
+		return []core.Attr{core.String("exception.type", typeName(p.Value)), core.String("exception.message", fmt.Sprint(p.Value)), core.String("exception.stacktrace", p.Stack)}
+	}
+	return []core.Attr{core.String("exception.type", typeName(err)), core.String("exception.message", err.Error())}
+}
+
+// PanicError is a panic that was recovered.
+type PanicError struct {
+	Value any    // what it was called with
+	Stack string // of the goroutine, at most 16 KiB
+}
+
+// Error implements error. It has the stack, too: it is all there is to find the place.
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.Value, p.Stack) }
+
+// Unwrap is what was panicked with, if it is an error.
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// caught runs f and makes its panic an error.
+func caught(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{p, stack()}
+		}
+	}()
+	return f()
+}
