@@ -93,16 +93,16 @@ func (h *handle) Value(key any) any {
 		return h.request
 	}
 	if v := spanView.Load(); v != nil && key == v.key {
-		return v.of(trace.SpanFromContext(h))
+		return v.of(h)
 	}
 	return h.Context.Value(key)
 }
 
 // SetSpanView teaches contexts with a span of this SDK to answer another tracing
-// API: under the key that it looks for spans with, they hold what view makes of
-// the span. There is one such API at a time; a nil view is none. It is for
+// API: under the key that it looks for spans with, a context holds what view
+// makes of it. There is one such API at a time; a nil view is none. It is for
 // adapters, as package sdk/opentracing.
-func SetSpanView(key any, view func(trace.Span) any) {
+func SetSpanView(key any, view func(context.Context) any) {
 	if view == nil {
 		spanView.Store(nil)
 		return
@@ -112,7 +112,7 @@ func SetSpanView(key any, view func(trace.Span) any) {
 
 type viewOfSpans struct {
 	key any
-	of  func(trace.Span) any
+	of  func(context.Context) any
 }
 
 var spanView atomic.Pointer[viewOfSpans]
