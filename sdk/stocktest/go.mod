@@ -8,6 +8,7 @@ replace github.com/guanlan-io/guanlan/sdk => ../
 require (
 	github.com/google/go-cmp v0.7.0
 	github.com/guanlan-io/guanlan/sdk v0.0.0-00010101000000-000000000000
+	github.com/panjf2000/ants/v2 v2.11.3
 	go.opentelemetry.io/contrib/instrumentation/runtime v0.72.0
 	go.opentelemetry.io/otel v1.47.0
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
@@ -15,6 +16,8 @@ require (
 	go.opentelemetry.io/otel/sdk/metric v1.47.0
 	go.opentelemetry.io/otel/trace v1.47.0
 	go.opentelemetry.io/proto/otlp v1.11.0
+	go.uber.org/goleak v1.3.0
+	golang.org/x/sync v0.24.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 )
