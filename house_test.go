@@ -33,6 +33,8 @@ var floors = map[string]int{
 	"internal/store":     1,
 	"internal/journal":   1,
 	"internal/red":       1,
+	"internal/sampling":  1,
+	"internal/state":     1,
 	"internal/semconv":   0,
 	"internal/testkit":   0,
 	"internal/quiet":     0,
@@ -49,6 +51,7 @@ var sideways = map[string]string{
 	"internal/store/storetest > internal/store":              "the conformance suite of the treaty",
 	"internal/store/event > internal/store/logsql":           "one engine, two languages: LogsQL is its own",
 	"internal/red > internal/store":                          "tenants",
+	"internal/state > internal/sampling":                     "keeps its policies",
 	"internal/api > internal/api/prom":                       "one server serves all doors",
 	"internal/api/jaeger > internal/api/jaeger/apiv3":        "generated wire types of the door",
 	"collector > collector/*":                                "the list of components",
@@ -248,6 +251,26 @@ func TestNoReplace(t *testing.T) {
 		if regexp.MustCompile(`(?m)^replace\b`).Match(text) {
 			t.Errorf("%s has a replace directive", name)
 		}
+	}
+}
+
+// Server and SDK share no code: what the one writes and the other reads is one
+// example, which the guide shows, and each side has a test on its copy.
+func TestSamplingPolicyIsTheSameOnBothSides(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	server, sdk := read("internal/api/testdata/sampling.json"), read("sdk/testdata/sampling.json")
+	if server != sdk {
+		t.Error("internal/api/testdata/sampling.json and sdk/testdata/sampling.json differ: copy one over the other")
+	}
+	shown := "    " + strings.ReplaceAll(strings.TrimSuffix(server, "\n"), "\n", "\n    ") + "\n"
+	if !strings.Contains(read("docs/guides/apis.md"), shown) {
+		t.Error("docs/guides/apis.md does not show internal/api/testdata/sampling.json, indented by four spaces")
 	}
 }
 

@@ -21,13 +21,15 @@ type config struct {
 	metrics  core.SenderOptions
 	logs     core.SenderOptions
 	sampler  core.Sampler
+	remote   *remoteOptions // or nil: the policy of the sampler stays
 	limits   core.Limits
 	logLimit core.Limits
 	delay    time.Duration // of spans
 	logDelay time.Duration
 	interval time.Duration // of metrics
-	observe  bool          // the Go runtime
-	memory   float64       // share of the cgroup's memory; 0: none of ours
+	log      LogOptions
+	observe  bool    // the Go runtime
+	memory   float64 // share of the cgroup's memory; 0: none of ours
 
 	idHeaders *idHeaders
 	hosts     hosts
@@ -214,7 +216,7 @@ func (e *environment) sampler() core.Sampler {
 		}
 		return core.NewByThreshold(p)
 	}
-	e.bad(name, "always_on, always_off or traceidratio, with or without parentbased_ before it, or nothing for a share that follows the traffic")
+	e.bad(name, "always_on, always_off, traceidratio or jaeger_remote, with or without parentbased_ before it, or nothing for a share that follows the traffic")
 	return core.NewAdaptive(core.Policy{}, time.Now())
 }
 
@@ -279,6 +281,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		delay:    e.millis(time.Second, "OTEL_BSP_SCHEDULE_DELAY"),
 		logDelay: e.millis(time.Second, "OTEL_BLRP_SCHEDULE_DELAY"),
 		interval: e.millis(15*time.Second, "OTEL_METRIC_EXPORT_INTERVAL"),
+		log:      e.log(opts.Log),
 		observe:  !opts.NoRuntime && !e.off("GUANLAN_RUNTIME_OBSERVER"),
 		memory:   e.memoryRatio(),
 
@@ -286,7 +289,11 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		accessLog: opts.HTTP.AccessLog || e.bool("GUANLAN_ACCESS_LOG"),
 	}
 	if c.sampler == nil {
-		c.sampler = e.sampler()
+		if remote, adaptive := e.remoteSampling(&opts, c); adaptive != nil {
+			c.remote, c.sampler = remote, adaptive
+		} else {
+			c.sampler = e.sampler()
+		}
 	}
 	if c.members == nil {
 		c.members = e.list("GUANLAN_BAGGAGE_ATTRIBUTES")

@@ -76,7 +76,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 	}
 	q.ResponseWriter = w
 	method := knownMethod(r.Method)
-	s.operations.start(&q.Operation, ctx, method)
+	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
 	if !s.quiet {
 		q.idHeaders, q.response.ids = s.idHeaders, &q.Operation.ids
 	}

@@ -79,7 +79,7 @@ func sent(t *testing.T, s *SDK, k *sink) map[string]string {
 func TestHandler(t *testing.T) {
 	s, sink := start(t, Options{ServiceName: "shop"})
 	mux := http.NewServeMux()
-	log := slog.New(NewLogHandler(nil, s.logger, nil))
+	log := slog.New(NewLogHandler(nil, s.log.logger, nil))
 	var inner trace.SpanContext
 	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
 		inner = trace.SpanContextFromContext(r.Context())

@@ -125,7 +125,7 @@ func TestIDsGoOn(t *testing.T) {
 	out, spool := new(lines), (*core.Spool)(nil)
 	spool = core.NewSpool(out, 0)
 	defer spool.Close(context.Background())
-	log := slog.New(NewLogHandler(spool, s.logger, nil))
+	log := slog.New(NewLogHandler(spool, s.log.logger, nil))
 	var inner asked
 	behind := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		inner = ask(r.Context())

@@ -121,13 +121,12 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
 		op.ids[1] = BizID(ctx)
 	}
-	if biz := op.ids[1]; biz != "" { // the sampler may weigh it
-		op.open(op.binding.tracer, name, op.binding.kind, op.began, core.String(attrBizID, biz))
-	} else {
-		op.open(op.binding.tracer, name, op.binding.kind, op.began)
-	}
+	op.open(op.binding.tracer, name, op.binding.kind, op.began)
 	if op.binding.kind == core.KindServer {
 		op.identify(ctx)
+	}
+	if op.ids[1] != "" && op.Recording() {
+		op.recorded().SetAttr(core.String(attrBizID, op.ids[1]))
 	}
 	setMembers(ctx, op.recorded(), op.binding.sdk.members)
 }

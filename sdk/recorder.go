@@ -28,12 +28,11 @@ func (s *SDK) tracer(scope, version string) operationTracer {
 	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
 }
 
-// open begins the span of an operation. The attributes are there for the sampler
-// to see.
-func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time, attrs ...core.Attr) {
+// open begins the span of an operation.
+func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time) {
 	h.span.tracer = t
 	parent, _ := contextOf(h.Context)
-	t.core.Start(&h.span.core, &parent, name, kind, began, attrs...)
+	t.core.Start(&h.span.core, &parent, name, kind, began, t.provider.weighed(h.Context, &parent, nil)...)
 }
 
 // recorded is the span of an operation.

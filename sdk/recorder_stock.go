@@ -31,8 +31,8 @@ func (s *SDK) tracer(scope, version string) operationTracer {
 	return s.traces.Tracer(scope, trace.WithInstrumentationVersion(version))
 }
 
-func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time, attrs ...core.Attr) {
-	ctx, sp := t.Start(h.Context, name, trace.WithSpanKind(stockKind(kind)), trace.WithTimestamp(began), trace.WithAttributes(keyValues(attrs)...))
+func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time) {
+	ctx, sp := t.Start(h.Context, name, trace.WithSpanKind(stockKind(kind)), trace.WithTimestamp(began))
 	h.Context = ctx
 	h.recorder.sp = Span{other: sp, sc: fromSpanContext(sp.SpanContext())}
 }

@@ -17,4 +17,5 @@ const scopeOfRuntime = "github.com/guanlan-io/guanlan/sdk/observer"
 func (s *SDK) freshen(now time.Time) {
 	s.memory.follow(now)
 	s.runtime.Collect()
+	s.self.update(s.Stats())
 }

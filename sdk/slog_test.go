@@ -45,7 +45,7 @@ func (l *lines) logged(t *testing.T, s *core.Spool) (out []map[string]any) {
 	return out
 }
 
-func newLog(t testing.TB, level slog.Leveler) (*slog.Logger, *lines, *core.Spool) {
+func newTestLog(t testing.TB, level slog.Leveler) (*slog.Logger, *lines, *core.Spool) {
 	l := new(lines)
 	spool := core.NewSpool(l, 0)
 	t.Cleanup(func() {
@@ -57,7 +57,7 @@ func newLog(t testing.TB, level slog.Leveler) (*slog.Logger, *lines, *core.Spool
 }
 
 func TestLogHandlerIsASlogHandler(t *testing.T) {
-	log, l, spool := newLog(t, nil)
+	log, l, spool := newTestLog(t, nil)
 	if err := slogtest.TestHandler(log.Handler(), func() []map[string]any { return l.logged(t, spool) }); err != nil {
 		t.Error(err)
 	}
@@ -69,7 +69,7 @@ func (panics) MarshalJSON() ([]byte, error) { panic("oh") }
 
 // What slog's own handler writes, ours must write.
 func TestLinesAreSlogsOwn(t *testing.T) {
-	log, l, spool := newLog(t, slog.LevelDebug)
+	log, l, spool := newTestLog(t, slog.LevelDebug)
 	var own bytes.Buffer
 	stock := slog.New(slog.NewJSONHandler(&own, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for _, log := range []*slog.Logger{log, stock} {
@@ -123,7 +123,7 @@ func TestClock(t *testing.T) {
 }
 
 func TestLogsHaveIDs(t *testing.T) {
-	log, l, spool := newLog(t, nil)
+	log, l, spool := newTestLog(t, nil)
 	ctx, s := newTracer(t, 1).Start(t.Context(), "n")
 	log.InfoContext(ctx, "in")
 	log.Info("out")
@@ -137,7 +137,7 @@ func TestLogsHaveIDs(t *testing.T) {
 }
 
 func TestLogAllocations(t *testing.T) {
-	log, _, _ := newLog(t, nil)
+	log, _, _ := newTestLog(t, nil)
 	h := log.With("service", "shop").Handler()
 	ctx, _ := newTracer(t, 1).Start(t.Context(), "n")
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "order placed", 0)
@@ -151,7 +151,7 @@ func FuzzJSONString(f *testing.F) {
 	f.Add("a\"b\\\x00\xff\u2028")
 	f.Fuzz(func(t *testing.T, s string) {
 		var got string
-		if err := json.Unmarshal(appendJSON(nil, s), &got); err != nil || got != strings.ToValidUTF8(s, "\uFFFD") && got != string([]rune(s)) {
+		if err := json.Unmarshal(core.AppendJSONString(nil, s), &got); err != nil || got != strings.ToValidUTF8(s, "\uFFFD") && got != string([]rune(s)) {
 			t.Errorf("%q becomes %q, error %v", s, got, err)
 		}
 	})

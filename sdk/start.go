@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -32,7 +31,8 @@ type Options struct {
 	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
-	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy
+	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy, or that of GUANLAN_ENDPOINT
+	Log         LogOptions           // GUANLAN_LOG_ and what follows
 	IDs         IDOptions            // of requests and business cases
 	HTTP        HTTPOptions          // of HTTP servers
 	// Baggage names members of the baggage that become attributes of spans
@@ -40,10 +40,10 @@ type Options struct {
 	// tenant say, is then on whatever is done for it in any service.
 	// GUANLAN_BAGGAGE_ATTRIBUTES, comma-separated; default none.
 	Baggage []string
-	// Client sends what is exported; default: one of its own, see
-	// core.SenderOptions.
+	// Client sends what is exported and asks for sampling policies; default:
+	// one of its own, see core.SenderOptions.
 	Client *http.Client
-	// Failed hears of what could not be sent. Default: otel.Handle.
+	// Failed hears of what could not be sent or written. Default: otel.Handle.
 	Failed func(error)
 	// NoRuntime switches the observer of the Go runtime off;
 	// GUANLAN_RUNTIME_OBSERVER=off does it too.
@@ -61,9 +61,9 @@ type SDK struct {
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
 	logs     *core.Pipe
-	logger   *core.Logger
-	spool    *core.Spool // to the standard output
+	log      *Log
 	resource []byte
+	self     *selfMetrics
 	mu       sync.Mutex             // of meters
 	meters   map[string]*core.Meter // by scope and version
 	metrics  *core.Sender
@@ -94,7 +94,11 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // Call Shutdown before the process ends.
 func Start(_ context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, ""), spool: core.NewSpool(os.Stdout, 0)}
+	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, "")}
+	var logErr error
+	s.log, logErr = startLog(c.log, s.failed)
+	err = errors.Join(err, logErr)
+	defer running.Store(s) // in any case: lines go where they were told to
 	s.idHeaders, s.hosts = c.idHeaders, c.hosts
 	if c.disabled {
 		s.traces = noop.NewTracerProvider()
@@ -118,12 +122,14 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		Send: logs.Send, Delay: c.logDelay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
-	s.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	s.log.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	s.log.members = c.members
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.members, s.provider.members = c.members, c.members
 	s.enabled = true
 	s.traces, s.meters = s.provider, map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
+	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	s.server.quiet, s.server.proxies = opts.IDs.Quiet, c.proxies
 	if c.accessLog {
@@ -148,7 +154,13 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 			turnLoop(ctx, s.adaptive)
 		}()
 	}
-	running.Store(s)
+	if c.remote != nil {
+		s.stopped.Add(1)
+		go func() {
+			defer s.stopped.Done()
+			newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(ctx)
+		}()
+	}
 	otel.SetTracerProvider(s.provider)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
@@ -189,12 +201,6 @@ func (s *SDK) meter(scope, version string) *core.Meter {
 // HTTPServer instruments HTTP servers; nil when the SDK is disabled or could
 // not start, which Handler of a nil HTTPServer takes for what it is.
 func (s *SDK) HTTPServer() *HTTPServer { return s.server }
-
-// LogHandler makes a slog.Handler that writes to the standard output and sends
-// over OTLP. See NewLogHandler.
-func (s *SDK) LogHandler(level slog.Leveler) *LogHandler {
-	return NewLogHandler(s.spool, s.logger, level)
-}
 
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
@@ -248,6 +254,7 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 		return nil
 	}
 	rejected, err := s.metrics.Send(ctx, body, points)
+	s.self.sentPoints(points, rejected, err)
 	if err != nil {
 		return fmt.Errorf("send metrics: %w", err)
 	}
@@ -269,42 +276,51 @@ func (s *SDK) SamplingShare() float64 {
 // Stats counts what became of spans, log records and log lines.
 type Stats struct {
 	Spans, Logs core.PipeStats
-	Lines       core.SpoolStats
+	Lines       core.SpoolStats // to the standard output
+	FileLines   core.SpoolStats // to the file of LogOptions
 	// MemoryLimit is the soft limit of the Go runtime, in bytes, that the SDK
 	// has set from the cgroup; 0 when it has not.
 	MemoryLimit int64
 }
 
-// Stats counts what happened so far.
+// Stats counts what happened so far. The same is sent as metrics.
 func (s *SDK) Stats() (st Stats) {
 	if s.pipe != nil {
 		st.Spans, st.Logs = s.pipe.Stats(), s.logs.Stats()
 	}
-	st.Lines = s.spool.Stats()
+	if s.log.stdout != nil {
+		st.Lines = s.log.stdout.Stats()
+	}
+	if s.log.file != nil {
+		st.FileLines = s.log.file.Stats()
+	}
 	st.MemoryLimit = s.memory.set()
 	return st
 }
 
-// Flush sends what has been recorded so far.
+// Flush sends what has been recorded so far, and writes log lines.
 func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
-		return nil
+		return s.log.FlushLines(ctx)
 	}
-	return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
+		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+	})
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
 // called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
-		s.err = s.spool.Close(ctx)
-		if s.pipe == nil {
-			return
-		}
-		s.stop()
-		s.stopped.Wait()
-		s.err = errors.Join(s.err, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
-		s.end()
+		s.err = together(func() error { return s.log.closeLines(ctx) }, func() error {
+			if s.pipe == nil {
+				return nil
+			}
+			s.stop()
+			s.stopped.Wait()
+			defer s.end()
+			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+		})
 	})
 	return s.err
 }

@@ -184,7 +184,6 @@ func lastWords(ctx context.Context, name string, p *PanicError) {
 		slog.Default().LogAttrs(ctx, slog.LevelError, "panic in a goroutine: the process ends", slog.String(attrTask, name), slog.String("exception.type", typeName(p.Value)),
 			slog.String("exception.message", fmt.Sprint(p.Value)), slog.String("exception.stacktrace", p.Stack))
 		if s := Default(); s != nil {
-			_ = s.spool.Flush(ctx)
 			_ = s.Flush(ctx)
 		}
 	}()

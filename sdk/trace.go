@@ -22,8 +22,9 @@ import (
 // use.
 type TracerProvider struct {
 	embedded.TracerProvider
-	core    *core.Provider
-	members []string // of baggage, that become attributes
+	core     *core.Provider
+	adaptive *core.Adaptive // or nil
+	members  []string       // of baggage, that become attributes
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -36,7 +37,8 @@ type scopeKey struct {
 
 // NewTracerProvider puts the face on a provider.
 func NewTracerProvider(p *core.Provider) *TracerProvider {
-	return &TracerProvider{core: p, tracers: map[scopeKey]*tracer{}}
+	adaptive, _ := p.Sampler().(*core.Adaptive)
+	return &TracerProvider{core: p, adaptive: adaptive, tracers: map[scopeKey]*tracer{}}
 }
 
 // Tracer implements trace.TracerProvider. The same scope gives the same tracer.
@@ -151,7 +153,7 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	s := &h.span
 	s.tracer = t
 	var few [8]core.Attr
-	attrs := appendAttrs(few[:0], c.Attributes())
+	attrs := t.provider.weighed(ctx, &parent, appendAttrs(few[:0], c.Attributes()))
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
 	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {

@@ -68,7 +68,7 @@ Start with:  guanlan up`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newUp(), newQuery(), newConfig(), newVersion())
+	root.AddCommand(newUp(), newQuery(), newSampling(), newConfig(), newVersion())
 	strict(root)
 	return root
 }

@@ -37,14 +37,20 @@ for a terminal, a script or CI.
 Filters are conditions joined by "and":  service.name = order and duration > 200ms
 Operators are = != =~ !~ < <= > >= and exists; a bare word or "a phrase" searches text.`,
 	}
+	a.whom(cmd)
 	f := cmd.PersistentFlags()
-	f.StringVar(&a.server, "server", "http://127.0.0.1:4390", "where Guanlan listens")
-	f.StringVar(&a.tenant, "tenant", "", "tenant, as ACCOUNT or ACCOUNT:PROJECT (default 0)")
 	f.DurationVar(&a.since, "since", time.Hour, "how far to look back from the end")
 	f.StringVar(&a.start, "start", "", "start of the range, RFC 3339 or now-15m; instead of --since")
 	f.StringVar(&a.end, "end", "now", "end of the range, RFC 3339 or now-5m")
 	cmd.AddCommand(newQueryTraces(a), newQueryTrace(a), newQueryLogs(a), newQueryMetrics(a), newQueryServices(a))
 	return cmd
+}
+
+// whom adds the flags that say whom to ask.
+func (a *asking) whom(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.server, "server", "http://127.0.0.1:4390", "where Guanlan listens")
+	f.StringVar(&a.tenant, "tenant", "", "tenant, as ACCOUNT or ACCOUNT:PROJECT (default 0)")
 }
 
 // list adds the flags of commands that print rows.

@@ -22,6 +22,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	serve DIR        start `guanlan up` on a folder; $API (and $ADDRESS), $GRPC and
 //	                 $HTTP say where it listens, $PID who it is. It ends with the script
+//	stop             end it in good order
 //	exits CODE CMD…  run a command that ends with an exit code
 //	push SIGNAL FILE send OTLP/JSON; NOW or NOW-1s in it is a time in nanoseconds
 //	until TEXT CMD…  run a command until its output contains TEXT, and fail
@@ -38,7 +39,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": scriptExits, "serve": scriptServe, "push": scriptPush, "until": scriptUntil, "free": scriptFree, "plain": scriptPlain,
+			"exits": scriptExits, "serve": scriptServe, "stop": scriptStop, "push": scriptPush, "until": scriptUntil, "free": scriptFree, "plain": scriptPlain,
 		},
 	})
 }
@@ -87,6 +88,22 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("GRPC", p.grpc)
 	ts.Setenv("HTTP", p.http)
 	ts.Setenv("PID", strconv.Itoa(p.cmd.Process.Pid))
+}
+
+func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: stop")
+	}
+	p := *ts.Value(served{}).(**process)
+	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+	select {
+	case <-p.ended:
+	case <-time.After(startPatience):
+		ts.Fatalf("guanlan up does not stop:\n%s", p.output)
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		ts.Fatalf("guanlan up ended with %d:\n%s", code, p.output)
+	}
 }
 
 var moment = regexp.MustCompile(`NOW(-[0-9a-z]+)?`)

@@ -39,10 +39,11 @@ func openDoors(st storeextension.Store, state *state, scrapers func() []http.Han
 	grpc := api.NewGRPC(log)
 	jaegerDoor.Register(grpc)
 	return api.Doors{
-		API:        api.New(api.Options{Engine: engine, Status: state, Logger: log}),
+		API:        api.New(api.Options{Engine: engine, Status: state, Policies: st.Policies(), Logger: log}),
 		Prometheus: prometheus.Handler(""),
 		Jaeger:     jaegerDoor.Handler(),
 		LogsQL:     logsql.New(logsql.Options{Reader: st.Events().LogsQL(), Version: version, Logger: log}),
+		Sampling:   api.NewSampling(st.Policies()),
 		Profiles:   profiles(),
 		UI:         ui.Handler(),
 		GRPC:       grpc,

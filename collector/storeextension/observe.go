@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/guanlan-io/guanlan/internal/state"
 	"github.com/guanlan-io/guanlan/internal/store/event"
 	prom "github.com/guanlan-io/guanlan/internal/store/metric"
 )
@@ -43,9 +44,9 @@ func (m *meter) moment(name, description string) metric.Float64Observable {
 	return g
 }
 
-// observe reports the state of both engines as metrics of the collector
+// observe reports the state of both engines and of what users set as metrics of the collector
 // itself. The returned function ends it.
-func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.Store) (func() error, error) {
+func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.Store, policies *state.Policies) (func() error, error) {
 	m := &meter{Meter: provider.Meter("github.com/guanlan-io/guanlan/store")}
 	var (
 		queueBytes    = m.gauge("guanlan.queue.size", "By", "Memory of batches that are in the journal and not yet in the engine.")
@@ -73,6 +74,8 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 		blocks        = m.gauge("guanlan.metrics.size", "By", "Blocks of the metric store.")
 		queries       = m.counter("guanlan.metrics.queries", "{query}", "PromQL queries that have ended.")
 		queryTime     = m.seconds("guanlan.metrics.query.time", "Time that PromQL queries took together.")
+		rules         = m.gauge("guanlan.sampling.policies", "{policy}", "Sampling policies of all tenants.")
+		rulesBroken   = m.gauge("guanlan.sampling.damaged", "{file}", "1 when the file of the sampling policies could not be read at the start and was put aside.")
 	)
 	if err := errors.Join(m.errs...); err != nil {
 		return nil, fmt.Errorf("make the store's own metrics: %w", err)
@@ -116,6 +119,9 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 		num(wal, uint64(p.WALBytes))
 		num(blocks, uint64(p.BlockBytes))
 		num(queries, p.Queries)
+		kept := policies.Stats()
+		num(rules, uint64(kept.Policies))
+		num(rulesBroken, uint64(kept.Damaged))
 		o.ObserveFloat64(queryTime, p.QueryTime.Seconds())
 		return nil
 	}, m.all...)

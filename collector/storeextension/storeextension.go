@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/guanlan-io/guanlan/internal/journal"
+	"github.com/guanlan-io/guanlan/internal/state"
 	"github.com/guanlan-io/guanlan/internal/store/event"
 	"github.com/guanlan-io/guanlan/internal/store/metric"
 )
@@ -25,6 +26,7 @@ import (
 type Store interface {
 	Events() *event.Store
 	Metrics() *metric.Store
+	Policies() *state.Policies
 	Config() Config
 }
 
@@ -59,6 +61,7 @@ type Extension struct {
 	telemetry component.TelemetrySettings
 	events    *event.Store
 	metrics   *metric.Store
+	policies  *state.Policies
 	observed  func() error
 }
 
@@ -67,6 +70,9 @@ func (e *Extension) Events() *event.Store { return e.events }
 
 // Metrics is the store of metrics.
 func (e *Extension) Metrics() *metric.Store { return e.metrics }
+
+// Policies are the sampling policies that services ask for.
+func (e *Extension) Policies() *state.Policies { return e.policies }
 
 // Config is what the store was opened with.
 func (e *Extension) Config() Config { return e.config }
@@ -83,8 +89,10 @@ func (e *Extension) Start(context.Context, component.Host) error {
 	if err := errors.Join(eventErr, metricErr); err != nil {
 		return errors.Join(fmt.Errorf("open store: %w", err), e.Shutdown(context.Background()))
 	}
+	// The engines have made the folder and know it for this process' own.
+	e.policies = state.OpenPolicies(filepath.Join(e.config.Directory, "state"), log)
 	var err error
-	e.observed, err = observe(e.telemetry.MeterProvider, e.events, e.metrics)
+	e.observed, err = observe(e.telemetry.MeterProvider, e.events, e.metrics, e.policies)
 	return err
 }
 

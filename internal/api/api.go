@@ -30,6 +30,8 @@ type Options struct {
 	Engine query.Engine
 	// Status answers /status; nil answers 404.
 	Status StatusSource
+	// Policies are the sampling policies; nil answers 404.
+	Policies Policies
 	// Now is the clock that relative times refer to; nil means time.Now.
 	Now func() time.Time
 	// Logger takes what clients cannot be told; nil means slog.Default().
@@ -40,6 +42,7 @@ type Options struct {
 type door struct {
 	engine query.Engine
 	status StatusSource
+	rules  Policies
 	now    func() time.Time
 	log    *slog.Logger
 	api    huma.API
@@ -60,7 +63,7 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 		o.Logger = slog.Default()
 	}
 	mux := http.NewServeMux()
-	d := &door{engine: o.Engine, status: o.Status, now: o.Now, log: o.Logger}
+	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, now: o.Now, log: o.Logger}
 	d.api = humago.New(mux, config())
 	d.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		ctx.SetHeader("Cache-Control", "no-store")
@@ -90,6 +93,7 @@ func config() huma.Config {
 		{Name: "traces", Description: "Traces and spans."},
 		{Name: "logs", Description: "Log records."},
 		{Name: "fields", Description: "Names and values for completion."},
+		{Name: "sampling", Description: "Which share of traces services keep. Clients ask for theirs at `/sampling`, by Jaeger's protocol."},
 		{Name: "system", Description: "Guanlan itself."},
 	}
 	// The document is served by newMux; pages that load scripts from other
@@ -100,7 +104,7 @@ func config() huma.Config {
 	return c
 }
 
-const description = `Reads of services, traces and logs.
+const description = `Reads of services, traces and logs, and the sampling policies that services follow.
 
 **Times.** ` + "`start`" + ` and ` + "`end`" + ` take RFC 3339 (` + "`2026-01-02T15:04:05Z`" + `), Unix time in seconds, milliseconds,
 microseconds or nanoseconds (told apart by size), or a time relative to now (` + "`now`, `now-15m`, `now-1d`" + `). ` + "`start`" + `

@@ -66,6 +66,7 @@ func (d *door) routes() {
 			}
 			return d.engine.Values(ctx, w, in.Signal, in.Field, in.Prefix, in.Limit)
 		})
+	d.policyRoutes()
 	get(d, op{"getStatus", "/status", "system", "Show the state of Guanlan",
 		"Version, listeners, sizes, limits, drops and how the last run ended."},
 		func(ctx context.Context, _ *struct{}) (*Status, error) {

@@ -47,6 +47,7 @@ type Doors struct {
 	Prometheus http.Handler // /api/v1/; has its own limits, tenants, compression and CORS
 	Jaeger     http.Handler // /jaeger/
 	LogsQL     http.Handler // /select/
+	Sampling   http.Handler // /sampling and /api/sampling, see NewSampling
 	Profiles   http.Handler // /debug/pprof/, of this process
 	UI         http.Handler // all else
 	// GRPC takes HTTP/2 requests of content type application/grpc on every
@@ -145,6 +146,9 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	door("/jaeger/", d.Jaeger, answer, withTenant, sameOrigin.Handler)
 	door("/select/", d.LogsQL, answer, withTenant, sameOrigin.Handler)
 	door("/select/logsql/tail", d.LogsQL, follow, withTenant, sameOrigin.Handler)
+	// Jaeger's agent and its collector answer at these two.
+	door("/sampling", d.Sampling, answer, withTenant, sameOrigin.Handler)
+	door("/api/sampling", d.Sampling, answer, withTenant, sameOrigin.Handler)
 	door("/debug/pprof/", d.Profiles, sameOrigin.Handler)
 	door("/", d.UI)
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "healthy") })

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -103,3 +104,7 @@ func (l *Logger) Emit(r *Record) bool {
 	}
 	return ok
 }
+
+// Flush sends the records so far, and waits until they are sent or given up, or
+// ctx ends.
+func (l *Logger) Flush(ctx context.Context) error { return l.pipe.Flush(ctx) }

@@ -33,18 +33,37 @@ type Policy struct {
 	// All is kept when the slowest hundredth takes longer than AllP99. Default
 	// 800 ms.
 	AllP99 time.Duration
-	// Critical lists names of spans of which CriticalFloor is kept at least.
-	// Default 0.2.
+	// Critical lists operations of which CriticalFloor is kept at least: names
+	// of spans, see Adaptive.Operation. Default 0.2.
 	Critical      []string
 	CriticalFloor float64
+	// Operations have a fixed share of their own, whatever else is here says.
+	Operations map[string]float64
 	// Weights multiply the share of traces whose first span has an attribute:
 	// by key and value of a string.
 	Weights map[string]map[string]float64
-	// Window is how often the share is set anew, Smoothing how much of the
-	// way to what the last window asks for it goes each time, but for
-	// alarms, which take effect at once. Default 1 s and 0.3.
+	// Window is how often the share is set anew, at least 100 ms, Smoothing
+	// how much of the way to what the last window asks for it goes each time,
+	// but for alarms, which take effect at once. Default 1 s and 0.3.
 	Window    time.Duration
 	Smoothing float64
+}
+
+// Fixed is a policy that keeps a share whatever the traffic is.
+func Fixed(share float64) Policy {
+	share = min(max(share, MinProbability), 1)
+	return Policy{Base: share, Least: share, Most: share, Few: -1, AllErrors: math.MaxFloat64, AllP99: math.MaxInt64}
+}
+
+// PerSecond is a policy that keeps so many traces a second, on average.
+func PerSecond(traces float64) Policy {
+	p := Fixed(MinProbability)
+	p.Most, p.Few = 1, traces
+	if !(traces > 0) {
+		p.Few = -1
+	}
+	p.Errors, p.Smoothing = math.MaxFloat64, 1
+	return p
 }
 
 func (p Policy) withDefaults() Policy {
@@ -72,9 +91,13 @@ func (p Policy) withDefaults() Policy {
 	if p.AllP99 <= 0 {
 		p.AllP99 = 800 * time.Millisecond
 	}
-	p.Window = orDefault(p.Window, time.Second)
+	p.Window = max(orDefault(p.Window, time.Second), leastWindow)
 	return p
 }
+
+// leastWindow keeps a policy from outside from making the sampler the work of
+// the process.
+const leastWindow = 100 * time.Millisecond
 
 // minWindow is how many requests a window must have for its errors and latency
 // to count: of fewer, one failure is already many per cent.
@@ -92,6 +115,7 @@ type Adaptive struct {
 
 	mu     sync.Mutex
 	policy Policy
+	names  *operations
 	share  float64 // smoothed
 	turned time.Time
 }
@@ -99,7 +123,7 @@ type Adaptive struct {
 // rates is what is decided by in one window.
 type rates struct {
 	plain, critical *ByThreshold
-	named           map[string]bool
+	names           *operations
 	weights         map[string]map[string]*weighted
 }
 
@@ -113,12 +137,13 @@ func NewAdaptive(p Policy, now time.Time) *Adaptive {
 	return a
 }
 
-// SetPolicy changes the policy; the share moves there by Smoothing.
+// SetPolicy changes the policy; the share moves there by Smoothing. It may be
+// called at any time; the policy must not be changed afterwards.
 func (a *Adaptive) SetPolicy(p Policy) {
 	p = p.withDefaults()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.policy = p
+	a.policy, a.names = p, newOperations(&p)
 	a.slowest.Store(int64(p.AllP99))
 	if a.share == 0 { // nothing is known of the traffic yet
 		if a.share = p.Base; p.Few > 0 {
@@ -194,10 +219,7 @@ func (a *Adaptive) publish(share float64) {
 		return weighted{NewByThreshold(v), NewByThreshold(bound(math.Max(v, p.CriticalFloor)))}
 	}
 	plain := weigh(1)
-	r := &rates{plain: plain.plain, critical: plain.critical, named: map[string]bool{}, weights: map[string]map[string]*weighted{}}
-	for _, name := range p.Critical {
-		r.named[name] = true
-	}
+	r := &rates{plain: plain.plain, critical: plain.critical, names: a.names, weights: map[string]map[string]*weighted{}}
 	for key, values := range p.Weights {
 		r.weights[key] = map[string]*weighted{}
 		for value, weight := range values {
@@ -213,7 +235,7 @@ func (a *Adaptive) publish(share float64) {
 func (a *Adaptive) Decide(sc *SpanContext, name string, kind SpanKind, attrs []Attr) Decision {
 	r := a.rates.Load()
 	plain, critical := r.plain, r.critical
-	if len(r.weights) > 0 {
+	if len(r.weights) > 0 && len(attrs) > 0 {
 		for i := range attrs {
 			if w := r.weights[attrs[i].Key][attrs[i].Value.str]; w != nil {
 				plain, critical = w.plain, w.critical
@@ -221,8 +243,13 @@ func (a *Adaptive) Decide(sc *SpanContext, name string, kind SpanKind, attrs []A
 			}
 		}
 	}
-	if len(r.named) > 0 && r.named[name] {
-		return critical.Decide(sc, name, kind, attrs)
+	if len(r.names.named) > 0 {
+		if n, ok := r.names.named[name]; ok {
+			if n.own != nil {
+				return n.own.Decide(sc, name, kind, attrs)
+			}
+			return critical.Decide(sc, name, kind, attrs)
+		}
 	}
 	return plain.Decide(sc, name, kind, attrs)
 }

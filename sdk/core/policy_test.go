@@ -3,6 +3,8 @@ package core
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -45,6 +47,11 @@ func TestPolicy(t *testing.T) {
 	f("a hundredth is slow", Policy{}, 1000, 0, 10, 0.01)
 	f("one of few fails", Policy{Few: -1}, 10, 1, 1, 0.01)
 	f("at least", Policy{Base: 0.0002}, 100_000, 0, 0, 0.0001)
+	f("fixed", Fixed(0.25), 1000, 500, 500, 0.25)
+	f("fixed and quiet", Fixed(0.25), 1, 0, 0, 0.25)
+	f("all", Fixed(1), 100_000, 0, 0, 1)
+	f("so many a second", PerSecond(20), 1000, 500, 500, 0.02)
+	f("so many a second of few", PerSecond(20), 10, 0, 0, 1)
 	f("at most", Policy{Most: 0.5}, 1000, 500, 0, 0.5)
 }
 
@@ -89,6 +96,76 @@ func TestPolicyClasses(t *testing.T) {
 	f("GET /", 0.0001, String("tenant.tier", "none"))
 	f("POST /pay", 0.2, String("tenant.tier", "free"))
 	f("GET /", 0.01, String("tenant.tier", "unknown"))
+	// Another policy holds for the next trace, names and weights at once.
+	a.SetPolicy(Policy{Base: 0.01, Few: -1, Operations: map[string]float64{"GET /": 0.4}, Critical: []string{"GET /new"}})
+	f("GET /", 0.4, String("tenant.tier", "gold"))
+	f("POST /pay", 0.01)
+	f("GET /new", 0.2)
+	a.SetPolicy(Policy{Operations: map[string]float64{"GET /healthz": 0}})
+	sc := SpanContext{TraceID: TraceID{0: 1, 8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff}}
+	if d := a.Decide(&sc, "GET /healthz", KindServer, nil); d.Keep {
+		t.Error("an operation with a share of 0 is kept")
+	}
+	a.SetPolicy(Fixed(0))
+	if d := a.Decide(&sc, "GET /", KindServer, nil); d.Keep && a.Share() > MinProbability {
+		t.Errorf("of a share of 0, %v is kept", a.Share())
+	}
+}
+
+func TestOperations(t *testing.T) {
+	a := NewAdaptive(Policy{Critical: []string{"GET /orders/{id}", "GET /orders/{id}/items", "POST /pay", "GET /orders/new", "GET /files/{path...}", "GET /x/{$}", "plain", "GET /a/{b}/c/{d}"}}, time.Now())
+	f := func(method, path, want string) {
+		t.Helper()
+		if got := a.Operation(method, path); got != want {
+			t.Errorf("%s %s: got %q, want %q", method, path, got, want)
+		}
+	}
+	f("POST", "/pay", "POST /pay")
+	f("GET", "/pay", "GET")
+	f("GET", "/orders/42", "GET /orders/{id}")
+	f("GET", "/orders/new", "GET /orders/new")
+	f("GET", "/orders/", "GET")
+	f("GET", "/orders", "GET")
+	f("GET", "/orders/42/", "GET")
+	f("GET", "/orders/42/items", "GET /orders/{id}/items")
+	f("GET", "/orders/42/other", "GET")
+	f("GET", "/files/a/b/c", "GET /files/{path...}")
+	f("GET", "/files/", "GET /files/{path...}")
+	f("GET", "/x/", "GET /x/{$}")
+	f("GET", "/x/y", "GET")
+	f("GET", "/a/1/c/2", "GET /a/{b}/c/{d}")
+	f("GET", "/a/1/d/2", "GET")
+	f("GET", "/"+strings.Repeat("long", 1000), "GET")
+	f("GET", "", "GET")
+	if n := testing.AllocsPerRun(100, func() { a.Operation("GET", "/orders/42/items"); a.Operation("POST", "/pay") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// Policies change while requests are decided and windows end.
+func TestSetPolicyConcurrently(t *testing.T) {
+	a := NewAdaptive(Policy{}, time.Unix(0, 0))
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			sc := SpanContext{TraceID: NewTraceID()}
+			for n := range 2000 {
+				switch i {
+				case 0:
+					a.SetPolicy(Policy{Base: float64(n+1) / 2000, Critical: []string{"GET /a/{b}"}, Weights: map[string]map[string]float64{"k": {"v": 2}}})
+				case 1:
+					a.Turn(time.Unix(int64(n), 0))
+				default:
+					a.Decide(&sc, a.Operation("GET", "/a/1"), KindServer, []Attr{String("k", "v")})
+					a.Observe(time.Second, true)
+					if keys := a.WeightKeys(); len(keys) > 0 && !a.Weighs(keys[0], "v") && a.Weighs(keys[0], "w") {
+						t.Error("weights of another policy")
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // What is kept, scaled by its weight, must be what there was, while traffic
@@ -155,5 +232,17 @@ func BenchmarkAdaptive(b *testing.B) {
 		sc.TraceID[9]++
 		a.Decide(&sc, "GET /", KindServer, nil)
 		a.Observe(time.Millisecond, false)
+	}
+}
+
+// BenchmarkAdaptiveByAll decides by a policy that uses everything.
+func BenchmarkAdaptiveByAll(b *testing.B) {
+	a := NewAdaptive(Policy{Few: -1, Critical: []string{"POST /pay", "GET /orders/{id}"}, Operations: map[string]float64{"GET /healthz": 0.001}, Weights: map[string]map[string]float64{"tenant.tier": {"gold": 50}}}, time.Now())
+	sc := SpanContext{TraceID: NewTraceID()}
+	attrs := []Attr{String("tenant.tier", "gold")}
+	b.ReportAllocs()
+	for b.Loop() {
+		sc.TraceID[9]++
+		a.Decide(&sc, "GET /orders/{id}", KindServer, attrs)
 	}
 }

@@ -69,6 +69,9 @@ func NewProvider(opts Options) *Provider {
 	return p
 }
 
+// Sampler decides about traces that begin here.
+func (p *Provider) Sampler() Sampler { return p.sampler }
+
 // Tracer starts spans of one instrumentation scope.
 type Tracer struct {
 	provider *Provider

@@ -166,6 +166,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/guanlan/v1/sampling/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List sampling policies
+         * @description All sampling policies of the tenant.
+         */
+        get: operations["listSamplingPolicies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/guanlan/v1/sampling/policies/{service}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a sampling policy
+         * @description The policy that was set for exactly this service and environment.
+         */
+        get: operations["getSamplingPolicy"];
+        /**
+         * Set a sampling policy
+         * @description Replaces the policy of a service and environment. Services that ask have it at their next question. After an error, what held before holds on.
+         */
+        put: operations["putSamplingPolicy"];
+        post?: never;
+        /**
+         * Delete a sampling policy
+         * @description The less specific policy holds from then on, or the SDK's defaults.
+         */
+        delete: operations["deleteSamplingPolicy"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/guanlan/v1/services": {
         parameters: {
             query?: never;
@@ -704,6 +752,89 @@ export interface components {
              */
             sampled: number;
         };
+        Policy: {
+            /**
+             * Format: double
+             * @description Share of failed requests from which all is kept; default 0.05.
+             */
+            allErrors?: number;
+            /**
+             * Format: double
+             * @description Milliseconds: all is kept when the slowest hundredth takes longer; default 800.
+             */
+            allP99Ms?: number;
+            /**
+             * Format: double
+             * @description Share that is kept when nothing is the matter; default 0.01.
+             */
+            base?: number;
+            /**
+             * Format: double
+             * @description Requests a second above which the share falls in proportion; default 5000.
+             */
+            busy?: number;
+            /**
+             * Format: double
+             * @description Part of the share that is left at most load; default 0.1.
+             */
+            busyFloor?: number;
+            /** @description Operations of which criticalFloor is kept at least: names of spans, for HTTP METHOD /path, with {name} for one segment of any value. */
+            critical?: string[];
+            /**
+             * Format: double
+             * @description Share of critical operations that is kept at least; default 0.2.
+             */
+            criticalFloor?: number;
+            /**
+             * Format: double
+             * @description How many times as much is kept then; default 10.
+             */
+            errorBoost?: number;
+            /**
+             * Format: double
+             * @description Share of failed requests from which more is kept; default 0.005.
+             */
+            errors?: number;
+            /**
+             * Format: double
+             * @description Traces a second that are kept at least, so that a quiet service shows something, 0 for none; default 5.
+             */
+            few?: number;
+            /**
+             * Format: double
+             * @description The share is never below; default 0.0001.
+             */
+            least?: number;
+            /**
+             * Format: double
+             * @description The share is never above; default 1.
+             */
+            most?: number;
+            /** @description Operations with a fixed share of their own, from 0 to 1, whatever the traffic is. */
+            operations?: {
+                [key: string]: number;
+            };
+            /**
+             * Format: double
+             * @description How much of the way to what the last window asks for the share goes; default 0.3.
+             */
+            smoothing?: number;
+            /** @description What the share is multiplied by, from 0 to 10000, by key and value of an attribute of the first span, or of a member of the baggage. */
+            weights?: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /**
+             * Format: double
+             * @description Milliseconds: how often the share is set anew; default 1000.
+             */
+            windowMs?: number;
+        };
+        PolicyList: {
+            /** @description By service and environment. For a service its own policy holds before the default one, and among these the one for its environment before the one for all. */
+            policies: components["schemas"]["Rule"][];
+        };
         Related: {
             items: components["schemas"]["RelatedItem"][];
         };
@@ -726,6 +857,18 @@ export interface components {
         Resource: {
             attributes: components["schemas"]["Attribute"][];
             service: string;
+        };
+        Rule: {
+            /** @description deployment.environment.name; empty for every one. */
+            environment: string;
+            policy: components["schemas"]["Policy"];
+            /** @description service.name, or default for all services without a policy of their own. */
+            service: string;
+            /**
+             * Format: date-time
+             * @description When it was set.
+             */
+            updated: string;
         };
         Service: {
             /**
@@ -1649,6 +1792,316 @@ export interface operations {
             };
             /** @description Gateway Timeout */
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    listSamplingPolicies: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getSamplingPolicy: {
+        parameters: {
+            query?: {
+                /** @description deployment.environment.name; empty: the policy for every environment. */
+                environment?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path: {
+                /** @description service.name, or default for all services without a policy of their own. */
+                service: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    putSamplingPolicy: {
+        parameters: {
+            query?: {
+                /** @description deployment.environment.name; empty: the policy for every environment. */
+                environment?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path: {
+                /** @description service.name, or default for all services without a policy of their own. */
+                service: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Policy"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Rule"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    deleteSamplingPolicy: {
+        parameters: {
+            query?: {
+                /** @description deployment.environment.name; empty: the policy for every environment. */
+                environment?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path: {
+                /** @description service.name, or default for all services without a policy of their own. */
+                service: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -22,6 +22,8 @@ const gauges: Gauge[] = [
   { title: (t) => t.service.cpu, expr: (m) => `sum by (instance) (rate(process_cpu_time_seconds_total{${m}}[5m]))`, format: rate },
   { title: (t) => t.service.memory, expr: (m) => `sum by (instance) (go_memory_used_bytes{${m}})`, format: bytes },
   { title: (t) => t.service.goroutines, expr: (m) => `sum by (instance) (go_goroutine_count{${m}})`, format: si },
+  // The SDK's own count of spans, log records and points that did not get here.
+  { title: (t) => t.service.lost, expr: (m) => `sum by (instance) (rate({__name__=~"otel_sdk_(processor|exporter)_.+_total",error_type!="",${m}}[5m]))`, format: rate },
 ]
 
 /** What the process tells of itself; left out when it tells nothing. */

@@ -262,6 +262,7 @@ export const en = {
     count: 'Count',
     newest: 'Newest example',
     process: 'Process',
+    lost: 'Telemetry lost',
     dependencies: 'Database and cache calls',
     noProcess: 'No runtime metrics from this service',
     goroutines: 'Goroutines',

@@ -252,6 +252,7 @@ export const zh: Texts = {
     count: '次数',
     newest: '最新示例',
     process: '进程',
+    lost: '丢失的遥测数据',
     dependencies: '数据库与缓存调用',
     noProcess: '该服务没有上报运行时指标',
     goroutines: 'Goroutine 数',

@@ -1,0 +1,182 @@
+// Package sdkzap logs from zap into Guanlan's SDK: the same JSON lines as its
+// slog handler writes, to the standard output or a file, and the same records
+// over OTLP, with the ids of the span. Nothing of it makes the one who logs
+// wait.
+package sdkzap
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/guanlan-io/guanlan/sdk"
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// New makes a logger of records from the level of the SDK on. See Core.
+func New(opts ...zap.Option) *zap.Logger { return zap.New(Core(nil), opts...) }
+
+// Core makes a core of records from level on; nil is the level of sdk.Options.
+// It writes to the SDK that runs when a record comes, so it may be made before
+// sdk.Start; until then, lines go straight to the standard output.
+//
+// Namespaces, objects and inline objects are groups as those of slog: members
+// of an object in the line, over OTLP joined to their attributes by dots. The
+// name of the logger is the attribute logger; the caller and the stack are the
+// code.* attributes of OpenTelemetry's semantic conventions.
+//
+// Under pressure, records are dropped and counted, see sdk.Stats. A value that
+// panics while it is written is told as such in its place. Before zap ends the
+// process for a record of the level fatal, Write flushes for two seconds at
+// most; lines of panics are flushed for a quarter of a second at most.
+func Core(level zapcore.LevelEnabler) zapcore.Core { return &logCore{level: level} }
+
+// Context is a field that says which span a record belongs to. For child
+// loggers, pass it to With. It is no attribute, and other cores ignore it. Any
+// other field that holds a context, as zap.Any and zap.Reflect make them, does
+// the same.
+func Context(ctx context.Context) zap.Field {
+	return zap.Field{Key: "context", Type: zapcore.SkipType, Interface: ctx}
+}
+
+const (
+	// fatalFlush is how long the end of the process may be held up.
+	fatalFlush = 2 * time.Second
+	// panicFlush is how long a panic may be, which perhaps is recovered.
+	panicFlush = 250 * time.Millisecond
+)
+
+type logCore struct {
+	level  zapcore.LevelEnabler // nil: that of the SDK
+	ctx    context.Context      // of With; or nil
+	fields *sdk.LogFields       // of With; or nil
+}
+
+// Enabled implements zapcore.LevelEnabler.
+func (c *logCore) Enabled(level zapcore.Level) bool {
+	if c.level != nil {
+		return c.level.Enabled(level)
+	}
+	return int(severityOf(level)) >= int(sdk.DefaultLog().Level())+int(core.SeverityInfo)
+}
+
+// With implements zapcore.Core.
+func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
+	child := *c
+	if c.fields == nil {
+		child.fields = new(sdk.LogFields)
+	} else {
+		child.fields = c.fields.Clone()
+	}
+	if ctx := contextIn(fields); ctx != nil {
+		child.ctx = ctx
+	}
+	addFields(child.fields, fields)
+	return &child
+}
+
+// Check implements zapcore.Core.
+func (c *logCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core. It returns nil: what is dropped is counted, and
+// a program cannot do anything about it.
+func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	ctx := c.ctx
+	if own := contextIn(fields); own != nil {
+		ctx = own
+	}
+	log := sdk.DefaultLog()
+	r := log.Record(ctx, e.Time, severityOf(e.Level), levelText(e.Level), e.Message)
+	// These stand before namespaces that are open.
+	if e.LoggerName != "" {
+		r.Add(core.String("logger", e.LoggerName))
+	}
+	if e.Caller.Defined {
+		r.Add(core.String("code.file.path", e.Caller.File))
+		r.Add(core.Int("code.line.number", int64(e.Caller.Line)))
+		if e.Caller.Function != "" {
+			r.Add(core.String("code.function.name", e.Caller.Function))
+		}
+	}
+	if e.Stack != "" {
+		r.Add(core.String("code.stacktrace", e.Stack))
+	}
+	if c.fields != nil {
+		r.AddFields(c.fields)
+	}
+	addFields(&r.LogFields, fields)
+	r.Write()
+	switch {
+	case e.Level >= zapcore.FatalLevel:
+		flush(log.Flush, fatalFlush)
+	case e.Level == zapcore.PanicLevel:
+		flush(log.FlushLines, panicFlush)
+	}
+	return nil
+}
+
+func flush(what func(context.Context) error, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	return what(ctx)
+}
+
+// Sync implements zapcore.Core: it waits until what was logged is written and
+// sent, for two seconds at most.
+func (c *logCore) Sync() error { return flush(sdk.DefaultLog().Flush, fatalFlush) }
+
+// contextIn finds the context among fields, the last if there are several.
+func contextIn(fields []zapcore.Field) context.Context {
+	for i := len(fields) - 1; i >= 0; i-- {
+		if ctx := contextOf(&fields[i]); ctx != nil {
+			return ctx
+		}
+	}
+	return nil
+}
+
+// contextOf is the context that a field holds. zap.Any takes one that has a
+// method String for a Stringer, as those of package context have.
+func contextOf(f *zapcore.Field) context.Context {
+	switch f.Type {
+	case zapcore.SkipType, zapcore.ReflectType, zapcore.StringerType:
+		ctx, _ := f.Interface.(context.Context)
+		return ctx
+	}
+	return nil
+}
+
+// severityOf maps levels as OpenTelemetry's bridge does, and those below debug,
+// which it does not know, to traces.
+func severityOf(l zapcore.Level) core.Severity {
+	switch l {
+	case zapcore.DebugLevel:
+		return core.SeverityDebug
+	case zapcore.InfoLevel:
+		return core.SeverityInfo
+	case zapcore.WarnLevel:
+		return core.SeverityWarn
+	case zapcore.ErrorLevel:
+		return core.SeverityError
+	case zapcore.DPanicLevel:
+		return core.SeverityFatal
+	case zapcore.PanicLevel:
+		return core.SeverityFatal + 1
+	case zapcore.FatalLevel:
+		return core.SeverityFatal + 2
+	}
+	if l < zapcore.DebugLevel {
+		return core.SeverityTrace
+	}
+	return core.SeverityFatal + 3
+}
+
+// levelText is as slog writes levels.
+func levelText(l zapcore.Level) string { return l.CapitalString() }

@@ -1,0 +1,5 @@
+//go:build race
+
+package sdkzap
+
+const raceDetector = true
