@@ -68,7 +68,7 @@ func (s *span) FinishWithOptions(o opentracing.FinishOptions) {
 	for _, r := range o.LogRecords {
 		s.event(r.Timestamp, r.Fields)
 	}
-	for _, d := range o.BulkLogData { //lint:ignore SA1019 what is deprecated is still called
+	for _, d := range o.BulkLogData {
 		r := d.ToLogRecord()
 		s.event(r.Timestamp, r.Fields)
 	}
@@ -169,7 +169,7 @@ func (s *span) LogEventWithPayload(event string, payload any) {
 }
 
 // Log implements opentracing.Span.
-func (s *span) Log(data opentracing.LogData) { //lint:ignore SA1019 what is deprecated is still called
+func (s *span) Log(data opentracing.LogData) {
 	r := data.ToLogRecord()
 	s.event(r.Timestamp, r.Fields)
 }
