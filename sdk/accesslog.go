@@ -1,11 +1,14 @@
 package sdk
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
+	"time"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
 // HTTPOptions say what HTTP servers do beside measuring.
@@ -30,24 +33,23 @@ type HTTPOptions struct {
 
 // accessLog writes a record for each request.
 type accessLog struct {
-	handler slog.Handler
-	own     bool // handler keeps nothing of a record
+	own     *LogHandler  // or nil
+	handler slog.Handler // another; or nil
 	failed  func(error)
 }
 
 func newAccessLog(h slog.Handler, s *SDK) *accessLog {
 	if h == nil {
-		h = s.LogHandler(nil)
+		h = s.LogHandler(slog.LevelInfo)
 	}
-	_, own := h.(*LogHandler)
-	return &accessLog{h, own, s.failed}
+	if own, ok := h.(*LogHandler); ok {
+		return &accessLog{own: own}
+	}
+	return &accessLog{handler: h, failed: s.failed}
 }
 
 // accessAttrs is how many attributes a record has at most.
 const accessAttrs = 8
-
-// accessRecords are attributes of records, for the handler that keeps none.
-var accessRecords = sync.Pool{New: func() any { return new([accessAttrs]slog.Attr) }}
 
 // log writes the record of a request that has been answered. Its path is there
 // without the query, which may hold secrets.
@@ -60,39 +62,51 @@ func (a *accessLog) log(q *request, r *http.Request, key *requestKey, client str
 		level = slog.LevelWarn
 	}
 	ctx := q.Ctx()
-	if !a.own {
-		defer func() { // the response is on its way: it must not fail for its log
-			if p := recover(); p != nil {
-				a.failed(fmt.Errorf("write the access log: the handler panicked: %v", p))
-			}
-		}()
+	if a.own != nil && !a.own.Enabled(ctx, level) {
+		return
 	}
+	var all [accessAttrs]core.Attr
+	attrs := append(all[:0], core.String("http.request.method", key.method), core.String("url.path", r.URL.Path))
+	if key.route != "" {
+		attrs = append(attrs, core.String("http.route", key.route))
+	}
+	attrs = append(attrs, core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written),
+		core.Float("http.server.request.duration", q.took.Seconds()), core.String("client.address", client))
+	if key.failure != "" {
+		attrs = append(attrs, core.String("error.type", key.failure))
+	}
+	const message = "request"
+	at := q.began.Add(q.took)
+	if a.own == nil {
+		a.hand(ctx, at, level, message, attrs)
+		return
+	}
+	rec := a.own.target().Record(ctx, at, severityOf(level), levelText(level), message)
+	if a.own.fields != nil {
+		rec.AddFields(a.own.fields)
+	}
+	for i := range attrs {
+		rec.Add(attrs[i])
+	}
+	rec.Write()
+}
+
+// hand gives a record to a handler that is not ours. The response is on its way:
+// it must not fail for its log.
+func (a *accessLog) hand(ctx context.Context, at time.Time, level slog.Level, message string, attrs []core.Attr) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.failed(fmt.Errorf("write the access log: the handler panicked: %v", p))
+		}
+	}()
 	if !a.handler.Enabled(ctx, level) {
 		return
 	}
-	var all *[accessAttrs]slog.Attr
-	if a.own {
-		all = accessRecords.Get().(*[accessAttrs]slog.Attr)
-		defer accessRecords.Put(all)
-	} else {
-		all = new([accessAttrs]slog.Attr)
+	rec := slog.NewRecord(at, level, message, 0)
+	for i := range attrs {
+		rec.AddAttrs(slog.Any(attrs[i].Key, attrs[i].Value.Any()))
 	}
-	attrs := append(all[:0], slog.String("http.request.method", key.method), slog.String("url.path", r.URL.Path))
-	if key.route != "" {
-		attrs = append(attrs, slog.String("http.route", key.route))
+	if err := a.handler.Handle(ctx, rec); err != nil {
+		a.failed(fmt.Errorf("write the access log: %w", err))
 	}
-	attrs = append(attrs, slog.Int("http.response.status_code", key.status), slog.Int64("http.response.body.size", q.written),
-		slog.Float64("http.server.request.duration", q.took.Seconds()), slog.String("client.address", client))
-	if key.failure != "" {
-		attrs = append(attrs, slog.String("error.type", key.failure))
-	}
-	rec := slog.NewRecord(q.began.Add(q.took), level, "request", 0)
-	if a.own {
-		// In one group, which stands for its attributes: a record has room for
-		// five without memory of its own.
-		rec.AddAttrs(slog.Attr{Value: slog.GroupValue(attrs...)})
-	} else {
-		rec.AddAttrs(attrs...)
-	}
-	_ = a.handler.Handle(ctx, rec) // nobody is left to tell
 }

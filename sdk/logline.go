@@ -251,16 +251,24 @@ func (r *LogRecord) ids(ctx context.Context) {
 		r.line = append(b, '"')
 	}
 	if id := requestIDOf(ctx); id != nil {
-		r.Add(core.String(attrRequestID, *id))
+		r.id(attrRequestID, *id)
 	}
 	if id := BizID(ctx); id != "" {
-		r.Add(core.String(attrBizID, id))
+		r.id(attrBizID, id)
 	}
 	var few [8]core.Attr
 	for _, a := range appendMembers(ctx, few[:0], r.log.members) {
 		if a.Key != attrBizID {
 			r.Add(a)
 		}
+	}
+}
+
+// id adds an id, which is well-formed: nothing of it needs quoting.
+func (r *LogRecord) id(name, id string) {
+	r.line = append(append(append(append(append(r.line, `,"`...), name...), `":"`...), id...), '"')
+	if !r.lineOnly {
+		r.attrs = append(r.attrs, core.String(name, id))
 	}
 }
 
