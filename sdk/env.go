@@ -17,9 +17,9 @@ type config struct {
 	disabled bool
 	resource []core.Attr
 	members  []string // of baggage, that become attributes
-	traces   core.SenderOptions
-	metrics  core.SenderOptions
-	logs     core.SenderOptions
+	traces   exporter
+	metrics  exporter
+	logs     exporter
 	sampler  core.Sampler
 	remote   *remoteOptions // or nil: the policy of the sampler stays
 	limits   core.Limits
@@ -58,8 +58,8 @@ func (e *environment) text(names ...string) (value, name string) {
 	return "", ""
 }
 
-func (e *environment) bool(name string) bool {
-	v, _ := e.text(name)
+func (e *environment) bool(names ...string) bool {
+	v, name := e.text(names...)
 	switch strings.ToLower(v) {
 	case "true":
 		return true
@@ -152,18 +152,18 @@ func (e *environment) list(name string) (items []string) {
 	return items
 }
 
-const defaultEndpoint = "http://localhost:4318"
+// Where a receiver listens when nothing is said.
+const (
+	defaultEndpoint     = "http://localhost:4318"
+	defaultEndpointGRPC = "http://localhost:4317"
+)
 
-// sender reads how to send a signal: TRACES, METRICS or LOGS.
-func (e *environment) sender(opts *Options, signal, path string) core.SenderOptions {
+// exporter reads how to send a signal: traces, metrics or logs.
+func (e *environment) exporter(opts *Options, signal string) exporter {
 	const base = "OTEL_EXPORTER_OTLP_"
-	own := base + signal + "_"
-	s := core.SenderOptions{Client: opts.Client, Headers: map[string]string{}, Timeout: e.millis(0, own+"TIMEOUT", base+"TIMEOUT")}
-	switch protocol, name := e.text(own+"PROTOCOL", base+"PROTOCOL"); protocol {
-	case "", "http/protobuf":
-	default:
-		e.bad(name, "http/protobuf")
-	}
+	own := base + strings.ToUpper(signal) + "_"
+	s := exporter{protocol: e.protocol(opts, own, base), signal: signal}
+	s.Client, s.Headers, s.Timeout = opts.Client, map[string]string{}, e.millis(0, own+"TIMEOUT", base+"TIMEOUT")
 	switch how, name := e.text(own+"COMPRESSION", base+"COMPRESSION"); how {
 	case "", "none":
 	case "gzip":
@@ -181,19 +181,45 @@ func (e *environment) sender(opts *Options, signal, path string) core.SenderOpti
 		s.Headers[k] = v
 	}
 	// Of a signal's own endpoint the path is given, to the common one it is
-	// added.
+	// added; gRPC has none.
+	def, path := defaultEndpoint, "/v1/"+signal
+	if s.protocol == protocolGRPC {
+		def, path = defaultEndpointGRPC, ""
+	}
 	s.URL, _ = e.text(own + "ENDPOINT")
 	if opts.Endpoint != "" || s.URL == "" {
 		common, _ := e.text(base + "ENDPOINT")
 		if common == "" {
-			common = defaultEndpoint
+			common = def
 		}
 		if opts.Endpoint != "" {
 			common = opts.Endpoint
 		}
 		s.URL = strings.TrimRight(common, "/") + path
 	}
+	if s.protocol == protocolGRPC && !strings.Contains(s.URL, "://") {
+		scheme := "https://"
+		if e.bool(own+"INSECURE", base+"INSECURE") {
+			scheme = "http://"
+		}
+		s.URL = scheme + s.URL
+	}
 	return s
+}
+
+func (e *environment) protocol(opts *Options, own, base string) string {
+	name, from := opts.Protocol, "Options.Protocol"
+	if name == "" {
+		name, from = e.text(own+"PROTOCOL", base+"PROTOCOL")
+	}
+	switch name {
+	case "", protocolHTTP:
+	case protocolGRPC:
+		return protocolGRPC
+	default:
+		e.errs = append(e.errs, fmt.Errorf("%s is %q: want %s or %s; %[3]s is used", from, name, protocolHTTP, protocolGRPC))
+	}
+	return protocolHTTP
 }
 
 // sampler reads which traces are kept of those that begin here.
@@ -261,9 +287,9 @@ func configure(opts Options, get func(string) string) (*config, error) {
 	c := &config{
 		disabled: e.bool("OTEL_SDK_DISABLED"),
 		resource: e.resource(&opts),
-		traces:   e.sender(&opts, "TRACES", "/v1/traces"),
-		metrics:  e.sender(&opts, "METRICS", "/v1/metrics"),
-		logs:     e.sender(&opts, "LOGS", "/v1/logs"),
+		traces:   e.exporter(&opts, "traces"),
+		metrics:  e.exporter(&opts, "metrics"),
+		logs:     e.exporter(&opts, "logs"),
 		sampler:  opts.Sampler,
 		members:  opts.Baggage,
 		limits: core.Limits{

@@ -55,6 +55,12 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 type request struct {
 	Operation[requestKey]
 	response
+	server     *HTTPServer
+	r          *http.Request // with the span in its context
+	route      string        // that SetRoute was given
+	exceptions *[]Exception
+	described  bool
+	panicked   bool
 }
 
 // remoteRequest is one that something came with.
@@ -63,7 +69,18 @@ type remoteRequest struct {
 	remote remote
 }
 
+// maxExceptions bounds what is kept of a request until it is known whether its
+// span is.
+const maxExceptions = 8
+
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	q := s.begin(r)
+	q.ResponseWriter = w
+	defer q.recovered()
+	h.ServeHTTP(q.response.capable(), q.r)
+}
+
+func (s *HTTPServer) begin(r *http.Request) *request {
 	var q *request
 	ctx := r.Context()
 	if came := cameIn(r.Header, s.idHeaders); came == noneCame {
@@ -74,62 +91,88 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 			ctx = &both.remote
 		}
 	}
-	q.ResponseWriter = w
+	q.server = s
 	method := knownMethod(r.Method)
-	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
+	s.operations.StartIn(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
 	if !s.quiet {
 		q.idHeaders, q.response.ids = s.idHeaders, &q.Operation.ids
 	}
-	described := q.Recording()
-	if described {
+	if q.described = q.Recording(); q.described {
 		s.describe(q.Span(), r, method)
 	}
-	inner := r.WithContext(q.Ctx())
-	defer s.done(q, inner, method, described)
-	h.ServeHTTP(q.response.capable(), inner)
+	q.r = r.WithContext(q)
+	return q
 }
 
-// done runs deferred, to see a panic that is passing by; net/http handles it.
-func (s *HTTPServer) done(q *request, r *http.Request, method string, described bool) {
+// recovered is done, deferred, to see a panic that is passing by; net/http
+// handles it.
+func (q *request) recovered() {
 	if q.response.quiet {
 		return
 	}
-	key := requestKey{method: method, route: route(r.Pattern), scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
-	var exception []core.Attr
 	if p := recover(); p != nil {
 		defer panic(p)
-		if p != http.ErrAbortHandler {
-			key.failure = failureOfPanic
-			if key.status == 0 { // net/http breaks the connection off; to the client it is this
-				key.status = http.StatusInternalServerError
-			}
-			exception = exceptionOf(&PanicError{p, stack()})
-		}
+		q.panic(p)
+	} else if q.status == 0 {
+		q.writeIDs() // net/http writes the header now
+	}
+	q.done()
+}
+
+// panic notes a panic, once: several may see it pass by. One of net/http's own is
+// a way to end a request.
+func (q *request) panic(p any) {
+	if p != http.ErrAbortHandler && !q.panicked {
+		q.panicked = true
+		q.note(NewException(p, true))
+	}
+}
+
+func (q *request) note(e Exception) {
+	if q.exceptions == nil {
+		q.exceptions = new([]Exception)
+	}
+	if len(*q.exceptions) < maxExceptions {
+		*q.exceptions = append(*q.exceptions, e)
+	}
+}
+
+func (q *request) done() {
+	r := q.r
+	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
+	if key.route == "" {
+		key.route = route(r.Pattern)
+	}
+	if q.panicked {
+		key.failure = failureOfPanic
 	}
 	if key.status == 0 {
-		q.writeIDs() // net/http writes the header now
-		key.status = http.StatusOK
+		if key.status = http.StatusOK; q.panicked { // net/http breaks the connection off; to the client it is this
+			key.status = http.StatusInternalServerError
+		}
 	}
 	if key.failure == "" {
 		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
-		if !described {
-			s.describe(sp, r, method)
+		if !q.described {
+			q.server.describe(sp, r, key.method)
 		}
-		if exception != nil {
-			sp.AddEvent("exception", q.began.Add(q.took), exception...)
+		if q.exceptions != nil {
+			for _, e := range *q.exceptions {
+				q.Exception(e)
+			}
 		}
 		if key.route != "" {
-			sp.SetName(method + " " + key.route)
+			sp.SetName(key.method + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
 		}
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
 	}
 	q.End(key)
-	if s.access != nil {
-		s.access.log(q, r, &key, s.proxies.client(r))
+	if a := q.server.access; a != nil {
+		a.log(q, r, &key, q.server.proxies.client(r))
 	}
 }
 
@@ -268,12 +311,17 @@ type response struct {
 // writeIDs writes the ids into the header, unless the handler has: at the last
 // moment, so that a proxy that adds what it got from behind does not double them.
 func (w *response) writeIDs() {
+	if w.idHeaders != nil {
+		w.writeIDsTo(w.ResponseWriter.Header())
+	}
+}
+
+func (w *response) writeIDsTo(h http.Header) {
 	names := w.idHeaders
 	if names == nil {
 		return
 	}
 	w.idHeaders = nil
-	h := w.ResponseWriter.Header()
 	if _, there := h[names.request]; !there && names.request != "" {
 		h[names.request] = w.ids[0:1:1]
 	}

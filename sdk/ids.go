@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.opentelemetry.io/otel/baggage"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
 // IDOptions say how ids travel beside the trace context.
@@ -215,3 +217,14 @@ func (list hosts) has(host string) bool {
 // PropagatesTo reports whether a call to a host, without port, may tell it about
 // the trace, the baggage and the ids. See IDOptions.
 func (s *SDK) PropagatesTo(host string) bool { return s == nil || s.hosts.has(host) }
+
+// appendIDs appends the ids as attributes of a log record.
+func appendIDs(ctx context.Context, dst []core.Attr) []core.Attr {
+	if id := requestIDOf(ctx); id != nil {
+		dst = append(dst, core.String(attrRequestID, *id))
+	}
+	if id := BizID(ctx); id != "" {
+		dst = append(dst, core.String(attrBizID, id))
+	}
+	return dst
+}

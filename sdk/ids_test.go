@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/baggage"
+	otellog "go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
@@ -130,6 +131,7 @@ func TestIDsGoOn(t *testing.T) {
 	behind := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		inner = ask(r.Context())
 		log.InfoContext(r.Context(), "behind")
+		s.LoggerProvider().Logger("t").Emit(r.Context(), otellog.Record{})
 	})))
 	defer behind.Close()
 	client := &http.Client{Transport: s.HTTPClient().Transport(nil)}
@@ -156,8 +158,8 @@ func TestIDsGoOn(t *testing.T) {
 	if line["request_id"] != id || line["biz_id"] != "order-1" || line["trace_id"] != id {
 		t.Errorf("log line %v", line)
 	}
-	if got := sent(t, s, sink)["/v1/logs"]; !strings.Contains(got, attrRequestID) || !strings.Contains(got, id) || !strings.Contains(got, "order-1") {
-		t.Errorf("the log record over OTLP has no ids: %q", got)
+	if got := sent(t, s, sink)["/v1/logs"]; strings.Count(got, attrRequestID) != 2 || strings.Count(got, id) != 2 || strings.Count(got, "order-1") != 2 {
+		t.Errorf("the log records over OTLP, by slog and by OpenTelemetry's API, have no ids: %q", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +101,7 @@ type Operation[K comparable] struct {
 	name    string
 	began   time.Time
 	took    time.Duration
+	lasting bool
 
 	ids [2]string // of the request, which a server has, and of the business case
 }
@@ -107,12 +109,13 @@ type Operation[K comparable] struct {
 // Start begins an operation within the span of ctx. End it, whatever happens.
 func (o *Operations[K]) Start(ctx context.Context, name string) *Operation[K] {
 	op := &Operation[K]{}
-	o.start(op, ctx, name)
+	o.StartIn(op, ctx, name)
 	return op
 }
 
-// start is Start of an operation that somebody else has allocated.
-func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string) {
+// StartIn is Start of an operation that is part of something larger, so that
+// one allocation serves both. It must be zero, and must not be copied.
+func (o *Operations[K]) StartIn(op *Operation[K], ctx context.Context, name string) {
 	op.Context = ctx
 	if op.binding = o.of(); op.binding == nil {
 		return
@@ -169,6 +172,11 @@ func (op *Operation[K]) Recording() bool { return op.recorded().Context().IsSamp
 // recorded is ignored.
 func (op *Operation[K]) Span() *Span { return op.recorded() }
 
+// Lasting says that the operation lasts as long as its caller wants, as a stream
+// does: it is not a slow one for being long, neither to be kept for that nor to
+// tell the sampler that the service is slow.
+func (op *Operation[K]) Lasting() { op.lasting = true }
+
 // Finish stops the clock. failure is the class of the error, which becomes
 // error.type: one of few values, empty when all went well. It reports whether
 // the span is kept, which failures are for certain, so that whatever describes
@@ -182,8 +190,12 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	sp := op.recorded()
 	certain := failure != ""
 	if b.sampler != nil {
-		b.sampler.Observe(op.took, certain)
-		certain = certain || op.took > b.sampler.Slow()
+		took := op.took
+		if op.lasting {
+			took = 0
+		}
+		b.sampler.Observe(took, certain)
+		certain = certain || took > b.sampler.Slow()
 	}
 	if certain || sp.Failed() {
 		parent, _ := contextOf(op.handle.Context)
@@ -208,10 +220,39 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	return sp.Recording()
 }
 
+// Exception is what went wrong, an error or what a panic was called with.
+type Exception struct {
+	at    time.Time
+	attrs []core.Attr
+}
+
+// NewException describes v now. The stack is that of the caller: within a
+// deferred function, that of the panic which is passing by.
+func NewException(v any, withStack bool) Exception {
+	attrs := []core.Attr{core.String("exception.type", typeName(v)), core.String("exception.message", fmt.Sprint(v))}
+	if withStack {
+		attrs = append(attrs, core.String("exception.stacktrace", stack()))
+	}
+	return Exception{time.Now(), attrs}
+}
+
+// Exception adds an event to the span. To have it for certain, call it after
+// Finish.
+func (op *Operation[K]) Exception(e Exception) {
+	op.recorded().AddEvent("exception", e.at, e.attrs...)
+}
+
 // End counts the operation and ends the span. Finish must have been called.
 func (op *Operation[K]) End(key K) {
 	op.measure(key)
 	op.recorded().End(op.began.Add(op.took))
+}
+
+// Count counts an operation that has no span.
+func (o *Operations[K]) Count(key K, took time.Duration) {
+	if b := o.of(); b != nil && b.duration != nil {
+		b.duration.of(key).Record(took.Seconds(), nil)
+	}
 }
 
 // measure counts the operation. The span may go on.

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -74,6 +76,28 @@ func TestOperations(t *testing.T) {
 				t.Errorf("sampled %v: %q is not in the metrics", sampled, want)
 			}
 		}
+	}
+}
+
+// A stream is not slow for being long.
+func TestLasting(t *testing.T) {
+	for _, lasting := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			o := NewOperations(OperationOptions[jobKey]{Scope: "example.com/jobs", Kind: core.KindServer})
+			sampler := core.NewAdaptive(core.Policy{Base: 1e-9, Few: -1, Least: 1e-9}, time.Now())
+			pipe := core.NewPipe(nil, core.PipeOptions{Send: func(context.Context, []byte, int) (int, error) { return 0, nil }})
+			defer pipe.Close(context.Background())
+			o.fixed = &SDK{enabled: true, provider: NewTracerProvider(core.NewProvider(core.Options{Sampler: sampler, Pipe: pipe})), adaptive: sampler}
+			op := o.Start(t.Context(), "n")
+			if lasting {
+				op.Lasting()
+			}
+			time.Sleep(time.Hour)
+			if kept := op.Finish(""); kept == lasting {
+				t.Errorf("lasting %v: kept %v", lasting, kept)
+			}
+			op.End(jobKey{})
+		})
 	}
 }
 

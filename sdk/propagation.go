@@ -49,11 +49,25 @@ func (Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrie
 	} else {
 		c = came{carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"), idIn(carrier, ids.requestEntry), idIn(carrier, ids.bizEntry)}
 	}
-	if c == noneCame {
+	return c.in(ctx)
+}
+
+// ExtractEntries is Extract of a map whose names are in lower case, as gRPC's
+// metadata.
+func (Propagator) ExtractEntries(ctx context.Context, entries map[string][]string) context.Context {
+	ids := idHeadersOf()
+	c := came{parent: header(entries, "traceparent"), state: header(entries, "tracestate"), members: header(entries, "baggage")}
+	c.ids(entries, ids.requestEntry, ids.bizEntry)
+	return c.in(ctx)
+}
+
+// in is ctx with what came.
+func (c *came) in(ctx context.Context) context.Context {
+	if *c == noneCame {
 		return ctx
 	}
 	r := new(remote)
-	if !r.take(ctx, &c) {
+	if !r.take(ctx, c) {
 		return ctx
 	}
 	return r
@@ -70,13 +84,18 @@ var noneCame came
 // cameIn reads headers.
 func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
 	c.parent, c.state, c.members = header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
-	if ids.request != "" {
-		c.request = firstID(h[ids.request])
-	}
-	if ids.biz != "" {
-		c.biz = firstID(h[ids.biz])
-	}
+	c.ids(h, ids.request, ids.biz)
 	return c
+}
+
+// ids reads the ids that have a name.
+func (c *came) ids(h map[string][]string, request, biz string) {
+	if request != "" {
+		c.request = firstID(h[request])
+	}
+	if biz != "" {
+		c.biz = firstID(h[biz])
+	}
 }
 
 // idIn reads an id from a carrier.
@@ -187,27 +206,48 @@ var noRecording = noSpan{noop.Span{}}
 // SpanContext implements trace.Span.
 func (s *remoteSpan) SpanContext() trace.SpanContext { return toSpanContext(&s.sc) }
 
-// Inject implements propagation.TextMapPropagator.
-func (Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
-	set := carrier.Set
+// Inject implements propagation.TextMapPropagator. An id that the carrier has
+// already stays: it means something to whoever is called.
+func (p Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
+	var few [2 * maxEntries]string
+	for e := p.AppendEntries(few[:0], ctx); len(e) > 0; e = e[2:] {
+		if isIDEntry(e[0]) && carrier.Get(e[0]) != "" {
+			continue
+		}
+		carrier.Set(e[0], e[1])
+	}
+}
+
+// maxEntries is how many there are at most: traceparent, tracestate, baggage and
+// the ids.
+const maxEntries = 5
+
+func isIDEntry(name string) bool {
+	ids := idHeadersOf()
+	return name == ids.requestEntry || name == ids.bizEntry
+}
+
+// AppendEntries appends what Inject sets: names in lower case, each followed by
+// its value.
+func (Propagator) AppendEntries(dst []string, ctx context.Context) []string {
 	if sc, ok := contextOf(ctx); ok {
-		set("traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
+		dst = append(dst, "traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
 		if sc.State != "" {
-			set("tracestate", sc.State)
+			dst = append(dst, "tracestate", sc.State)
 		}
 	}
 	b := baggage.FromContext(ctx)
 	if b.Len() > 0 {
-		set("baggage", b.String())
+		dst = append(dst, "baggage", b.String())
 	}
-	// An id that the caller has set means something to whom it calls.
 	ids := idHeadersOf()
-	if id := RequestID(ctx); id != "" && ids.requestEntry != "" && carrier.Get(ids.requestEntry) == "" {
-		set(ids.requestEntry, id)
+	if id := requestIDOf(ctx); id != nil && ids.requestEntry != "" {
+		dst = append(dst, ids.requestEntry, *id)
 	}
-	if id := b.Member(attrBizID).Value(); isID(id) && ids.bizEntry != "" && carrier.Get(ids.bizEntry) == "" {
-		set(ids.bizEntry, id)
+	if id := b.Member(attrBizID).Value(); isID(id) && ids.bizEntry != "" {
+		dst = append(dst, ids.bizEntry, id)
 	}
+	return dst
 }
 
 // headerCarrier makes a header a carrier.

@@ -38,7 +38,9 @@ func Recover(h http.Handler) http.Handler {
 				panic(p)
 			}
 			err := &PanicError{p, stack()}
-			recordPanic(r.Context(), err)
+			if q := RequestOf(r.Context()).of; q == nil || !q.panicked { // somebody within may have seen it pass by
+				recordPanic(r.Context(), err)
+			}
 			logPanic(r, err)
 			if res.status != 0 {
 				panic(http.ErrAbortHandler)

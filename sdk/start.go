@@ -13,6 +13,10 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+	nolog "go.opentelemetry.io/otel/log/noop"
+	"go.opentelemetry.io/otel/metric"
+	nometric "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -30,6 +34,7 @@ type Options struct {
 	ServiceName string               // OTEL_SERVICE_NAME
 	Resource    []attribute.KeyValue // added to OTEL_RESOURCE_ATTRIBUTES
 	Endpoint    string               // OTEL_EXPORTER_OTLP_ENDPOINT; default http://localhost:4318
+	Protocol    string               // OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf, the default, or grpc, see package otlpgrpc
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy, or that of GUANLAN_ENDPOINT
 	Log         LogOptions           // GUANLAN_LOG_ and what follows
@@ -53,6 +58,8 @@ type Options struct {
 // SDK is a running SDK. It is safe for concurrent use.
 type SDK struct {
 	traces   trace.TracerProvider
+	counts   *MeterProvider  // nil when nothing is sent
+	records  *LoggerProvider // nil when nothing is sent
 	provider *TracerProvider // nil when nothing is recorded
 	adaptive *core.Adaptive  // or nil
 	members  []string        // of baggage, that become attributes
@@ -66,7 +73,8 @@ type SDK struct {
 	self     *selfMetrics
 	mu       sync.Mutex             // of meters
 	meters   map[string]*core.Meter // by scope and version
-	metrics  *core.Sender
+	metrics  Sender
+	senders  []Sender // of all signals
 	failed   func(error)
 	runtime  *observer.Observer
 	memory   *memoryLimit
@@ -106,12 +114,13 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	}
 	s.memory = newMemoryLimit(c.memory)
 	s.memory.follow(time.Now())
-	traces, err1 := core.NewSender(c.traces)
-	metrics, err2 := core.NewSender(c.metrics)
-	logs, err3 := core.NewSender(c.logs)
+	traces, err1 := c.traces.open()
+	metrics, err2 := c.metrics.open()
+	logs, err3 := c.logs.open()
+	s.senders = []Sender{traces, metrics, logs}
 	if bad := errors.Join(err1, err2, err3); bad != nil {
 		s.traces = noop.NewTracerProvider()
-		return s, errors.Join(err, bad)
+		return s, errors.Join(err, bad, closeSenders(s.senders...))
 	}
 	s.metrics = metrics
 	s.pipe = core.NewPipe(s.resource, core.PipeOptions{
@@ -135,6 +144,9 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	if c.accessLog {
 		s.server.access = newAccessLog(opts.HTTP.AccessLogHandler, s)
 	}
+	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
+	s.records = NewLoggerProvider(s.logs, c.logLimit)
+	s.records.members = c.members
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.over, s.end = context.WithCancel(context.Background())
@@ -162,6 +174,8 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 		}()
 	}
 	otel.SetTracerProvider(s.provider)
+	otel.SetMeterProvider(s.counts)
+	otel.SetLoggerProvider(s.records)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
@@ -184,6 +198,26 @@ func (s *SDK) Enabled() bool { return s.enabled }
 
 // TracerProvider is what was made OpenTelemetry's global one.
 func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
+
+// MeterProvider is what was made OpenTelemetry's global one. Its instruments
+// count until Shutdown; those of an SDK that is disabled or could not start do
+// nothing.
+func (s *SDK) MeterProvider() metric.MeterProvider {
+	if s.counts == nil {
+		return nometric.NewMeterProvider()
+	}
+	return s.counts
+}
+
+// LoggerProvider is what was made OpenTelemetry's global one. Its loggers send
+// until Shutdown; those of an SDK that is disabled or could not start do
+// nothing.
+func (s *SDK) LoggerProvider() log.LoggerProvider {
+	if s.records == nil {
+		return nolog.NewLoggerProvider()
+	}
+	return s.records
+}
 
 // meter makes instruments of one scope. The same scope gives the same meter.
 func (s *SDK) meter(scope, version string) *core.Meter {
@@ -244,12 +278,14 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.over, cancel)()
-	now := time.Now()
-	s.freshen(now)
+	s.freshen(time.Now())
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
-	body, points := core.AppendMetrics(nil, s.resource, meters, now)
+	body, points, err := s.counts.Collect(ctx, s.resource, meters...)
+	if err != nil {
+		return fmt.Errorf("collect metrics: %w", err)
+	}
 	if points == 0 {
 		return nil
 	}
@@ -319,7 +355,9 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 			s.stop()
 			s.stopped.Wait()
 			defer s.end()
-			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx))
+			defer s.counts.Stop()
+			s.records.Stop()
+			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), closeSenders(s.senders...))
 		})
 	})
 	return s.err

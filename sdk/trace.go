@@ -345,6 +345,28 @@ func value(v *attribute.Value) core.Value {
 		return core.BoolValue(v.AsBool())
 	case attribute.FLOAT64:
 		return core.FloatValue(v.AsFloat64())
+	}
+	return composite(v, maxDepth)
+}
+
+// maxDepth is how deep arrays and maps may be nested, that of OpenTelemetry's own
+// SDK: receivers refuse a whole request for one that is too deep.
+const maxDepth = 64
+
+// composite converts an array or a map that holds depth levels at most; below
+// that are empty values. Of a key that is there several times the last counts.
+func composite(v *attribute.Value, depth int) core.Value {
+	if depth == 0 {
+		return core.Value{}
+	}
+	inner := func(v *attribute.Value) core.Value {
+		switch v.Type() {
+		case attribute.SLICE, attribute.MAP, attribute.STRINGSLICE, attribute.INT64SLICE, attribute.BOOLSLICE, attribute.FLOAT64SLICE, attribute.BYTESLICE:
+			return composite(v, depth-1)
+		}
+		return value(v)
+	}
+	switch v.Type() {
 	case attribute.STRINGSLICE:
 		return core.StringsValue(v.AsStringSlice())
 	case attribute.INT64SLICE:
@@ -359,11 +381,19 @@ func value(v *attribute.Value) core.Value {
 		list := v.AsSlice()
 		out := make([]core.Value, len(list))
 		for i := range list {
-			out[i] = value(&list[i])
+			out[i] = inner(&list[i])
 		}
 		return core.SliceValue(out)
 	case attribute.MAP:
-		return core.MapValue(appendAttrs(nil, v.AsMap()))
+		list := v.AsMap() // in the order of the keys
+		out := make([]core.Attr, 0, len(list))
+		for i := range list {
+			if i+1 < len(list) && list[i+1].Key == list[i].Key {
+				continue
+			}
+			out = append(out, core.Of(string(list[i].Key), inner(&list[i].Value)))
+		}
+		return core.MapValue(out)
 	}
 	return core.Value{}
 }

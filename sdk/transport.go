@@ -94,7 +94,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	key := callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
 	q := &call{}
-	t.client.operations.start(&q.Operation, r.Context(), key.method)
+	t.client.operations.StartIn(&q.Operation, r.Context(), key.method)
 	described := q.Recording()
 	if described {
 		key.describe(q.Span(), r)

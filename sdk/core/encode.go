@@ -215,7 +215,11 @@ func appendValue(b []byte, v *Value, limit int) []byte {
 	case KindString:
 		return appendString(b, anyString, cut(v.str, limit))
 	case KindBytes:
-		return appendBytes(b, anyBytes, v.list.([]byte))
+		bytes := v.list.([]byte)
+		if limit >= 0 && len(bytes) > limit {
+			bytes = bytes[:limit]
+		}
+		return appendBytes(b, anyBytes, bytes)
 	case KindBools:
 		return appendList(b, v.list.([]bool), func(x *bool) Value { return BoolValue(*x) }, limit)
 	case KindInts:

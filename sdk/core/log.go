@@ -37,11 +37,14 @@ func (s Severity) Room() int {
 // Record is a log record. Of attributes with the same key the last counts.
 type Record struct {
 	Time     time.Time // zero: unknown
+	Observed time.Time // zero: now
 	Severity Severity
 	Level    string // as it was written
 	Body     string
+	Value    *Value // the body when it is not a string; nil: it is Body
 	Event    string // name of the event, when it is one
 	Attrs    []Attr
+	Dropped  int          // attributes that were there beside Attrs
 	Span     *SpanContext // or nil
 }
 
@@ -86,15 +89,27 @@ func (l *Logger) Emit(r *Record) bool {
 	if r.Level != "" {
 		b = appendString(b, logSeverityText, r.Level)
 	}
-	b, body := openField(b, logBody)
-	b = closeField(appendString(b, anyString, cut(r.Body, l.limits.ValueLength)), body)
-	b = appendAttrs(b, logAttributes, logDropped, r.Attrs, l.limits.Attributes, l.limits.ValueLength)
+	b, body := openField(b, logBody) // the limits are for attributes
+	if r.Value == nil {
+		b = appendString(b, anyString, r.Body)
+	} else {
+		b = appendValue(b, r.Value, -1)
+	}
+	b = closeField(b, body)
+	b, dropped := appendKept(b, logAttributes, r.Attrs, l.limits.Attributes, l.limits.ValueLength)
+	if dropped += r.Dropped; dropped > 0 {
+		b = appendVarint(b, logDropped, uint64(dropped))
+	}
 	if r.Span != nil && r.Span.IsValid() {
 		b = appendFixed32(b, logFlags, uint32(r.Span.Flags))
 		b = appendBytes(b, logTraceID, r.Span.TraceID[:])
 		b = appendBytes(b, logSpanID, r.Span.SpanID[:])
 	}
-	b = appendFixed64(b, logObserved, uint64(time.Now().UnixNano()))
+	observed := r.Observed
+	if observed.IsZero() {
+		observed = time.Now()
+	}
+	b = appendFixed64(b, logObserved, uint64(observed.UnixNano()))
 	if r.Event != "" {
 		b = appendString(b, logEvent, r.Event)
 	}

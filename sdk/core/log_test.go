@@ -20,12 +20,17 @@ func TestLogIsEncoded(t *testing.T) {
 	l.Emit(&Record{Time: at, Severity: SeverityWarn, Level: "WARN", Body: "bad \xff", Event: "order.placed",
 		Attrs: []Attr{Int("n", 1), Int("n", 2)}, Span: &SpanContext{TraceID: TraceID{1}, SpanID: SpanID{2}, Flags: FlagSampled}})
 	l.Emit(&Record{Body: "bare"})
+	structured := MapValue([]Attr{Int("n", 1)})
+	l.Emit(&Record{Observed: at, Value: &structured, Attrs: []Attr{Int("", 1)}, Dropped: 2})
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	form := map[int]any{requestResources: map[int]any{resourceScopes: map[int]any{scopeItems: map[int]any{logBody: map[int]any{}, logAttributes: keyValue}}}}
 	records := decode(t, c.bodies[0], form)[requestResources][0].(message)[resourceScopes][0].(message)[scopeItems]
-	full, bare := records[0].(message), records[1].(message)
+	full, bare, other := records[0].(message), records[1].(message), records[2].(message)
+	if body := other[logBody][0].(message); body[anyString] != nil || len(body[anyMap]) != 1 || other[logObserved][0] != uint64(at.UnixNano()) || other[logDropped][0] != uint64(3) {
+		t.Errorf("record with a map %v", other)
+	}
 	if fmt.Sprint(full[logTime], full[logSeverity], full[logSeverityText], full[logBody][0].(message)[anyString], full[logEvent], full[logFlags], len(full[logAttributes])) !=
 		"[100000000005] [13] [WARN] [bad \uFFFD] [order.placed] [1] 1" || full[logTraceID][0].(string)[0] != 1 || full[logSpanID][0].(string)[0] != 2 || full[logObserved] == nil {
 		t.Errorf("record %v", full)

@@ -44,8 +44,13 @@ const (
 type InstrumentOptions struct {
 	Name, Description, Unit string
 	Form                    Form
-	// Integer values are written as integers; a histogram has none.
+	// Integer values are written as integers; of a histogram, the exemplars.
 	Integer bool
+	// Observed values are read when metrics are collected. What is recorded
+	// counts for the next collection alone, and series without a value are not
+	// in it. A Series of such an instrument is good for one record: do not keep
+	// it.
+	Observed bool
 	// Bounds are the upper, inclusive bounds of the buckets of a histogram,
 	// ascending; another one is without bound. Default DefaultBounds.
 	Bounds []float64
@@ -61,23 +66,25 @@ var DefaultBounds = []float64{0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 25
 type Instrument struct {
 	opts  InstrumentOptions
 	limit int
+	began time.Time
 
 	mu       sync.RWMutex
 	series   map[string]*Series // by their encoded attributes, in order
 	overflow *Series
+	swept    bool // of an observed one: there was no room since the last collection
 }
 
 // Instrument adds an instrument, or finds the one that is there with the same
-// name, form and unit.
+// name, description, unit and form.
 func (m *Meter) Instrument(opts InstrumentOptions) *Instrument {
 	if opts.Form == Histogram && opts.Bounds == nil {
 		opts.Bounds = DefaultBounds
 	}
-	i := &Instrument{opts: opts, limit: m.limit, series: map[string]*Series{}}
+	i := &Instrument{opts: opts, limit: m.limit, began: time.Now(), series: map[string]*Series{}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, old := range m.instruments {
-		if o := &old.opts; o.Name == opts.Name && o.Form == opts.Form && o.Unit == opts.Unit && o.Integer == opts.Integer {
+		if o := &old.opts; o.Name == opts.Name && o.Description == opts.Description && o.Unit == opts.Unit && o.Form == opts.Form && o.Integer == opts.Integer && o.Observed == opts.Observed {
 			return old
 		}
 	}
@@ -99,6 +106,9 @@ func (i *Instrument) With(attrs ...Attr) *Series {
 	key := *buf
 	i.mu.RLock()
 	s := i.series[string(key)]
+	if s == nil && i.overflow != nil && i.full() {
+		s = i.overflow
+	}
 	i.mu.RUnlock()
 	if s != nil {
 		return s
@@ -108,7 +118,8 @@ func (i *Instrument) With(attrs ...Attr) *Series {
 	if s := i.series[string(key)]; s != nil {
 		return s
 	}
-	if len(i.series) >= i.limit-1 { // one is the overflow's
+	i.sweep()
+	if i.full() {
 		if i.overflow == nil {
 			i.overflow = i.newSeries(i.key(nil, []Attr{Bool(overflowKey, true)}))
 		}
@@ -117,6 +128,27 @@ func (i *Instrument) With(attrs ...Attr) *Series {
 	s = i.newSeries(slices.Clone(key))
 	i.series[string(key)] = s
 	return s
+}
+
+// full reports that there is no room for another series, as one is the
+// overflow's, and that none can be made.
+func (i *Instrument) full() bool {
+	return len(i.series) >= i.limit-1 && (!i.opts.Observed || i.swept)
+}
+
+// sweep makes room for another series if there is none, by letting go of those
+// that were not observed since the last collection. Between two collections it
+// is tried once.
+func (i *Instrument) sweep() {
+	if !i.opts.Observed || i.swept || len(i.series) < i.limit-1 {
+		return
+	}
+	i.swept = true
+	for key, s := range i.series {
+		if !s.set.Load() {
+			delete(i.series, key)
+		}
+	}
 }
 
 var keys = sync.Pool{New: func() any { return new([]byte) }}
@@ -151,7 +183,9 @@ type Series struct {
 	start  time.Time
 	last   atomic.Uint64 // of a gauge
 	set    atomic.Bool   // it has a value
-	shard  [shards]shard
+	// The smallest and the largest of a histogram, as bits of floats.
+	least, most atomic.Uint64
+	shard       [shards]shard
 
 	exemplars exemplars
 }
@@ -165,10 +199,17 @@ type shard struct {
 
 func (i *Instrument) newSeries(attrs []byte) *Series {
 	s := &Series{attrs: attrs, form: i.opts.Form, bounds: i.opts.Bounds, start: i.opts.Start}
-	if s.start.IsZero() {
+	s.exemplars.above.Store(notYet)
+	switch {
+	case !s.start.IsZero():
+	case i.opts.Observed: // what is told has been counted all along
+		s.start = i.began
+	default:
 		s.start = time.Now()
 	}
 	if s.form == Histogram {
+		s.least.Store(math.Float64bits(math.Inf(1)))
+		s.most.Store(math.Float64bits(math.Inf(-1)))
 		for n := range s.shard {
 			s.shard[n].counts = make([]atomic.Uint64, len(s.bounds)+1)
 		}
@@ -182,8 +223,11 @@ func (s *Series) Add(n int64) {
 	s.touch()
 }
 
-// AddFloat changes a sum of fractions.
+// AddFloat changes a sum of fractions. NaN is not added: it would stay.
 func (s *Series) AddFloat(v float64) {
+	if v != v {
+		return
+	}
 	s.shard[rand.Uint32()%shards].addFloat(v)
 	s.touch()
 }
@@ -222,52 +266,40 @@ func (s *Series) Record(v float64, sc *SpanContext) {
 		return
 	}
 	bucket := 0
+	if len(s.bounds) > fewBounds {
+		bucket, _ = slices.BinarySearch(s.bounds, v)
+	}
 	for bucket < len(s.bounds) && v > s.bounds[bucket] {
 		bucket++
 	}
-	shard := &s.shard[rand.Uint32()%shards]
+	// Before the count, so that there are none without it.
+	if v < math.Float64frombits(s.least.Load()) {
+		stretch(&s.least, v, func(old float64) bool { return v < old })
+	}
+	if v > math.Float64frombits(s.most.Load()) {
+		stretch(&s.most, v, func(old float64) bool { return v > old })
+	}
+	luck := rand.Uint32()
+	shard := &s.shard[luck%shards]
 	shard.counts[bucket].Add(1)
 	shard.addFloat(v)
 	s.touch()
 	if sc != nil && sc.IsSampled() {
-		s.exemplars.offer(v, sc)
+		s.exemplars.offer(v, sc, luck/shards)
 	}
 }
 
-// exemplars keeps the largest and the latest measurement since the last
-// collection: the one is what people look for, the other is as good as any.
-type exemplars struct {
-	mu           sync.Mutex
-	largest, any exemplar
-}
+// fewBounds is up to how many bounds looking at one after the other is quicker
+// than halving them.
+const fewBounds = 32
 
-type exemplar struct {
-	value float64
-	at    time.Time // zero: there is none
-	trace TraceID
-	span  SpanID
-}
-
-// offer gives way when somebody else is at it.
-func (e *exemplars) offer(v float64, sc *SpanContext) {
-	if !e.mu.TryLock() {
-		return
+// stretch replaces an extreme value as long as v is beyond it.
+func stretch(of *atomic.Uint64, v float64, beyond func(old float64) bool) {
+	for old := of.Load(); beyond(math.Float64frombits(old)); old = of.Load() {
+		if of.CompareAndSwap(old, math.Float64bits(v)) {
+			return
+		}
 	}
-	defer e.mu.Unlock()
-	x := exemplar{v, time.Now(), sc.TraceID, sc.SpanID}
-	if e.largest.at.IsZero() || v > e.largest.value {
-		e.any, e.largest = e.largest, x
-		return
-	}
-	e.any = x
-}
-
-func (e *exemplars) take() (largest, other exemplar) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	largest, other = e.largest, e.any
-	e.largest, e.any = exemplar{}, exemplar{}
-	return largest, other
 }
 
 // Fields of OTLP messages.
@@ -288,6 +320,7 @@ const (
 	pointStart       = 2 // of number and histogram
 	pointTime        = 3
 	numberDouble     = 4
+	numberExemplars  = 5
 	numberInt        = 6
 	numberAttributes = 7
 
@@ -297,11 +330,14 @@ const (
 	histogramBounds     = 7
 	histogramExemplars  = 8
 	histogramAttributes = 9
+	histogramMin        = 11
+	histogramMax        = 12
 
 	exemplarTime   = 2
 	exemplarDouble = 3
 	exemplarSpan   = 4
 	exemplarTrace  = 5
+	exemplarInt    = 6
 )
 
 // AppendMetrics appends an export request with what all meters have counted
@@ -335,15 +371,7 @@ func AppendMetrics(dst, resource []byte, meters []*Meter, now time.Time) (_ []by
 }
 
 func (i *Instrument) append(b []byte, now time.Time) (_ []byte, points int) {
-	i.mu.RLock()
-	all := make([]*Series, 0, len(i.series)+1)
-	for _, s := range i.series {
-		all = append(all, s)
-	}
-	if i.overflow != nil {
-		all = append(all, i.overflow)
-	}
-	i.mu.RUnlock()
+	all := i.all()
 	before := len(b)
 	b, metric := openField(b, scopeItems)
 	b = appendString(b, metricName, i.opts.Name)
@@ -355,7 +383,7 @@ func (i *Instrument) append(b []byte, now time.Time) (_ []byte, points int) {
 	}
 	b, data := openField(b, [...]int{Counter: metricSum, UpDownCounter: metricSum, Gauge: metricGauge, Histogram: metricHistogram}[i.opts.Form])
 	for _, s := range all {
-		if s.set.Load() {
+		if i.opts.Observed && s.set.Swap(false) || !i.opts.Observed && s.set.Load() {
 			points++
 			b = i.appendPoint(b, s, now)
 		}
@@ -372,6 +400,21 @@ func (i *Instrument) append(b []byte, now time.Time) (_ []byte, points int) {
 	return closeField(closeField(b, data), metric), points
 }
 
+// all is every series; an observed instrument may make room again.
+func (i *Instrument) all() []*Series {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.swept = false
+	all := make([]*Series, 0, len(i.series)+1)
+	for _, s := range i.series {
+		all = append(all, s)
+	}
+	if i.overflow != nil {
+		all = append(all, i.overflow)
+	}
+	return all
+}
+
 func (i *Instrument) appendPoint(b []byte, s *Series, now time.Time) []byte {
 	b, point := openField(b, dataPoints)
 	b = append(b, s.attrs...)
@@ -380,17 +423,19 @@ func (i *Instrument) appendPoint(b []byte, s *Series, now time.Time) []byte {
 	}
 	b = appendFixed64(b, pointTime, uint64(now.UnixNano()))
 	if s.form == Histogram {
-		return closeField(s.appendHistogram(b), point)
+		return closeField(s.exemplars.append(s.appendHistogram(b), histogramExemplars, i.opts.Integer), point)
 	}
 	field := numberDouble
 	if i.opts.Integer {
 		field = numberInt
 	}
-	return closeField(appendFixed64(b, field, s.number(i.opts.Integer)), point)
+	b = appendFixed64(b, field, s.number(i.opts.Integer, i.opts.Observed))
+	return closeField(s.exemplars.append(b, numberExemplars, i.opts.Integer), point)
 }
 
-// number is the value of a sum or gauge, as it is written.
-func (s *Series) number(integer bool) uint64 {
+// number is the value of a sum or gauge, as it is written. A sum that is taken
+// begins again.
+func (s *Series) number(integer, take bool) uint64 {
 	if s.form == Gauge {
 		return s.last.Load()
 	}
@@ -398,6 +443,9 @@ func (s *Series) number(integer bool) uint64 {
 	var fraction float64
 	for n := range s.shard {
 		bits := s.shard[n].sum.Load()
+		if take {
+			bits = s.shard[n].sum.Swap(0)
+		}
 		whole += bits
 		fraction += math.Float64frombits(bits)
 	}
@@ -430,18 +478,10 @@ func (s *Series) appendHistogram(b []byte) []byte {
 	for _, bound := range s.bounds {
 		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(bound))
 	}
-	largest, other := s.exemplars.take()
-	for _, e := range [...]exemplar{largest, other} {
-		if e.at.IsZero() {
-			continue
-		}
-		open := 0
-		b, open = openField(b, histogramExemplars)
-		b = appendFixed64(b, exemplarTime, uint64(e.at.UnixNano()))
-		b = appendFixed64(b, exemplarDouble, math.Float64bits(e.value))
-		b = appendBytes(b, exemplarSpan, e.span[:])
-		b = appendBytes(b, exemplarTrace, e.trace[:])
-		b = closeField(b, open)
+	// Of measurements that were given in buckets they are not known.
+	if least, most := s.least.Load(), s.most.Load(); math.Float64frombits(least) <= math.Float64frombits(most) {
+		b = appendFixed64(b, histogramMin, least)
+		b = appendFixed64(b, histogramMax, most)
 	}
 	return b
 }

@@ -3,8 +3,11 @@ package core
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +15,7 @@ import (
 
 // The nested messages of metrics.
 var (
-	numberForm    = map[int]any{dataPoints: map[int]any{numberAttributes: keyValue}}
+	numberForm    = map[int]any{dataPoints: map[int]any{numberAttributes: keyValue, numberExemplars: map[int]any{}}}
 	histogramForm = map[int]any{dataPoints: map[int]any{histogramAttributes: keyValue, histogramExemplars: map[int]any{}}}
 	metricForm    = map[int]any{metricSum: numberForm, metricGauge: numberForm, metricHistogram: histogramForm}
 	metricRequest = map[int]any{requestResources: map[int]any{resourceField: map[int]any{}, resourceScopes: map[int]any{scopeItems: metricForm, scopeField: map[int]any{}}}}
@@ -98,6 +101,136 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// What was observed counts once, and what is not observed any more is not there.
+func TestObserved(t *testing.T) {
+	m := NewMeter(testScope, 4)
+	sum := m.Instrument(InstrumentOptions{Name: "sum", Form: Counter, Integer: true, Observed: true})
+	gauge := m.Instrument(InstrumentOptions{Name: "gauge", Form: Gauge, Observed: true})
+	began := time.Now()
+	rounds := []struct {
+		sums map[string][]int64 // several are added up
+		want string
+	}{
+		{map[string][]int64{"a": {5}, "b": {1, 2}}, "a=5 b=3"},
+		{map[string][]int64{"a": {6}}, "a=6"},
+		{map[string][]int64{}, ""},
+		{map[string][]int64{"a": {7}}, "a=7"},
+		{map[string][]int64{"c": {1}, "d": {2}, "e": {3}}, "c=1 d=2 e=3"}, // a and b make room
+		{map[string][]int64{"c": {1}, "d": {2}, "e": {3}, "f": {4}, "g": {5}}, "c=1 d=2 e=3 overflow=9"},
+		{map[string][]int64{"f": {4}, "g": {5}}, "f=4 g=5"},
+	}
+	for n, r := range rounds {
+		for _, key := range slices.Sorted(maps.Keys(r.sums)) {
+			for _, v := range r.sums[key] {
+				sum.With(String("key", key)).Add(v)
+				gauge.With(String("key", key)).SetFloat(float64(v))
+			}
+		}
+		var got []string
+		all := collect(t, m)
+		for _, data := range all["sum"][metricSum] {
+			for _, p := range data.(message)[dataPoints] {
+				p := p.(message)
+				key := "overflow"
+				if k, ok := attrs(p[numberAttributes])["key"]; ok {
+					key = k.(message)[anyString][0].(string)
+				}
+				got = append(got, fmt.Sprintf("%s=%d", key, p[numberInt][0]))
+				if at := time.Unix(0, int64(p[pointStart][0].(uint64))); at.After(began) {
+					t.Errorf("round %d: %s counts from %v, want the time of the instrument", n, key, at)
+				}
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != r.want {
+			t.Errorf("round %d: %v, want %s", n, got, r.want)
+		}
+		if _, ok := all["gauge"]; ok != (len(r.sums) > 0) {
+			t.Errorf("round %d: a gauge that was observed: %v", n, ok)
+		}
+	}
+}
+
+func TestExtremes(t *testing.T) {
+	for _, bounds := range [][]float64{{0, 1}, nil, {}, hundred()} {
+		h := NewMeter(testScope, 0)
+		s := h.Instrument(InstrumentOptions{Name: "h", Form: Histogram, Bounds: bounds}).With()
+		values := []float64{3, -2, 0.5, 3, 50, 99.5, math.NaN()}
+		for _, v := range values {
+			s.Record(v, nil)
+		}
+		p := collect(t, h)["h"][metricHistogram][0].(message)[dataPoints][0].(message)
+		if least, most := math.Float64frombits(p[histogramMin][0].(uint64)), math.Float64frombits(p[histogramMax][0].(uint64)); least != -2 || most != 99.5 {
+			t.Errorf("from %v to %v, want -2 to 99.5", least, most)
+		}
+		if bounds == nil {
+			bounds = DefaultBounds
+		}
+		want := make([]uint64, len(bounds)+1)
+		for _, v := range values[:6] {
+			n := 0
+			for ; n < len(bounds) && v > bounds[n]; n++ {
+			}
+			want[n]++
+		}
+		if packed(p[histogramCounts]) != fmt.Sprint(want) {
+			t.Errorf("buckets %v, want %v", packed(p[histogramCounts]), want)
+		}
+	}
+}
+
+func hundred() (bounds []float64) {
+	for n := range 100 {
+		bounds = append(bounds, float64(n))
+	}
+	return bounds
+}
+
+func TestExemplarsOfNumbers(t *testing.T) {
+	m := NewMeter(testScope, 0)
+	kept := &SpanContext{TraceID: TraceID{1}, SpanID: SpanID{2}, Flags: FlagSampled}
+	whole := m.Instrument(InstrumentOptions{Name: "whole", Form: Counter, Integer: true}).With()
+	whole.Add(7)
+	whole.Exemplar(7, kept)
+	whole.Exemplar(8, &SpanContext{TraceID: TraceID{1}, SpanID: SpanID{2}}) // not kept
+	level := m.Instrument(InstrumentOptions{Name: "level", Form: Gauge}).With()
+	level.SetFloat(0.5)
+	level.Exemplar(0.5, kept)
+	got := collect(t, m)
+	p := got["whole"][metricSum][0].(message)[dataPoints][0].(message)
+	if x := p[numberExemplars]; len(x) != 1 || x[0].(message)[exemplarInt][0] != uint64(7) || x[0].(message)[exemplarTrace][0].(string)[0] != 1 {
+		t.Errorf("exemplars of an integer: %v", x)
+	}
+	p = got["level"][metricGauge][0].(message)[dataPoints][0].(message)
+	if x := p[numberExemplars]; len(x) != 1 || x[0].(message)[exemplarDouble][0] != math.Float64bits(0.5) {
+		t.Errorf("exemplars of a fraction: %v", x)
+	}
+}
+
+// However many measurements there are: the largest is an exemplar, and one more.
+func TestTheLargestIsAnExemplar(t *testing.T) {
+	m := NewMeter(testScope, 0)
+	s := m.Instrument(InstrumentOptions{Name: "h", Form: Histogram}).With()
+	for n := range 1000 {
+		v := float64((n * 619) % 1000)
+		s.Record(v, &SpanContext{TraceID: TraceID{1}, SpanID: SpanID{2}, Flags: FlagSampled})
+	}
+	p := collect(t, m)["h"][metricHistogram][0].(message)[dataPoints][0].(message)
+	if x := p[histogramExemplars]; len(x) != 2 || x[0].(message)[exemplarDouble][0] != math.Float64bits(999) {
+		t.Errorf("exemplars %v, want 999 and another", x)
+	}
+}
+
+func TestNothingPoisonsASum(t *testing.T) {
+	m := NewMeter(testScope, 0)
+	s := m.Instrument(InstrumentOptions{Name: "sum", Form: Counter}).With()
+	s.AddFloat(1.5)
+	s.AddFloat(math.NaN())
+	if p := collect(t, m)["sum"][metricSum][0].(message)[dataPoints][0].(message); p[numberDouble][0] != math.Float64bits(1.5) {
+		t.Errorf("after NaN the sum is %v", p)
+	}
+}
+
 func packed(field []any) string {
 	var out []uint64
 	for b := []byte(field[0].(string)); len(b) > 0; b = b[8:] {
@@ -174,9 +307,13 @@ func TestRecordingAllocatesNothing(t *testing.T) {
 
 func BenchmarkRecord(b *testing.B) {
 	s := NewMeter(testScope, 0).Instrument(InstrumentOptions{Name: "h", Form: Histogram, Bounds: []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}}).With()
-	b.ReportAllocs()
-	for b.Loop() {
-		s.Record(0.02, nil)
+	for name, sc := range map[string]*SpanContext{"unsampled": nil, "kept": {TraceID: TraceID{1}, Flags: FlagSampled}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Record(0.02, sc)
+			}
+		})
 	}
 }
 

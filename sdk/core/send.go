@@ -34,19 +34,23 @@ type SenderOptions struct {
 	URL     string            // with path, as http://localhost:4318/v1/traces; required
 	Headers map[string]string // sent with each request
 	Gzip    bool
-	Timeout time.Duration // of one try; default 10 s
-	GiveUp  time.Duration // of all tries of a request; default 1 min
+	Timeout time.Duration // of one try; default DefaultTimeout
+	GiveUp  time.Duration // of all tries of a request; default DefaultGiveUp
 	// Client sends the requests. The default has connections of its own, so
 	// that what wraps http.DefaultTransport does not trace them. Redirects
 	// are not followed.
 	Client *http.Client
 }
 
+// Defaults of SenderOptions.
 const (
-	defaultTimeout = 10 * time.Second
-	defaultGiveUp  = time.Minute
-	firstPause     = 500 * time.Millisecond
-	longestPause   = 15 * time.Second
+	DefaultTimeout = 10 * time.Second // that of the OTLP specification
+	DefaultGiveUp  = time.Minute
+)
+
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 15 * time.Second
 	// maxAnswer is how much of an answer is read.
 	maxAnswer = 64 << 10
 	// maxReason is how much of it is told.
@@ -59,10 +63,10 @@ func NewSender(opts SenderOptions) (*Sender, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("OTLP endpoint %q: want a URL as http://host:4318/v1/traces", redacted(u, opts.URL))
 	}
-	opts.Timeout = orDefault(opts.Timeout, defaultTimeout)
-	opts.GiveUp = orDefault(opts.GiveUp, defaultGiveUp)
+	opts.Timeout = orDefault(opts.Timeout, DefaultTimeout)
+	opts.GiveUp = orDefault(opts.GiveUp, DefaultGiveUp)
 	if opts.Client == nil {
-		t := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: defaultSenders, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: defaultTimeout}
+		t := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: defaultSenders, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: DefaultTimeout}
 		opts.Client = &http.Client{Transport: t}
 	}
 	client := *opts.Client
@@ -101,16 +105,35 @@ func (s *Sender) Send(ctx context.Context, body []byte, _ int) (rejected int, er
 			return 0, fmt.Errorf("compress export request: %w", err)
 		}
 	}
+	return Retry(ctx, s.opts.GiveUp, func(ctx context.Context) (int, error) { return s.try(ctx, body) })
+}
+
+// Retryable is the error of a try that may work later.
+type Retryable struct {
+	Err   error
+	After time.Duration // what the receiver asks for; 0: it says nothing
+}
+
+// Error implements error.
+func (r *Retryable) Error() string { return r.Err.Error() }
+
+// Unwrap gives the error itself.
+func (r *Retryable) Unwrap() error { return r.Err }
+
+// Retry calls try until it works or fails for good, pausing after each
+// Retryable error as long as the receiver asks for or else longer each time,
+// until giveUp has passed or ctx ends.
+func Retry(ctx context.Context, giveUp time.Duration, try func(context.Context) (rejected int, err error)) (rejected int, err error) {
 	began := time.Now()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		rejected, after, err := s.try(ctx, body)
-		var again *retryable
+		rejected, err := try(ctx)
+		var again *Retryable
 		if err == nil || !errors.As(err, &again) {
 			return rejected, err
 		}
 		// Jitter keeps many services from coming back at once.
-		wait := max(after, pause/2+rand.N(pause))
-		if time.Since(began)+wait > s.opts.GiveUp {
+		wait := max(again.After, pause/2+rand.N(pause))
+		if time.Since(began)+wait > giveUp {
 			return 0, fmt.Errorf("give up after %v: %w", time.Since(began).Round(time.Millisecond), err)
 		}
 		timer := time.NewTimer(wait)
@@ -123,35 +146,30 @@ func (s *Sender) Send(ctx context.Context, body []byte, _ int) (rejected int, er
 	}
 }
 
-// retryable is an error that may pass.
-type retryable struct{ error }
-
-func (r *retryable) Unwrap() error { return r.error }
-
-func (s *Sender) try(ctx context.Context, body []byte) (rejected int, after time.Duration, err error) {
+func (s *Sender) try(ctx context.Context, body []byte) (rejected int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
-		return 0, 0, fmt.Errorf("make export request: %w", err)
+		return 0, fmt.Errorf("make export request: %w", err)
 	}
 	req.Header = s.header.Clone()
 	res, err := s.opts.Client.Do(req)
 	if err != nil {
-		return 0, 0, &retryable{err}
+		return 0, &Retryable{Err: err}
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	switch code := res.StatusCode; {
 	case code >= 200 && code < 300:
 		if err == nil {
-			rejected = rejectedItems(answer)
+			rejected = RejectedItems(answer)
 		}
-		return rejected, 0, nil
+		return rejected, nil
 	case code == http.StatusTooManyRequests, code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
-		return 0, retryAfter(res.Header.Get("Retry-After")), &retryable{s.refused(res, answer)}
+		return 0, &Retryable{s.refused(res, answer), retryAfter(res.Header.Get("Retry-After"))}
 	default:
-		return 0, 0, s.refused(res, answer)
+		return 0, s.refused(res, answer)
 	}
 }
 
@@ -177,8 +195,9 @@ func retryAfter(s string) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// rejectedItems reads the partial success of an answer.
-func rejectedItems(answer []byte) int {
+// RejectedItems reads the partial success of the answer to an export request of
+// any signal.
+func RejectedItems(answer []byte) int {
 	partial, ok := findField(answer, 1)
 	if !ok {
 		return 0

@@ -132,7 +132,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{0x0a, 5, 0x08, 3, 0x12, 1, 'x'})
 	f.Add([]byte{0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		if n := rejectedItems(answer); n < 0 {
+		if n := RejectedItems(answer); n < 0 {
 			t.Errorf("%d rejected", n)
 		}
 		if s := reason(answer); len([]rune(s)) > 2*maxReason {

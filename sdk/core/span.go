@@ -300,7 +300,16 @@ func (s *Span) AddLink(to *SpanContext, attrs ...Attr) {
 // appendAttrs appends at most limit attributes, the last of those with the same
 // key, and how many were left out unless droppedField is 0.
 func appendAttrs(b []byte, field, droppedField int, attrs []Attr, limit, length int) []byte {
-	kept, dropped := 0, 0
+	b, dropped := appendKept(b, field, attrs, limit, length)
+	if dropped > 0 && droppedField > 0 {
+		b = appendVarint(b, droppedField, uint64(dropped))
+	}
+	return b
+}
+
+// appendKept is appendAttrs that returns how many were left out.
+func appendKept(b []byte, field int, attrs []Attr, limit, length int) (_ []byte, dropped int) {
+	kept := 0
 	for i := range attrs {
 		a := &attrs[i]
 		switch {
@@ -316,10 +325,7 @@ func appendAttrs(b []byte, field, droppedField int, attrs []Attr, limit, length 
 		kept++
 		b = appendAttr(b, field, a, length)
 	}
-	if dropped > 0 && droppedField > 0 {
-		b = appendVarint(b, droppedField, uint64(dropped))
-	}
-	return b
+	return b, dropped
 }
 
 func again(attrs []Attr, key string) bool {

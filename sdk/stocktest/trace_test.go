@@ -6,12 +6,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,44 +18,13 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	stock "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/guanlan-io/guanlan/sdk"
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
-
-// receiver keeps the traces that are posted to it.
-type receiver struct {
-	*httptest.Server
-	mu    sync.Mutex
-	spans []*tracepb.ResourceSpans
-}
-
-func newReceiver(t *testing.T) *receiver {
-	r := new(receiver)
-	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
-		if req.URL.Path != "/v1/traces" {
-			return
-		}
-		body, err := io.ReadAll(req.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		var m collectorpb.ExportTraceServiceRequest
-		if err := proto.Unmarshal(body, &m); err != nil {
-			t.Errorf("request is not OTLP: %v", err)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.spans = append(r.spans, m.ResourceSpans...)
-	}))
-	t.Cleanup(r.Close)
-	return r
-}
 
 // providers gives both, each with a function that flushes it and returns what
 // its collector has got.
