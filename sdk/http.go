@@ -55,7 +55,6 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 type request struct {
 	Operation[requestKey]
 	response
-	server     *HTTPServer
 	r          *http.Request // with the span in its context
 	route      string        // that SetRoute was given
 	exceptions *[]Exception
@@ -91,11 +90,10 @@ func (s *HTTPServer) begin(r *http.Request) *request {
 			ctx = &both.remote
 		}
 	}
-	q.server = s
 	method := knownMethod(r.Method)
 	s.operations.StartIn(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
 	if !s.quiet {
-		q.idHeaders, q.response.ids = s.idHeaders, &q.Operation.ids
+		q.untold = q
 	}
 	if q.described = q.Recording(); q.described {
 		s.describe(q.Span(), r, method)
@@ -157,7 +155,7 @@ func (q *request) done() {
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
 		if !q.described {
-			q.server.describe(sp, r, key.method)
+			q.server().describe(sp, r, key.method)
 		}
 		if q.exceptions != nil {
 			for _, e := range *q.exceptions {
@@ -171,10 +169,12 @@ func (q *request) done() {
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
 	}
 	q.End(key)
-	if a := q.server.access; a != nil {
-		a.log(q, r, &key, q.server.proxies.client(r))
+	if a := q.server().access; a != nil {
+		a.log(q, r, &key, q.server().proxies.client(r))
 	}
 }
+
+func (q *request) server() *HTTPServer { return q.binding.sdk.server }
 
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
@@ -304,29 +304,29 @@ type response struct {
 	written int64
 	quiet   bool // it is not to be told of: a probe
 
-	idHeaders *idHeaders // nil: nothing of ids is to be written any more
-	ids       *[2]string // of the request and of the business case
+	untold *request // whose ids are still to be written into the header; or nil
 }
 
 // writeIDs writes the ids into the header, unless the handler has: at the last
 // moment, so that a proxy that adds what it got from behind does not double them.
 func (w *response) writeIDs() {
-	if w.idHeaders != nil {
+	if w.untold != nil {
 		w.writeIDsTo(w.ResponseWriter.Header())
 	}
 }
 
 func (w *response) writeIDsTo(h http.Header) {
-	names := w.idHeaders
-	if names == nil {
+	q := w.untold
+	if q == nil {
 		return
 	}
-	w.idHeaders = nil
+	w.untold = nil
+	names := q.server().idHeaders
 	if _, there := h[names.request]; !there && names.request != "" {
-		h[names.request] = w.ids[0:1:1]
+		h[names.request] = q.ids[0:1:1]
 	}
-	if _, there := h[names.biz]; !there && names.biz != "" && w.ids[1] != "" {
-		h[names.biz] = w.ids[1:2:2]
+	if _, there := h[names.biz]; !there && names.biz != "" && q.ids[1] != "" {
+		h[names.biz] = q.ids[1:2:2]
 	}
 }
 

@@ -282,7 +282,7 @@ func (r *LogRecord) Write() {
 	r.log.write(r.line, r.record.Severity)
 	if !r.lineOnly {
 		r.record.Attrs = r.attrs
-		r.log.logger.Emit(&r.record)
+		r.log.logOther.emit(r.log.logger, &r.record)
 	}
 	if cap(r.line) <= keptLine {
 		clear(r.attrs)

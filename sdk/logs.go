@@ -39,6 +39,7 @@ type Log struct {
 	direct io.Writer    // takes lines at once; nil with an SDK
 	logger *core.Logger // or nil
 	level  slog.Leveler
+	logOther
 
 	members []string // of baggage, that become attributes
 }

@@ -35,8 +35,21 @@ func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began 
 	t.core.Start(&h.span.core, &parent, name, kind, began, t.provider.weighed(h.Context, &parent, nil)...)
 }
 
-// recorded is the span of an operation.
-func (h *handle) recorded() *Span { return &h.span.core }
+// of is the span of an operation.
+func (*recorder) of(h *handle) *Span { return &h.span.core }
+
+// other is OpenTelemetry's SDK, where it takes the place of ours.
+type other struct{}
+
+func (*SDK) startOther(context.Context, *config) error { return nil }
+func (other) flush(context.Context) error              { return nil }
+func (other) shutdown(context.Context) error           { return nil }
+
+// logOther is what a Log needs of it.
+type logOther struct{}
+
+// emit sends a record.
+func (logOther) emit(own *core.Logger, r *core.Record) { own.Emit(r) }
 
 // ctx is the context with the span.
 func (h *handle) ctx() context.Context { return h }

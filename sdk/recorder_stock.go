@@ -4,10 +4,14 @@ package sdk
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/log"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -25,6 +29,85 @@ type Span struct {
 
 type recorder struct{ sp Span }
 
+// StockConfig is what the SDK was told, for whoever starts OpenTelemetry's.
+type StockConfig struct {
+	Resource              []attribute.KeyValue
+	Traces, Metrics, Logs core.SenderOptions
+	Sampler               core.Sampler
+	Baggage               []string // members that become attributes
+	SpanDelay, LogDelay   time.Duration
+	Interval              time.Duration // of metrics
+}
+
+// StockProviders is OpenTelemetry's SDK, running.
+type StockProviders struct {
+	Traces          trace.TracerProvider
+	Metrics         metric.MeterProvider
+	Logs            log.LoggerProvider
+	Flush, Shutdown func(context.Context) error
+}
+
+// useStock starts OpenTelemetry's SDK.
+var useStock func(context.Context, StockConfig) (*StockProviders, error)
+
+// UseStock is how package stock says that it is there.
+func UseStock(start func(context.Context, StockConfig) (*StockProviders, error)) { useStock = start }
+
+type other struct{ *StockProviders }
+
+// startOther puts OpenTelemetry's SDK in the place of ours.
+func (s *SDK) startOther(ctx context.Context, c *config) error {
+	if useStock == nil {
+		return errors.New(`start OpenTelemetry's SDK: built with the tag guanlan_stock, but without import _ "github.com/guanlan-io/guanlan/sdk/stock"; Guanlan's is used`)
+	}
+	p, err := useStock(ctx, StockConfig{
+		Resource: keyValues(c.resource), Traces: c.traces.SenderOptions, Metrics: c.metrics.SenderOptions, Logs: c.logs.SenderOptions,
+		Sampler: c.sampler, Baggage: c.members, SpanDelay: c.delay, LogDelay: c.logDelay, Interval: c.interval,
+	})
+	if err != nil {
+		return fmt.Errorf("start OpenTelemetry's SDK: %w; Guanlan's is used", err)
+	}
+	s.other = other{p}
+	s.traces, s.counted, s.recorded = p.Traces, p.Metrics, p.Logs
+	s.log.other = p.Logs.Logger(scopeOfSDK, log.WithInstrumentationVersion(Version))
+	return nil
+}
+
+func (o other) flush(ctx context.Context) error {
+	if o.StockProviders == nil {
+		return nil
+	}
+	return o.Flush(ctx)
+}
+
+func (o other) shutdown(ctx context.Context) error {
+	if o.StockProviders == nil {
+		return nil
+	}
+	return o.Shutdown(ctx)
+}
+
+type logOther struct{ other log.Logger } // nil: it did not start
+
+func (o logOther) emit(own *core.Logger, r *core.Record) {
+	if o.other == nil {
+		own.Emit(r)
+		return
+	}
+	ctx := context.Background()
+	if r.Span != nil {
+		ctx = trace.ContextWithSpanContext(ctx, toSpanContext(r.Span))
+	}
+	var out log.Record
+	out.SetTimestamp(r.Time)
+	out.SetObservedTimestamp(time.Now())
+	out.SetSeverity(log.Severity(r.Severity))
+	out.SetSeverityText(r.Level)
+	out.SetBody(attribute.StringValue(r.Body))
+	out.AddAttributes(keyValues(r.Attrs)...)
+	o.other.Emit(ctx, out)
+}
+
 type operationTracer = trace.Tracer
 
 func (s *SDK) tracer(scope, version string) operationTracer {
@@ -37,7 +120,7 @@ func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began 
 	h.recorder.sp = Span{other: sp, sc: fromSpanContext(sp.SpanContext())}
 }
 
-func (h *handle) recorded() *Span { return &h.recorder.sp }
+func (r *recorder) of(*handle) *Span { return &r.sp }
 
 func (h *handle) ctx() context.Context { return h }
 

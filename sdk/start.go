@@ -57,12 +57,15 @@ type Options struct {
 
 // SDK is a running SDK. It is safe for concurrent use.
 type SDK struct {
-	traces   trace.TracerProvider
-	counts   *MeterProvider  // nil when nothing is sent
-	records  *LoggerProvider // nil when nothing is sent
-	provider *TracerProvider // nil when nothing is recorded
-	adaptive *core.Adaptive  // or nil
-	members  []string        // of baggage, that become attributes
+	traces   trace.TracerProvider // OpenTelemetry's global ones
+	counted  metric.MeterProvider
+	recorded log.LoggerProvider
+	provider *TracerProvider // our own, nil when nothing is recorded
+	counts   *MeterProvider
+	records  *LoggerProvider
+	other    other
+	adaptive *core.Adaptive // or nil
+	members  []string       // of baggage, that become attributes
 	enabled  bool
 	server   *HTTPServer
 	client   *HTTPClient
@@ -100,16 +103,18 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 // it goes on, and counts what it drops.
 //
 // Call Shutdown before the process ends.
-func Start(_ context.Context, opts Options) (*SDK, error) {
+func Start(ctx context.Context, opts Options) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
-	s := &SDK{failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, "")}
+	s := &SDK{
+		failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, ""),
+		traces: noop.NewTracerProvider(), counted: nometric.NewMeterProvider(), recorded: nolog.NewLoggerProvider(),
+	}
 	var logErr error
 	s.log, logErr = startLog(c.log, s.failed)
 	err = errors.Join(err, logErr)
 	defer running.Store(s) // in any case: lines go where they were told to
 	s.idHeaders, s.hosts = c.idHeaders, c.hosts
 	if c.disabled {
-		s.traces = noop.NewTracerProvider()
 		return s, err
 	}
 	s.memory = newMemoryLimit(c.memory)
@@ -119,7 +124,6 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	logs, err3 := c.logs.open()
 	s.senders = []Sender{traces, metrics, logs}
 	if bad := errors.Join(err1, err2, err3); bad != nil {
-		s.traces = noop.NewTracerProvider()
 		return s, errors.Join(err, bad, closeSenders(s.senders...))
 	}
 	s.metrics = metrics
@@ -136,7 +140,7 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.members, s.provider.members = c.members, c.members
 	s.enabled = true
-	s.traces, s.meters = s.provider, map[string]*core.Meter{}
+	s.meters = map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
@@ -147,35 +151,25 @@ func Start(_ context.Context, opts Options) (*SDK, error) {
 	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
 	s.records = NewLoggerProvider(s.logs, c.logLimit)
 	s.records.members = c.members
-	ctx, stop := context.WithCancel(context.Background())
+	s.traces, s.counted, s.recorded = s.provider, s.counts, s.records
+	err = errors.Join(err, s.startOther(ctx, c))
+	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.over, s.end = context.WithCancel(context.Background())
 	if c.observe {
 		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
-		s.stopped.Go(func() { s.runtime.Run(ctx) })
+		s.stopped.Go(func() { s.runtime.Run(run) })
 	}
-	s.stopped.Add(1)
-	go func() {
-		defer s.stopped.Done()
-		s.collectLoop(ctx, c.interval)
-	}()
+	s.stopped.Go(func() { s.collectLoop(run, c.interval) })
 	if s.adaptive != nil {
-		s.stopped.Add(1)
-		go func() {
-			defer s.stopped.Done()
-			turnLoop(ctx, s.adaptive)
-		}()
+		s.stopped.Go(func() { turnLoop(run, s.adaptive) })
 	}
 	if c.remote != nil {
-		s.stopped.Add(1)
-		go func() {
-			defer s.stopped.Done()
-			newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(ctx)
-		}()
+		s.stopped.Go(func() { newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(run) })
 	}
-	otel.SetTracerProvider(s.provider)
-	otel.SetMeterProvider(s.counts)
-	otel.SetLoggerProvider(s.records)
+	otel.SetTracerProvider(s.traces)
+	otel.SetMeterProvider(s.counted)
+	otel.SetLoggerProvider(s.recorded)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
@@ -202,22 +196,12 @@ func (s *SDK) TracerProvider() trace.TracerProvider { return s.traces }
 // MeterProvider is what was made OpenTelemetry's global one. Its instruments
 // count until Shutdown; those of an SDK that is disabled or could not start do
 // nothing.
-func (s *SDK) MeterProvider() metric.MeterProvider {
-	if s.counts == nil {
-		return nometric.NewMeterProvider()
-	}
-	return s.counts
-}
+func (s *SDK) MeterProvider() metric.MeterProvider { return s.counted }
 
 // LoggerProvider is what was made OpenTelemetry's global one. Its loggers send
 // until Shutdown; those of an SDK that is disabled or could not start do
 // nothing.
-func (s *SDK) LoggerProvider() log.LoggerProvider {
-	if s.records == nil {
-		return nolog.NewLoggerProvider()
-	}
-	return s.records
-}
+func (s *SDK) LoggerProvider() log.LoggerProvider { return s.recorded }
 
 // meter makes instruments of one scope. The same scope gives the same meter.
 func (s *SDK) meter(scope, version string) *core.Meter {
@@ -340,7 +324,7 @@ func (s *SDK) Flush(ctx context.Context) error {
 		return s.log.FlushLines(ctx)
 	}
 	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
-		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx))
+		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx), s.other.flush(ctx))
 	})
 }
 
@@ -357,7 +341,7 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 			defer s.end()
 			defer s.counts.Stop()
 			s.records.Stop()
-			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), closeSenders(s.senders...))
+			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), s.other.shutdown(ctx), closeSenders(s.senders...))
 		})
 	})
 	return s.err

@@ -86,6 +86,9 @@ type handle struct {
 	request  *string // id of the request that a server handles; nil: ask Context
 }
 
+// recorded is the span of an operation.
+func (h *handle) recorded() *Span { return h.recorder.of(h) }
+
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
 	switch {

@@ -32,9 +32,8 @@ func start(ctx context.Context, c sdk.StockConfig) (*sdk.StockProviders, error) 
 		return nil, err
 	}
 	res := resource.NewSchemaless(c.Resource...)
-	members := copier(c.Baggage)
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSampler(sampler{c.Sampler}),
-		sdktrace.WithSpanProcessor(members), sdktrace.WithBatcher(spans, sdktrace.WithBatchTimeout(c.SpanDelay)))
+		sdktrace.WithSpanProcessor(copier(c.Baggage)), sdktrace.WithBatcher(spans, sdktrace.WithBatchTimeout(c.SpanDelay)))
 	meters := metric.NewMeterProvider(metric.WithResource(res), metric.WithReader(metric.NewPeriodicReader(metrics, metric.WithInterval(c.Interval))))
 	loggers := sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(logCopier(c.Baggage)),
 		sdklog.WithProcessor(sdklog.NewBatchProcessor(logs, sdklog.WithExportInterval(c.LogDelay))))

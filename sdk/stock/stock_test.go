@@ -1,0 +1,5 @@
+//go:build guanlan_stock
+
+package stock_test
+
+const provider = "*trace.TracerProvider"
