@@ -134,8 +134,8 @@ func (r *CheckReport) set(took time.Duration, err error) {
 		if r.Error = err.Error(); r.Error == "" {
 			r.Error = fmt.Sprintf("%T", err)
 		}
-		if p, ok := errors.AsType[*panicError](err); ok { // the stack is not for probes
-			r.Error = fmt.Sprintf("panic: %v", p.value)
+		if p, ok := errors.AsType[*PanicError](err); ok { // the stack is not for probes
+			r.Error = fmt.Sprintf("panic: %v", p.Value)
 		}
 	}
 }

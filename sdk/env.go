@@ -30,6 +30,11 @@ type config struct {
 	log      LogOptions
 	observe  bool    // the Go runtime
 	memory   float64 // share of the cgroup's memory; 0: none of ours
+
+	idHeaders *idHeaders
+	hosts     hosts
+	proxies   proxies
+	accessLog bool
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -305,6 +310,9 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		log:      e.log(opts.Log),
 		observe:  !opts.NoRuntime && !e.off("GUANLAN_RUNTIME_OBSERVER"),
 		memory:   e.memoryRatio(),
+
+		idHeaders: e.idHeaders(&opts.IDs), hosts: e.hosts(&opts.IDs), proxies: e.proxies(&opts.HTTP),
+		accessLog: opts.HTTP.AccessLog || e.bool("GUANLAN_ACCESS_LOG"),
 	}
 	if c.sampler == nil {
 		if remote, adaptive := e.remoteSampling(&opts, c); adaptive != nil {

@@ -41,7 +41,7 @@ func (f *failure) typeFor(status int) string {
 	if f == nil {
 		return ""
 	}
-	if _, ok := errors.AsType[*panicError](f.err); ok {
+	if _, ok := errors.AsType[*PanicError](f.err); ok {
 		return failureOfPanic
 	}
 	if status < 500 { // the error was coped with
@@ -65,24 +65,24 @@ func (f *failure) addTo(sp *Span) {
 
 // exceptionOf is the event of an error.
 func exceptionOf(err error) []core.Attr {
-	if p, ok := err.(*panicError); ok {
-		return []core.Attr{core.String("exception.type", typeName(p.value)), core.String("exception.message", fmt.Sprint(p.value)), core.String("exception.stacktrace", p.stack)}
+	if p, ok := err.(*PanicError); ok {
+		return []core.Attr{core.String("exception.type", typeName(p.Value)), core.String("exception.message", fmt.Sprint(p.Value)), core.String("exception.stacktrace", p.Stack)}
 	}
 	return []core.Attr{core.String("exception.type", typeName(err)), core.String("exception.message", err.Error())}
 }
 
-// panicError is a panic that was recovered.
-type panicError struct {
-	value any
-	stack string
+// PanicError is a panic that was recovered.
+type PanicError struct {
+	Value any    // what it was called with
+	Stack string // of the goroutine, at most 16 KiB
 }
 
-// Error has the stack, too: it is all there is to find the place.
-func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
+// Error implements error. It has the stack, too: it is all there is to find the place.
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.Value, p.Stack) }
 
 // Unwrap is what was panicked with, if it is an error.
-func (p *panicError) Unwrap() error {
-	err, _ := p.value.(error)
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
 	return err
 }
 
@@ -90,7 +90,7 @@ func (p *panicError) Unwrap() error {
 func caught(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &panicError{p, stack()}
+			err = &PanicError{p, stack()}
 		}
 	}()
 	return f()

@@ -16,7 +16,16 @@ import (
 // them, sampled or not. The spans of requests that fail are all kept, and those
 // of slow ones with an adaptive sampler. It follows OpenTelemetry's stable
 // semantic conventions for HTTP.
-type HTTPServer struct{ operations *Operations[requestKey] }
+//
+// Each request has an id, see RequestID, which the answer carries, unless the
+// handler sets that header itself.
+type HTTPServer struct {
+	operations *Operations[requestKey]
+	idHeaders  *idHeaders
+	quiet      bool // answers carry no ids
+	proxies    proxies
+	access     *accessLog // or nil
+}
 
 // requestKey is what the series of a request depends on.
 type requestKey struct {
@@ -26,7 +35,7 @@ type requestKey struct {
 }
 
 func newHTTPServer(s *SDK) *HTTPServer {
-	return &HTTPServer{newOperations(s, OperationOptions[requestKey]{
+	return &HTTPServer{idHeaders: s.idHeaders, operations: newOperations(s, OperationOptions[requestKey]{
 		Scope: scopeOfSDK, Kind: core.KindServer,
 		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs,
 	})}
@@ -53,37 +62,57 @@ type request struct {
 	panicked   bool
 }
 
+// remoteRequest is one that something came with.
+type remoteRequest struct {
+	request
+	remote remote
+}
+
 // maxExceptions bounds what is kept of a request until it is known whether its
 // span is.
 const maxExceptions = 8
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
-	q := &request{}
+	q := s.begin(r)
 	q.ResponseWriter = w
-	s.begin(q, r)
 	defer q.recovered()
 	h.ServeHTTP(q.response.capable(), q.r)
 }
 
-func (s *HTTPServer) begin(q *request, r *http.Request) {
-	ctx := extract(r.Context(), header(r.Header, headerTraceparent), header(r.Header, headerTracestate), header(r.Header, headerBaggage))
+func (s *HTTPServer) begin(r *http.Request) *request {
+	var q *request
+	ctx := r.Context()
+	if came := cameIn(r.Header, s.idHeaders); came == noneCame {
+		q = &request{}
+	} else {
+		both := &remoteRequest{}
+		if q = &both.request; both.remote.take(ctx, &came) {
+			ctx = &both.remote
+		}
+	}
 	method := knownMethod(r.Method)
 	s.operations.StartIn(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
+	if !s.quiet {
+		q.untold = q
+	}
 	if q.described = q.Recording(); q.described {
-		describeRequest(q.Span(), r, method)
+		s.describe(q.Span(), r, method)
 	}
 	q.r = r.WithContext(q)
+	return q
 }
 
 // recovered is done, deferred, to see a panic that is passing by; net/http
 // handles it.
 func (q *request) recovered() {
-	if q.quiet {
+	if q.response.quiet {
 		return
 	}
 	if p := recover(); p != nil {
 		defer panic(p)
 		q.panic(p)
+	} else if q.status == 0 {
+		q.writeIDs() // net/http writes the header now
 	}
 	q.done()
 }
@@ -126,7 +155,7 @@ func (q *request) done() {
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
 		if !q.described {
-			describeRequest(sp, r, key.method)
+			q.server().describe(sp, r, key.method)
 		}
 		if q.exceptions != nil {
 			for _, e := range *q.exceptions {
@@ -140,7 +169,12 @@ func (q *request) done() {
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
 	}
 	q.End(key)
+	if a := q.server().access; a != nil {
+		a.log(q, r, &key, q.server().proxies.client(r))
+	}
 }
+
+func (q *request) server() *HTTPServer { return q.binding.sdk.server }
 
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
@@ -165,8 +199,8 @@ func (k requestKey) attrs() []core.Attr {
 	return attrs
 }
 
-// describeRequest sets what is known when a request begins.
-func describeRequest(sp *Span, r *http.Request, method string) {
+// describe sets what is known when a request begins.
+func (s *HTTPServer) describe(sp *Span, r *http.Request, method string) {
 	var few [12]core.Attr
 	attrs := append(few[:0], core.String("http.request.method", method), core.String("url.path", r.URL.Path), core.String("url.scheme", scheme(r)),
 		core.String("network.protocol.version", protocol(r.ProtoMajor, r.ProtoMinor)))
@@ -182,7 +216,7 @@ func describeRequest(sp *Span, r *http.Request, method string) {
 		attrs = append(attrs, core.Int("server.port", port))
 	}
 	peer, peerPort := hostPort(r.RemoteAddr)
-	attrs = append(attrs, core.String("client.address", peer), core.String("network.peer.address", peer))
+	attrs = append(attrs, core.String("client.address", s.proxies.client(r)), core.String("network.peer.address", peer))
 	if peerPort > 0 {
 		attrs = append(attrs, core.Int("network.peer.port", peerPort))
 	}
@@ -269,10 +303,36 @@ type response struct {
 	status  int
 	written int64
 	quiet   bool // it is not to be told of: a probe
+
+	untold *request // whose ids are still to be written into the header; or nil
+}
+
+// writeIDs writes the ids into the header, unless the handler has: at the last
+// moment, so that a proxy that adds what it got from behind does not double them.
+func (w *response) writeIDs() {
+	if w.untold != nil {
+		w.writeIDsTo(w.ResponseWriter.Header())
+	}
+}
+
+func (w *response) writeIDsTo(h http.Header) {
+	q := w.untold
+	if q == nil {
+		return
+	}
+	w.untold = nil
+	names := q.server().idHeaders
+	if _, there := h[names.request]; !there && names.request != "" {
+		h[names.request] = q.ids[0:1:1]
+	}
+	if _, there := h[names.biz]; !there && names.biz != "" && q.ids[1] != "" {
+		h[names.biz] = q.ids[1:2:2]
+	}
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *response) WriteHeader(status int) {
+	w.writeIDs()
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
@@ -289,6 +349,7 @@ func (w *response) Write(b []byte) (int, error) {
 
 func (w *response) begin() {
 	if w.status == 0 {
+		w.writeIDs()
 		w.status = http.StatusOK
 	}
 }

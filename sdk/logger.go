@@ -88,6 +88,7 @@ func (l *logger) Emit(ctx context.Context, r log.Record) {
 	attrs := attrSets.Get().(*attrSet)
 	attrs.list, attrs.limit, attrs.dropped = attrs.list[:0], l.provider.limits.Attributes, 0
 	if ctx != nil {
+		attrs.list = appendIDs(ctx, attrs.list)
 		attrs.list = appendMembers(ctx, attrs.list, l.provider.members)
 	}
 	r.WalkAttributes(func(a attribute.KeyValue) bool {

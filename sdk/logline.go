@@ -250,9 +250,25 @@ func (r *LogRecord) ids(ctx context.Context) {
 		b = hex.AppendEncode(b, r.span.SpanID[:])
 		r.line = append(b, '"')
 	}
+	if id := requestIDOf(ctx); id != nil {
+		r.id(attrRequestID, *id)
+	}
+	if id := BizID(ctx); id != "" {
+		r.id(attrBizID, id)
+	}
 	var few [8]core.Attr
 	for _, a := range appendMembers(ctx, few[:0], r.log.members) {
-		r.Add(a)
+		if a.Key != attrBizID {
+			r.Add(a)
+		}
+	}
+}
+
+// id adds an id, which is well-formed: nothing of it needs quoting.
+func (r *LogRecord) id(name, id string) {
+	r.line = append(append(append(append(append(r.line, `,"`...), name...), `":"`...), id...), '"')
+	if !r.lineOnly {
+		r.attrs = append(r.attrs, core.String(name, id))
 	}
 }
 

@@ -102,6 +102,8 @@ type Operation[K comparable] struct {
 	began   time.Time
 	took    time.Duration
 	lasting bool
+
+	ids [2]string // of the request, which a server has, and of the business case
 }
 
 // Start begins an operation within the span of ctx. End it, whatever happens.
@@ -119,8 +121,39 @@ func (o *Operations[K]) StartIn(op *Operation[K], ctx context.Context, name stri
 		return
 	}
 	op.name, op.began = name, time.Now()
+	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
+		op.ids[1] = BizID(ctx)
+	}
 	op.open(op.binding.tracer, name, op.binding.kind, op.began)
+	if op.binding.kind == core.KindServer {
+		op.identify(ctx)
+	}
+	if op.ids[1] != "" && op.Recording() {
+		op.recorded().SetAttr(core.String(attrBizID, op.ids[1]))
+	}
 	setMembers(ctx, op.recorded(), op.binding.sdk.members)
+}
+
+// identify gives the operation of a server a request id, the trace id if none
+// came, which all that happens within finds.
+func (op *Operation[K]) identify(ctx context.Context) {
+	if id := requestIDOf(ctx); id != nil {
+		op.ids[0] = *id
+		if op.Recording() {
+			op.tellRequest()
+		}
+	} else {
+		op.ids[0] = op.recorded().Context().TraceID.String()
+	}
+	op.request = &op.ids[0]
+}
+
+// tellRequest sets a request id that is not the trace id.
+func (op *Operation[K]) tellRequest() {
+	if id, ok := core.ParseTraceID(op.ids[0]); ok && id == op.recorded().Context().TraceID {
+		return
+	}
+	op.recorded().SetAttr(core.String(attrRequestID, op.ids[0]))
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -169,6 +202,12 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		late := !sp.Recording()
 		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
 			setMembers(op.handle.Context, sp, b.sdk.members)
+			if op.ids[1] != "" {
+				sp.SetAttr(core.String(attrBizID, op.ids[1]))
+			}
+			if op.request != nil {
+				op.tellRequest()
+			}
 		}
 	}
 	if failure != "" || sp.Failed() {

@@ -12,8 +12,9 @@ import (
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
-// Propagator carries W3C Trace Context and Baggage over headers. It is an
-// OpenTelemetry propagator that reads baggage only when somebody asks for it.
+// Propagator carries W3C Trace Context, Baggage, and the ids of the request and
+// of the business case over headers. It is an OpenTelemetry propagator that reads
+// baggage only when somebody asks for it.
 type Propagator struct{}
 
 var _ propagation.TextMapPropagator = Propagator{}
@@ -26,15 +27,86 @@ const (
 )
 
 // Fields implements propagation.TextMapPropagator.
-func (Propagator) Fields() []string { return []string{"traceparent", "tracestate", "baggage"} }
+func (Propagator) Fields() []string {
+	fields := []string{"traceparent", "tracestate", "baggage"}
+	ids := idHeadersOf()
+	for _, name := range []string{ids.requestEntry, ids.bizEntry} {
+		if name != "" {
+			fields = append(fields, name)
+		}
+	}
+	return fields
+}
 
 // Extract implements propagation.TextMapPropagator. What is malformed is as if
-// it were not there.
+// it were not there. A request id of 32 hexadecimal digits is the id of the
+// trace that begins here, when no other came and ctx has none.
 func (Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrier) context.Context {
+	ids := idHeadersOf()
+	var c came
 	if h, ok := carrier.(propagation.HeaderCarrier); ok {
-		return extract(ctx, header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage))
+		c = cameIn(h, ids)
+	} else {
+		c = came{carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"), idIn(carrier, ids.requestEntry), idIn(carrier, ids.bizEntry)}
 	}
-	return extract(ctx, carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"))
+	return c.in(ctx)
+}
+
+// ExtractEntries is Extract of a map whose names are in lower case, as gRPC's
+// metadata.
+func (Propagator) ExtractEntries(ctx context.Context, entries map[string][]string) context.Context {
+	ids := idHeadersOf()
+	c := came{parent: header(entries, "traceparent"), state: header(entries, "tracestate"), members: header(entries, "baggage")}
+	c.ids(entries, ids.requestEntry, ids.bizEntry)
+	return c.in(ctx)
+}
+
+// in is ctx with what came.
+func (c *came) in(ctx context.Context) context.Context {
+	if *c == noneCame {
+		return ctx
+	}
+	r := new(remote)
+	if !r.take(ctx, c) {
+		return ctx
+	}
+	return r
+}
+
+// came is what came over the wire, as text.
+type came struct {
+	parent, state, members string
+	request, biz           string // well-formed or empty
+}
+
+var noneCame came
+
+// cameIn reads headers.
+func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
+	c.parent, c.state, c.members = header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
+	c.ids(h, ids.request, ids.biz)
+	return c
+}
+
+// ids reads the ids that have a name.
+func (c *came) ids(h map[string][]string, request, biz string) {
+	if request != "" {
+		c.request = firstID(h[request])
+	}
+	if biz != "" {
+		c.biz = firstID(h[biz])
+	}
+}
+
+// idIn reads an id from a carrier.
+func idIn(carrier propagation.TextMapCarrier, name string) string {
+	if name == "" {
+		return ""
+	}
+	if many, ok := carrier.(propagation.ValuesGetter); ok {
+		return firstID(many.Values(name))
+	}
+	return firstID([]string{carrier.Get(name)})
 }
 
 // header is what Get says, without making the name canonical first, and with
@@ -54,34 +126,35 @@ func header[H ~map[string][]string](h H, name string) string {
 	}
 }
 
-// ExtractValues is Extract of headers that have been found already; what was
-// not there is empty.
-func (Propagator) ExtractValues(ctx context.Context, traceparent, tracestate, baggage string) context.Context {
-	return extract(ctx, traceparent, tracestate, baggage)
-}
-
-func extract(ctx context.Context, parent, state, members string) context.Context {
-	sc, ok := core.ParseTraceparent(parent, state)
-	if !ok && members == "" {
-		return ctx
-	}
-	r := &remote{Context: ctx, members: members}
-	if ok {
-		r.span.sc = sc
-		r.hasSpan = true
-	}
-	return r
-}
-
-// remote is a context with what came over the wire.
+// remote is a context with what came over the wire, or from another goroutine.
 type remote struct {
 	context.Context
 	span    remoteSpan
 	hasSpan bool
+	request string // id
+	biz     string // id, when it has a header of its own
 
 	members string // header baggage, as it came
 	once    sync.Once
 	baggage context.Context // with the parsed one
+}
+
+// take makes r a context within ctx with what came; false when that is nothing.
+func (r *remote) take(ctx context.Context, c *came) bool {
+	sc, ok := core.ParseTraceparent(c.parent, c.state)
+	if !ok {
+		if id, isTrace := core.ParseTraceID(c.request); isTrace {
+			if _, within := contextOf(ctx); !within {
+				sc.TraceID, ok = id, true
+			}
+		}
+	}
+	if !ok && c.members == "" && c.request == "" && c.biz == "" {
+		return false
+	}
+	r.Context, r.request, r.biz, r.members = ctx, c.request, c.biz, c.members
+	r.span, r.hasSpan = remoteSpan{noRecording, sc}, ok
+	return true
 }
 
 // baggageKey is the key that the OpenTelemetry API keeps baggage under in a
@@ -97,50 +170,84 @@ func (r *remote) Value(key any) any {
 	switch {
 	case key == spanKey && r.hasSpan:
 		return &r.span
-	case key == baggageKey && r.members != "":
-		r.once.Do(func() {
-			r.baggage = r.Context
-			if b, err := baggage.Parse(r.members); err == nil {
-				r.baggage = baggage.ContextWithBaggage(r.Context, b)
-			}
-		})
+	case key == requestIDKey && r.request != "":
+		return &r.request
+	case key == baggageKey && (r.members != "" || r.biz != ""):
+		r.once.Do(r.parse)
 		return r.baggage.Value(key)
 	}
 	return r.Context.Value(key)
 }
 
+// parse reads the baggage. Of a business id that came twice the header counts:
+// it is there to be seen.
+func (r *remote) parse() {
+	b, _ := baggage.Parse(r.members) // what of it can be read
+	if b.Len() == 0 {
+		b = baggage.FromContext(r.Context)
+	}
+	if r.biz != "" {
+		b = withBizMember(b, r.biz)
+	}
+	r.baggage = baggage.ContextWithBaggage(r.Context, b)
+}
+
 // remoteSpan stands for the span of the caller.
 type remoteSpan struct {
-	noop.Span
+	noSpan
 	sc core.SpanContext
 }
+
+// noSpan is a noop.Span, of which one serves all.
+type noSpan struct{ trace.Span }
+
+var noRecording = noSpan{noop.Span{}}
 
 // SpanContext implements trace.Span.
 func (s *remoteSpan) SpanContext() trace.SpanContext { return toSpanContext(&s.sc) }
 
-// Inject implements propagation.TextMapPropagator.
+// Inject implements propagation.TextMapPropagator. An id that the carrier has
+// already stays: it means something to whoever is called.
 func (p Propagator) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
-	parent, state, members := p.InjectValues(ctx)
-	if parent != "" {
-		carrier.Set("traceparent", parent)
-	}
-	if state != "" {
-		carrier.Set("tracestate", state)
-	}
-	if members != "" {
-		carrier.Set("baggage", members)
+	var few [2 * maxEntries]string
+	for e := p.AppendEntries(few[:0], ctx); len(e) > 0; e = e[2:] {
+		if isIDEntry(e[0]) && carrier.Get(e[0]) != "" {
+			continue
+		}
+		carrier.Set(e[0], e[1])
 	}
 }
 
-// InjectValues is what Inject sets; what is not to be set is empty.
-func (Propagator) InjectValues(ctx context.Context) (traceparent, tracestate, members string) {
+// maxEntries is how many there are at most: traceparent, tracestate, baggage and
+// the ids.
+const maxEntries = 5
+
+func isIDEntry(name string) bool {
+	ids := idHeadersOf()
+	return name == ids.requestEntry || name == ids.bizEntry
+}
+
+// AppendEntries appends what Inject sets: names in lower case, each followed by
+// its value.
+func (Propagator) AppendEntries(dst []string, ctx context.Context) []string {
 	if sc, ok := contextOf(ctx); ok {
-		traceparent, tracestate = string(core.AppendTraceparent(make([]byte, 0, 55), &sc)), sc.State
+		dst = append(dst, "traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
+		if sc.State != "" {
+			dst = append(dst, "tracestate", sc.State)
+		}
 	}
-	if b := baggage.FromContext(ctx); b.Len() > 0 {
-		members = b.String()
+	b := baggage.FromContext(ctx)
+	if b.Len() > 0 {
+		dst = append(dst, "baggage", b.String())
 	}
-	return traceparent, tracestate, members
+	ids := idHeadersOf()
+	if id := requestIDOf(ctx); id != nil && ids.requestEntry != "" {
+		dst = append(dst, ids.requestEntry, *id)
+	}
+	if id := b.Member(attrBizID).Value(); isID(id) && ids.bizEntry != "" {
+		dst = append(dst, ids.bizEntry, id)
+	}
+	return dst
 }
 
 // headerCarrier makes a header a carrier.

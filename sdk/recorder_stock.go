@@ -122,7 +122,7 @@ func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began 
 
 func (r *recorder) of(*handle) *Span { return &r.sp }
 
-func (h *handle) ctx() context.Context { return h.Context }
+func (h *handle) ctx() context.Context { return h }
 
 func stockKind(k core.SpanKind) trace.SpanKind {
 	switch k {

@@ -37,11 +37,11 @@ func Recover(h http.Handler) http.Handler {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			err := &panicError{p, stack()}
+			err := &PanicError{p, stack()}
 			if q := RequestOf(r.Context()).of; q == nil || !q.panicked { // somebody within may have seen it pass by
 				recordPanic(r.Context(), err)
 			}
-			logPanic(w, r, err)
+			logPanic(r, err)
 			if res.status != 0 {
 				panic(http.ErrAbortHandler)
 			}
@@ -67,25 +67,22 @@ func responseOf(w http.ResponseWriter) *response {
 }
 
 // recordPanic marks the span in ctx, which may be another SDK's.
-func recordPanic(ctx context.Context, p *panicError) {
+func recordPanic(ctx context.Context, p *PanicError) {
 	switch s := trace.SpanFromContext(ctx).(type) {
 	case *span:
 		s.RecordError(p)
 		s.SetStatus(codes.Error, "")
 	default:
-		s.AddEvent("exception", trace.WithAttributes(attribute.String("exception.type", typeName(p.value)),
-			attribute.String("exception.message", fmt.Sprint(p.value)), attribute.String("exception.stacktrace", p.stack)))
+		s.AddEvent("exception", trace.WithAttributes(attribute.String("exception.type", typeName(p.Value)),
+			attribute.String("exception.message", fmt.Sprint(p.Value)), attribute.String("exception.stacktrace", p.Stack)))
 		s.SetStatus(codes.Error, "")
 	}
 }
 
-// maxRequestID bounds what is logged of an id that a client may have made up.
-const maxRequestID = 128
-
-func logPanic(w http.ResponseWriter, r *http.Request, p *panicError) {
+func logPanic(r *http.Request, p *PanicError) {
 	log := slog.Default()
 	attrs := []slog.Attr{
-		slog.String("exception.type", typeName(p.value)), slog.String("exception.message", fmt.Sprint(p.value)), slog.String("exception.stacktrace", p.stack),
+		slog.String("exception.type", typeName(p.Value)), slog.String("exception.message", fmt.Sprint(p.Value)), slog.String("exception.stacktrace", p.Stack),
 		slog.String("http.request.method", knownMethod(r.Method)),
 	}
 	if at := route(r.Pattern); at != "" {
@@ -93,17 +90,15 @@ func logPanic(w http.ResponseWriter, r *http.Request, p *panicError) {
 	} else {
 		attrs = append(attrs, slog.String("url.path", r.URL.Path))
 	}
-	const name = "X-Request-Id"
-	id := w.Header().Get(name)
-	if id == "" {
-		id = r.Header.Get(name)
-	}
-	if id != "" {
-		attrs = append(attrs, slog.String("request_id", id[:min(len(id), maxRequestID)]))
-	}
-	if _, ours := log.Handler().(*LogHandler); !ours { // ours finds it by itself
+	if _, ours := log.Handler().(*LogHandler); !ours { // ours finds them by itself
 		if sc, ok := contextOf(r.Context()); ok {
 			attrs = append(attrs, slog.String("trace_id", trace.TraceID(sc.TraceID).String()))
+		}
+		if id := RequestID(r.Context()); id != "" {
+			attrs = append(attrs, slog.String(attrRequestID, id))
+		}
+		if id := BizID(r.Context()); id != "" {
+			attrs = append(attrs, slog.String(attrBizID, id))
 		}
 	}
 	log.LogAttrs(r.Context(), slog.LevelError, "handler panicked", attrs...)

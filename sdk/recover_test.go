@@ -56,12 +56,13 @@ func TestRecover(t *testing.T) {
 			mux := http.NewServeMux()
 			mux.HandleFunc("/panics/{x}", func(w http.ResponseWriter, r *http.Request) {
 				id = trace.SpanContextFromContext(r.Context()).TraceID()
-				w.Header().Set("X-Request-Id", "r-4711")
 				panic(errors.New("oh no"))
 			})
 			server := httptest.NewServer(s.HTTPServer().Handler(Recover(mux)))
 			defer server.Close()
-			res, err := http.Get(server.URL + "/panics/1")
+			req, _ := http.NewRequest("GET", server.URL+"/panics/1", nil)
+			req.Header.Set("X-Request-Id", "r-4711")
+			res, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,13 +40,21 @@ func BeginRequest(r *http.Request) (Request, *http.Request) {
 	if s == nil || s.server == nil {
 		return Request{}, r
 	}
-	q := &request{}
-	s.server.begin(q, r)
+	q := s.server.begin(r)
 	return Request{q}, q.r
 }
 
 // IsZero reports whether there is no request.
 func (q Request) IsZero() bool { return q.of == nil }
+
+// WriteIDs writes the ids of the request and of the business case into the header
+// of the answer, as IDOptions say, unless they are there. HTTPServer.Handler does
+// so by itself; after BeginRequest, call it before the header is written.
+func (q Request) WriteIDs(h http.Header) {
+	if q.of != nil {
+		q.of.writeIDsTo(h)
+	}
+}
 
 // SetRoute says which route the request takes, as /orders/:id, instead of the
 // pattern of http.ServeMux. It becomes http.route of the span and the metric.

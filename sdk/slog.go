@@ -8,11 +8,13 @@ import (
 )
 
 // LogHandler is a slog.Handler that writes JSON lines to a spool and sends the
-// same records over OTLP, with the ids of the span in the context. It never
-// blocks: under pressure, records are dropped and counted, errors last.
+// same records over OTLP, with the ids of the span, the request and the business
+// case in the context. It never blocks: under pressure, records are dropped and
+// counted, errors last.
 //
-// Lines are as slog.JSONHandler writes them, with trace_id and span_id behind
-// the message. Over OTLP, groups are joined to their attributes by dots.
+// Lines are as slog.JSONHandler writes them, with trace_id, span_id, request_id
+// and biz_id behind the message. Over OTLP, groups are joined to their attributes
+// by dots.
 type LogHandler struct {
 	log    *Log // nil: that of the SDK that runs
 	level  slog.Leveler

@@ -38,6 +38,8 @@ type Options struct {
 	Headers     map[string]string    // added to OTEL_EXPORTER_OTLP_HEADERS
 	Sampler     core.Sampler         // OTEL_TRACES_SAMPLER; default: core.Adaptive with the default core.Policy, or that of GUANLAN_ENDPOINT
 	Log         LogOptions           // GUANLAN_LOG_ and what follows
+	IDs         IDOptions            // of requests and business cases
+	HTTP        HTTPOptions          // of HTTP servers
 	// Baggage names members of the baggage that become attributes of spans
 	// and log records: what is known of a request at the front door, its
 	// tenant say, is then on whatever is done for it in any service.
@@ -80,6 +82,9 @@ type SDK struct {
 	runtime  *observer.Observer
 	memory   *memoryLimit
 
+	idHeaders *idHeaders
+	hosts     hosts
+
 	stop    context.CancelFunc // ends the collection of metrics
 	over    context.Context    // ends with Shutdown: no request goes on beyond it
 	end     context.CancelFunc
@@ -108,6 +113,7 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	s.log, logErr = startLog(c.log, s.failed)
 	err = errors.Join(err, logErr)
 	defer running.Store(s) // in any case: lines go where they were told to
+	s.idHeaders, s.hosts = c.idHeaders, c.hosts
 	if c.disabled {
 		return s, err
 	}
@@ -138,6 +144,10 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
+	s.server.quiet, s.server.proxies = opts.IDs.Quiet, c.proxies
+	if c.accessLog {
+		s.server.access = newAccessLog(opts.HTTP.AccessLogHandler, s)
+	}
 	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
 	s.records = NewLoggerProvider(s.logs, c.logLimit)
 	s.records.members = c.members

@@ -83,6 +83,7 @@ type handle struct {
 	context.Context
 	recorder // not last: nothing at the end of a struct takes a word
 	span     span
+	request  *string // id of the request that a server handles; nil: ask Context
 }
 
 // recorded is the span of an operation.
@@ -90,11 +91,36 @@ func (h *handle) recorded() *Span { return h.recorder.of(h) }
 
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
-	if key == spanKey && !stock {
+	switch {
+	case key == spanKey && !stock:
 		return &h.span
+	case key == requestIDKey && h.request != nil:
+		return h.request
+	}
+	if v := spanView.Load(); v != nil && key == v.key {
+		return v.of(h)
 	}
 	return h.Context.Value(key)
 }
+
+// SetSpanView teaches contexts with a span of this SDK to answer another tracing
+// API: under the key that it looks for spans with, a context holds what view
+// makes of it. There is one such API at a time; a nil view is none. It is for
+// adapters, as package sdk/opentracing.
+func SetSpanView(key any, view func(context.Context) any) {
+	if view == nil {
+		spanView.Store(nil)
+		return
+	}
+	spanView.Store(&viewOfSpans{key, view})
+}
+
+type viewOfSpans struct {
+	key any
+	of  func(context.Context) any
+}
+
+var spanView atomic.Pointer[viewOfSpans]
 
 // span is the OpenTelemetry face of a core.Span.
 type span struct {

@@ -101,7 +101,9 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	// A RoundTripper must not change the request it is given.
 	inner := r.Clone(q)
-	Propagator{}.Inject(q, headerCarrier(inner.Header))
+	if q.binding == nil || q.binding.sdk.PropagatesTo(host) {
+		Propagator{}.Inject(q, headerCarrier(inner.Header))
+	}
 	res, err := t.next.RoundTrip(inner)
 	switch {
 	case err != nil:

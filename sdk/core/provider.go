@@ -82,8 +82,9 @@ type Tracer struct {
 func (p *Provider) Tracer(scope *Scope) *Tracer { return &Tracer{p, scope} }
 
 // Start begins a span in s, which must be zero and is s from then on. The
-// parent is the zero SpanContext for the first span of a trace. Attributes are
-// there for the sampler to see; they are set.
+// parent is the zero SpanContext for the first span of a trace, but for the
+// trace id where that was chosen elsewhere. Attributes are there for the
+// sampler to see; they are set.
 func (t *Tracer) Start(s *Span, parent *SpanContext, name string, kind SpanKind, start time.Time, attrs ...Attr) {
 	s.tracer = t
 	sc := &s.sc
@@ -93,12 +94,18 @@ func (t *Tracer) Start(s *Span, parent *SpanContext, name string, kind SpanKind,
 		sc.TraceID, sc.Flags, sc.State = parent.TraceID, parent.Flags, parent.State
 		keep = parent.IsSampled()
 	} else {
-		sc.TraceID, sc.Flags = NewTraceID(), FlagRandom
+		if sc.TraceID = parent.TraceID; sc.TraceID.IsZero() {
+			sc.TraceID, sc.Flags = NewTraceID(), FlagRandom
+		} else { // whoever chose it must not choose what is sampled
+			sc.State = explicitRandomness()
+		}
 		d := t.provider.sampler.Decide(sc, name, kind, attrs)
 		if keep = d.Keep; keep {
 			sc.Flags |= FlagSampled
 		}
-		sc.State = d.State
+		if d.State != "" {
+			sc.State = d.State
+		}
 	}
 	if !keep {
 		return

@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"strings"
 )
 
@@ -113,6 +114,17 @@ func Randomness(sc *SpanContext) uint64 {
 		}
 	}
 	return binary.BigEndian.Uint64(sc.TraceID[8:]) & (1<<thresholdBits - 1)
+}
+
+// explicitRandomness is a tracestate with a random rv, for a trace whose id is
+// not random.
+func explicitRandomness() string {
+	const digits = "0123456789abcdef"
+	b := append(make([]byte, 0, len("ot=rv:")+thresholdDigits), "ot=rv:"...)
+	for r := rand.Uint64(); len(b) < cap(b); r >>= 4 {
+		b = append(b, digits[r&15])
+	}
+	return string(b)
 }
 
 // StateThreshold is the threshold that a tracestate says its trace was kept

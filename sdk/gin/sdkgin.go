@@ -32,6 +32,7 @@ func serve(c *gin.Context) {
 		if q, c.Request = sdk.BeginRequest(c.Request); q.IsZero() {
 			return // gin goes on by itself
 		}
+		q.WriteIDs(c.Writer.Header())
 	}
 	q.SetRoute(c.FullPath())
 	defer done(c, q, began)

@@ -103,7 +103,9 @@ func (c *client) begin(ctx context.Context, method string, cc *grpc.ClientConn) 
 	} else {
 		q.counted, q.began = true, time.Now()
 	}
-	q.ctx = write(ctx)
+	if q.ctx = ctx; sdk.Default().PropagatesTo(to.host) {
+		q.ctx = write(ctx)
+	}
 	return q
 }
 

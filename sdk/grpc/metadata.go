@@ -32,43 +32,22 @@ type keyProbe struct {
 // Value implements context.Context.
 func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 
-// read gives ctx what came with the call: the caller's span, and baggage for
-// those who ask for it.
+// read gives ctx what came with the call: the caller's span, the ids, and baggage
+// for those who ask for it.
 func read(ctx context.Context) context.Context {
 	md, _ := ctx.Value(incomingKey).(metadata.MD)
 	if len(md) == 0 {
 		return ctx
 	}
-	return sdk.Propagator{}.ExtractValues(ctx, joined(md["traceparent"]), joined(md["tracestate"]), joined(md["baggage"]))
+	return sdk.Propagator{}.ExtractEntries(ctx, md)
 }
 
-// joined is a header that may have come in several lines.
-func joined(lines []string) string {
-	switch len(lines) {
-	case 0:
-		return ""
-	case 1:
-		return lines[0]
-	}
-	all := lines[0]
-	for _, line := range lines[1:] {
-		all += "," + line
-	}
-	return all
-}
-
-// write gives ctx what goes with the call: the span of ctx and its baggage. What
-// is in the outgoing metadata already is replaced, as when a proxy passes all of
-// what it got.
+// write gives ctx what goes with the call: the span of ctx, its baggage and its
+// ids. Span and baggage that are in the outgoing metadata already are replaced,
+// as when a proxy passes all of what it got; ids stay as the caller has set them.
 func write(ctx context.Context) context.Context {
-	parent, state, baggage := sdk.Propagator{}.InjectValues(ctx)
-	var few [6]string
-	pairs := few[:0]
-	for _, p := range [...][2]string{{"traceparent", parent}, {"tracestate", state}, {"baggage", baggage}} {
-		if p[1] != "" {
-			pairs = append(pairs, p[0], p[1])
-		}
-	}
+	var few [10]string
+	pairs := sdk.Propagator{}.AppendEntries(few[:0], ctx)
 	if len(pairs) == 0 {
 		return ctx
 	}
@@ -76,11 +55,18 @@ func write(ctx context.Context) context.Context {
 		return metadata.AppendToOutgoingContext(ctx, pairs...)
 	}
 	md, _ := metadata.FromOutgoingContext(ctx) // a copy
-	if parent != "" {
+	if pairs[0] == "traceparent" {
 		delete(md, "tracestate") // it belongs to the other parent
 	}
 	for i := 0; i < len(pairs); i += 2 {
-		md[pairs[i]] = []string{pairs[i+1]}
+		switch name := pairs[i]; name {
+		case "traceparent", "tracestate", "baggage":
+			md[name] = []string{pairs[i+1]}
+		default:
+			if len(md[name]) == 0 {
+				md[name] = []string{pairs[i+1]}
+			}
+		}
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }

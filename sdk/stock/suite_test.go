@@ -211,7 +211,8 @@ func TestService(t *testing.T) {
 		t.Errorf("spans (-want +got):\n%s", diff)
 	}
 	sort.Strings(receiver.logs)
-	if diff := cmp.Diff([]string{"ERROR broken tenant=yunshan in a span: true", "INFO looked up order=4711 tenant=yunshan in a span: true"}, receiver.logs); diff != "" {
+	id := root.SpanContext().TraceID().String() // of the requests, too, as none came
+	if diff := cmp.Diff([]string{"ERROR broken request_id=" + id + " tenant=yunshan in a span: true", "INFO looked up order=4711 request_id=" + id + " tenant=yunshan in a span: true"}, receiver.logs); diff != "" {
 		t.Errorf("logs (-want +got):\n%s", diff)
 	}
 	sort.Strings(receiver.metrics)
