@@ -13,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/guanlan-io/guanlan/sdk"
 )
 
 // runCache stands in for Redis. It knows nothing of OpenTelemetry; it has a
@@ -22,8 +24,7 @@ func runCache(ctx context.Context, c config) error {
 	if err := redis.StartAddr(c.cache); err != nil {
 		return fmt.Errorf("listen on %s: %w", c.cache, err)
 	}
-	defer redis.Close()
-	slog.Info("listening", "addr", redis.Addr())
+	slog.Info("listening", "address", redis.Addr())
 
 	commands := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "cache_commands_total", Help: "Commands received.",
@@ -42,20 +43,14 @@ func runCache(ctx context.Context, c config) error {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 
-	go func() { // miniredis has no clock of its own
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				redis.FastForward(time.Second)
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return serveHTTP(ctx, c.cacheMetrics, mux)
+	return sdk.Run(ctx, sdk.HTTP(c.cacheMetrics, mux), sdk.Drain(drainTimeout),
+		sdk.OnExit("cache", func(context.Context) error { redis.Close(); return nil }),
+		sdk.Worker("clock", func(ctx context.Context) error { // miniredis has none of its own
+			for sleep(ctx, time.Second) == nil {
+				redis.FastForward(time.Second)
+			}
+			return ctx.Err()
+		}))
 }

@@ -3,17 +3,15 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
-	"strings"
 
-	"github.com/XSAM/otelsql"
-	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	_ "modernc.org/sqlite"
+
+	"github.com/guanlan-io/guanlan/sdk"
+	sdkredis "github.com/guanlan-io/guanlan/sdk/redis"
 )
 
 // openDatabase opens a fresh SQLite file with the shop's products and so many
@@ -28,55 +26,23 @@ func openDatabase(ctx context.Context, file string, sales int) (*sql.DB, error) 
 	if err := seed(ctx, source, sales); err != nil {
 		return nil, fmt.Errorf("fill it: %w", err)
 	}
-	db, err := otelsql.Open("sqlite", source,
-		otelsql.WithAttributes(semconv.DBSystemNameSQLite, semconv.DBNamespace("shop")),
-		otelsql.WithSpanNameFormatter(spanName),
-		otelsql.WithSpanOptions(otelsql.SpanOptions{
-			OmitConnResetSession: true, OmitConnPrepare: true, OmitConnectorConnect: true, OmitRows: true, DisableErrSkip: true,
-		}))
+	db, err := sdk.SQL{Namespace: "shop"}.Open("sqlite", source)
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(8)
-	if _, err := otelsql.RegisterDBStatsMetrics(db, otelsql.WithAttributes(semconv.DBSystemNameSQLite)); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
 	return db, nil
 }
 
-// spanName names a span as the database conventions want it: the operation and
-// its table, such as "UPDATE stock".
-func spanName(_ context.Context, method otelsql.Method, query string) string {
-	words := strings.Fields(query)
-	if len(words) < 2 {
-		return string(method)
-	}
-	if words[0] == "UPDATE" {
-		return "UPDATE " + words[1]
-	}
-	for i, w := range words[:len(words)-1] {
-		if w == "FROM" || w == "INTO" {
-			return words[0] + " " + words[i+1]
-		}
-	}
-	return words[0]
-}
-
 // openCache connects to the cache, traced and measured.
-func openCache(addr string) (*redis.Client, error) {
+func openCache(addr string) *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Addr:                     addr,
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
-	if err := redisotel.InstrumentTracing(c, redisotel.WithCallerEnabled(false), redisotel.WithDialFilter(true),
-		redisotel.WithCommandFilter(func(cmd redis.Cmder) bool { return cmd.Name() == "hello" })); err != nil {
-		return nil, fmt.Errorf("trace cache: %w", err)
-	}
-	if err := redisotel.InstrumentMetrics(c); err != nil {
-		return nil, fmt.Errorf("measure cache: %w", err)
-	}
-	return c, nil
+	sdkredis.Instrument(c)
+	return c
 }
 
 const (

@@ -10,12 +10,12 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
-	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/sdk"
+	sdkzap "github.com/guanlan-io/guanlan/sdk/zap"
 )
 
 const (
@@ -31,67 +31,56 @@ const (
 type fulfilment struct {
 	orders *orders
 	tracer trace.Tracer
-	wait   metric.Float64Histogram
 
-	jobs   chan job
-	packed chan trace.Link
-	ended  sync.WaitGroup // packers, then dispatcher
+	jobs    chan sdk.Message[job]
+	packers *sdk.Pool
+	packed  chan sdk.Carrier
+	fed     sync.WaitGroup // feeder
+	ended   sync.WaitGroup // dispatcher
 }
 
-// job is an order in the channel. Its context carries trace and baggage over;
-// it does not end with the request.
+// job is an order in the channel.
 type job struct {
-	ctx         context.Context
 	order       *orderpb.Order
 	reservation string
-	queued      time.Time
 }
 
 // newFulfilment starts the workers; close ends them.
 func newFulfilment(o *orders) (*fulfilment, error) {
-	f := &fulfilment{orders: o, tracer: otel.Tracer("order"), jobs: make(chan job, queueLength), packed: make(chan trace.Link, queueLength)}
-	meter := otel.Meter("order")
-	var err error
-	if f.wait, err = meter.Float64Histogram("shop.fulfilment.wait", metric.WithUnit("s"), metric.WithDescription("Time an order waits for a packer.")); err != nil {
-		return nil, err
+	f := &fulfilment{
+		orders: o, tracer: otel.Tracer("order"),
+		jobs: make(chan sdk.Message[job], queueLength), packed: make(chan sdk.Carrier, queueLength),
+		packers: sdk.NewPool(sdk.PoolOptions{Name: "packers", Workers: packers, Queue: -1}),
 	}
-	if _, err = meter.Int64ObservableGauge("shop.fulfilment.queue.length", metric.WithUnit("{order}"), metric.WithDescription("Orders that wait for a packer."),
+	if _, err := otel.Meter("order").Int64ObservableGauge("shop.fulfilment.queue.length", metric.WithUnit("{order}"), metric.WithDescription("Orders that wait for a packer."),
 		metric.WithInt64Callback(func(_ context.Context, obs metric.Int64Observer) error {
 			obs.Observe(int64(len(f.jobs)))
 			return nil
 		})); err != nil {
 		return nil, err
 	}
-
-	var packing sync.WaitGroup
-	for range packers {
-		packing.Go(func() {
-			for j := range f.jobs {
-				f.pack(j)
-			}
-		})
-	}
-	f.ended.Go(func() {
-		packing.Wait()
-		close(f.packed)
-	})
+	f.fed.Go(f.feed)
 	f.ended.Go(f.dispatcher)
 	return f, nil
 }
 
-// close ends the workers once all that was sent is packed and dispatched. No
-// send may follow.
-func (f *fulfilment) close() {
+// close ends the workers once all that was sent is packed and dispatched, or
+// ctx ends. No send may follow.
+func (f *fulfilment) close(ctx context.Context) error {
 	close(f.jobs)
+	f.fed.Wait()
+	err := f.packers.Close(ctx)
+	close(f.packed)
 	f.ended.Wait()
+	return err
 }
 
-// messaging describes a channel as the messaging conventions describe a queue.
+// messaging describes the channel as the messaging conventions describe a queue.
 func messaging(operation string) trace.SpanStartEventOption {
 	return trace.WithAttributes(
-		semconv.MessagingSystemKey.String("go_channel"),
-		semconv.MessagingDestinationName("fulfilment"),
-		semconv.MessagingOperationName(operation))
+		attribute.String("messaging.system", "go_channel"),
+		attribute.String("messaging.destination.name", "fulfilment"),
+		attribute.String("messaging.operation.name", operation))
 }
 
 // send queues order for packing and waits when the queue is full.
@@ -99,7 +88,7 @@ func (f *fulfilment) send(ctx context.Context, order *orderpb.Order, reservation
 	ctx, span := f.tracer.Start(ctx, "send fulfilment", trace.WithSpanKind(trace.SpanKindProducer), messaging("send"))
 	defer span.End()
 	select {
-	case f.jobs <- job{context.WithoutCancel(ctx), order, reservation, time.Now()}:
+	case f.jobs <- sdk.NewMessage(ctx, job{order, reservation}):
 		return nil
 	case <-ctx.Done():
 		span.SetStatus(codes.Error, "queue full")
@@ -107,38 +96,41 @@ func (f *fulfilment) send(ctx context.Context, order *orderpb.Order, reservation
 	}
 }
 
-func (f *fulfilment) pack(j job) {
-	ctx, span := f.tracer.Start(j.ctx, "process fulfilment", trace.WithSpanKind(trace.SpanKindConsumer), messaging("process"))
-	defer span.End()
-	f.wait.Record(ctx, time.Since(j.queued).Seconds())
-	log := f.orders.log.With(telemetry.Ctx(ctx), zap.String("order", j.order.Id))
+// feed hands orders to the packers.
+func (f *fulfilment) feed() {
+	for m := range f.jobs {
+		if err := f.packers.Submit(m.Context(context.Background()), "pack order", func(ctx context.Context) error {
+			return f.pack(ctx, m.Value)
+		}); err != nil {
+			f.orders.log.Error("order not packed", sdkzap.Context(m.Context(context.Background())), zap.Error(err), zap.String("order", m.Value.order.Id))
+		}
+	}
+}
 
+func (f *fulfilment) pack(ctx context.Context, j job) error {
+	log := f.orders.log.With(sdkzap.Context(ctx), zap.String("order", j.order.Id))
 	time.Sleep(20*time.Millisecond + rand.N(60*time.Millisecond)) // hands at work
 	if err := f.orders.inventory.call(ctx, "POST", "/reservations/"+j.reservation+"/ship", nil, nil); err != nil {
-		span.SetStatus(codes.Error, "goods not taken from the shelf")
-		log.Error("order not packed", zap.Error(err))
-		return
+		return err
 	}
 	j.order.State = "shipped"
 	if err := f.orders.save(ctx, j.order); err != nil {
 		log.Warn("order packed, but its state is not saved", zap.Error(err))
 	}
 	log.Info("order packed", zap.String("city", j.order.City))
-	f.packed <- trace.Link{
-		SpanContext: span.SpanContext(),
-		Attributes:  []attribute.KeyValue{attribute.String("shop.order.id", j.order.Id)},
-	}
+	f.packed <- sdk.Capture(ctx)
+	return nil
 }
 
 func (f *fulfilment) dispatcher() {
 	tick := time.NewTicker(dispatchPause)
 	defer tick.Stop()
-	var parcels []trace.Link
+	var parcels []sdk.Carrier
 	for open := true; open; {
 		select {
-		case link, ok := <-f.packed:
+		case parcel, ok := <-f.packed:
 			if ok {
-				parcels = append(parcels, link)
+				parcels = append(parcels, parcel)
 				continue
 			}
 			open = false
@@ -151,10 +143,9 @@ func (f *fulfilment) dispatcher() {
 	}
 }
 
-func (f *fulfilment) dispatch(parcels []trace.Link) {
-	ctx, span := f.tracer.Start(context.Background(), "dispatch parcels",
-		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(parcels...),
-		trace.WithAttributes(semconv.MessagingBatchMessageCount(len(parcels))))
-	defer span.End()
-	f.orders.log.Info("van left (已发货)", telemetry.Ctx(ctx), zap.Int("parcels", len(parcels)))
+func (f *fulfilment) dispatch(parcels []sdk.Carrier) {
+	_ = sdk.RunBatch(context.Background(), "dispatch parcels", parcels, func(ctx context.Context) error {
+		f.orders.log.Info("van left (已发货)", sdkzap.Context(ctx), zap.Int("parcels", len(parcels)))
+		return nil
+	})
 }

@@ -13,10 +13,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel/attribute"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -25,6 +22,9 @@ import (
 
 	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/sdk"
+	sdkgin "github.com/guanlan-io/guanlan/sdk/gin"
+	sdkgrpc "github.com/guanlan-io/guanlan/sdk/grpc"
 )
 
 // gateway is the shop's front door.
@@ -36,44 +36,37 @@ type gateway struct {
 }
 
 func runGateway(ctx context.Context, c config) error {
-	stop, err := telemetry.Start(ctx, "gateway", version)
-	if err != nil {
-		return err
-	}
-	defer stop()
-
-	conn, err := grpc.NewClient(c.order,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStatsHandler(otelgrpc.NewClientHandler()))
+	telemetry.Start(ctx, "gateway", version)
+	conn, err := grpc.NewClient(c.order, sdkgrpc.DialOptions(grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return fmt.Errorf("connect to order: %w", err)
 	}
-	defer conn.Close()
 
 	g := &gateway{
 		orders:    orderpb.NewOrdersClient(conn),
 		inventory: newClient(c.inventory),
-		log:       telemetry.Slog("gateway"),
+		log:       slog.Default(),
 		accessLog: io.Discard,
 	}
+	var health sdk.Health
+	health.Add("order", sdk.CheckConn(conn))
+	parts := []sdk.Part{sdk.HTTP(c.gateway, health.Handler(g.routes())), sdk.OnExit("connection to order", func(context.Context) error { return conn.Close() }), &health, sdk.Drain(drainTimeout)}
 	if c.accessLog != "" {
 		f, err := os.OpenFile(c.accessLog, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return fmt.Errorf("open access log: %w", err)
 		}
-		defer f.Close()
 		g.accessLog = f
+		parts = append(parts, sdk.OnExit("access log", func(context.Context) error { return f.Close() }))
 	}
-	return serveHTTP(ctx, c.gateway, g.routes())
+	return sdk.Run(ctx, parts...)
 }
 
 func (g *gateway) routes() http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.Use(
-		otelgin.Middleware("gateway", otelgin.WithGinMetricAttributeFn(func(c *gin.Context) []attribute.KeyValue {
-			return telemetry.Labels(c.Request.Context())
-		})),
+		sdkgin.Middleware(),
 		g.writeAccessLog,
 		label,
 		gin.CustomRecoveryWithWriter(io.Discard, g.recover),
@@ -96,13 +89,8 @@ func label(c *gin.Context) {
 // recover turns a panic in a handler into a 500 and keeps the stack.
 func (g *gateway) recover(c *gin.Context, cause any) {
 	ctx := c.Request.Context()
-	stack := string(debug.Stack())
-	trace.SpanFromContext(ctx).AddEvent(semconv.ExceptionEventName, trace.WithAttributes(
-		semconv.ExceptionType(fmt.Sprintf("%T", cause)),
-		semconv.ExceptionMessage(fmt.Sprint(cause)),
-		semconv.ExceptionStacktrace(stack),
-	))
-	g.log.ErrorContext(ctx, "handler panicked", "panic", fmt.Sprint(cause), "stack", stack)
+	sdk.RequestOf(ctx).Panic(cause)
+	g.log.ErrorContext(ctx, "handler panicked", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 	c.AbortWithStatusJSON(http.StatusInternalServerError, gin.H{"error": "internal error"})
 }
 
@@ -214,7 +202,7 @@ func (g *gateway) fail(c *gin.Context, err error) {
 		}
 	}
 	if ctx := c.Request.Context(); answer.Status >= 500 {
-		c.Error(err) // otelgin records it on the span
+		c.Error(err) // the middleware records it on the span
 		g.log.ErrorContext(ctx, "request failed", "route", c.FullPath(), "status", answer.Status, "error", err)
 	} else {
 		g.log.WarnContext(ctx, "request refused", "route", c.FullPath(), "status", answer.Status, "reason", answer.Message)

@@ -6,38 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"github.com/guanlan-io/guanlan/sdk"
 )
 
 // drainTimeout is how long requests in flight may take once a service is told
 // to stop.
 const drainTimeout = 5 * time.Second
-
-// serveHTTP answers on addr until ctx ends, then lets requests in flight
-// finish.
-func serveHTTP(ctx context.Context, addr string, h http.Handler) error {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	slog.Info("listening", "addr", l.Addr().String())
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	drained := make(chan error, 1)
-	context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-		defer cancel()
-		drained <- server.Shutdown(ctx)
-	})
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return <-drained
-}
 
 // client calls a service that speaks JSON over HTTP.
 type client struct {
@@ -48,7 +25,7 @@ type client struct {
 func newClient(addr string) *client {
 	return &client{
 		base: "http://" + addr,
-		http: http.Client{Transport: otelhttp.NewTransport(http.DefaultTransport)},
+		http: http.Client{Transport: sdk.Transport(nil)},
 	}
 }
 

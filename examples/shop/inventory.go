@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/sdk"
 )
 
 // product is what is for sale.
@@ -53,28 +53,23 @@ type inventory struct {
 }
 
 func runInventory(ctx context.Context, c config) error {
-	stop, err := telemetry.Start(ctx, "inventory", version)
-	if err != nil {
-		return err
-	}
-	defer stop()
-
+	telemetry.Start(ctx, "inventory", version)
 	db, err := openDatabase(ctx, c.database, c.sales)
 	if err != nil {
 		return fmt.Errorf("open database %q: %w", c.database, err)
 	}
-	defer db.Close()
-	cache, err := openCache(c.cache)
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-
-	inv := &inventory{db: db, cache: cache, tracer: otel.Tracer("inventory"), log: telemetry.Slog("inventory")}
+	cache := openCache(c.cache)
+	inv := &inventory{db: db, cache: cache, tracer: otel.Tracer("inventory"), log: slog.Default()}
+	var health sdk.Health
+	health.Add("database", db.PingContext)
+	health.AddOptional("cache", sdk.CheckCommand(cache.Ping))
+	parts := []sdk.Part{sdk.HTTP(c.inventory, health.Handler(inv.routes())), &health, sdk.Drain(drainTimeout),
+		sdk.OnExit("database", func(context.Context) error { return db.Close() }),
+		sdk.OnExit("cache", func(context.Context) error { return cache.Close() })}
 	if c.stocktake > 0 {
-		go inv.stocktakes(ctx, c.stocktake)
+		parts = append(parts, sdk.Worker("stocktakes", func(ctx context.Context) error { return inv.stocktakes(ctx, c.stocktake) }))
 	}
-	return serveHTTP(ctx, c.inventory, inv.routes())
+	return sdk.Run(ctx, parts...)
 }
 
 func (inv *inventory) routes() http.Handler {
@@ -84,7 +79,7 @@ func (inv *inventory) routes() http.Handler {
 	mux.HandleFunc("POST /reservations", inv.reserve)
 	mux.HandleFunc("DELETE /reservations/{id}", inv.release)
 	mux.HandleFunc("POST /reservations/{id}/ship", inv.ship)
-	return otelhttp.NewHandler(mux, "inventory")
+	return mux
 }
 
 func (inv *inventory) product(w http.ResponseWriter, r *http.Request) {
@@ -243,10 +238,11 @@ func (inv *inventory) fail(w http.ResponseWriter, r *http.Request, doing string,
 }
 
 // stocktakes counts the goods every so often until ctx ends.
-func (inv *inventory) stocktakes(ctx context.Context, pause time.Duration) {
+func (inv *inventory) stocktakes(ctx context.Context, pause time.Duration) error {
 	for sleep(ctx, pause) == nil {
 		inv.stocktake(ctx)
 	}
+	return ctx.Err()
 }
 
 // stocktake holds the write lock much too long: the reason behind the orders

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/guanlan-io/guanlan/sdk"
 )
 
 const (
@@ -67,6 +69,11 @@ var deck = []visit{
 }
 
 func runLoad(ctx context.Context, c config) error {
+	return sdk.Run(ctx, sdk.Worker("customers", func(ctx context.Context) error { return visits(ctx, c) }))
+}
+
+// visits sends requests until ctx ends.
+func visits(ctx context.Context, c config) error {
 	l := &load{
 		base:   "http://" + c.gateway,
 		client: http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},

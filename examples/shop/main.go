@@ -1,5 +1,5 @@
 // Command shop is a small web shop made of services that send their telemetry
-// with stock OpenTelemetry. One binary, one process a service:
+// with Guanlan's SDK. One binary, one process a service:
 //
 //	load → gateway → order → inventory → SQLite
 //	          │        │         └→ cache
@@ -14,8 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 )
 
@@ -45,7 +43,7 @@ var services = map[string]func(context.Context, config) error{
 }
 
 func main() {
-	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil)))
+	slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stdout, nil)))
 	var name string
 	if len(os.Args) > 1 {
 		name = os.Args[1]
@@ -55,9 +53,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: shop gateway|order|inventory|cache|payment|load [flags]")
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, parse(name, os.Args[2:])); err != nil {
+	if err := run(context.Background(), parse(name, os.Args[2:])); err != nil {
 		slog.Error("stopped", "service", name, "error", err)
 		os.Exit(1)
 	}

@@ -6,13 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -24,6 +21,9 @@ import (
 
 	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/sdk"
+	sdkgrpc "github.com/guanlan-io/guanlan/sdk/grpc"
+	sdkzap "github.com/guanlan-io/guanlan/sdk/zap"
 )
 
 const orderTTL = 10 * time.Minute
@@ -43,21 +43,12 @@ type orders struct {
 }
 
 func runOrder(ctx context.Context, c config) error {
-	stop, err := telemetry.Start(ctx, "order", version)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	log := telemetry.Zap("order")
-
-	cache, err := openCache(c.cache)
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-
+	telemetry.Start(ctx, "order", version)
+	log := sdkzap.New()
+	cache := openCache(c.cache)
 	o := &orders{inventory: newClient(c.inventory), payment: newClient(c.payment), timeout: c.timeout, cache: cache, log: log}
 	meter := otel.Meter("order")
+	var err error
 	if o.placed, err = meter.Int64Counter("shop.orders", metric.WithUnit("{order}"), metric.WithDescription("Orders by outcome.")); err != nil {
 		return err
 	}
@@ -69,20 +60,12 @@ func runOrder(ctx context.Context, c config) error {
 		return err
 	}
 
-	l, err := net.Listen("tcp", c.order)
-	if err != nil {
-		return err
-	}
-	slog.Info("listening", "addr", l.Addr().String())
-	server := grpc.NewServer(grpc.StatsHandler(otelgrpc.NewServerHandler()))
+	server := grpc.NewServer(sdkgrpc.ServerOptions()...)
 	orderpb.RegisterOrdersServer(server, o)
-	context.AfterFunc(ctx, func() {
-		defer time.AfterFunc(drainTimeout, server.Stop).Stop()
-		server.GracefulStop()
-	})
-	err = server.Serve(l)
-	o.fulfilment.close() // no more orders come in: pack those that did
-	return err
+	return sdk.Run(ctx, sdk.GRPC(c.order, server), sdk.Drain(drainTimeout),
+		sdk.OnExit("cache", func(context.Context) error { return cache.Close() }),
+		// No more orders come in: those that did are packed.
+		sdk.OnExit("fulfilment", o.fulfilment.close))
 }
 
 // Place implements orderpb.OrdersServer.
@@ -107,7 +90,7 @@ func (o *orders) place(ctx context.Context, order *orderpb.Order, card string) e
 	if order.Quantity < 1 {
 		return status.Error(codes.InvalidArgument, "quantity must be at least 1")
 	}
-	log := o.log.With(telemetry.Ctx(ctx), zap.String("order", order.Id))
+	log := o.log.With(sdkzap.Context(ctx), zap.String("order", order.Id))
 
 	res := reservation{SKU: order.Sku, Quantity: order.Quantity}
 	if err := o.inventory.call(ctx, "POST", "/reservations", res, &res); err != nil {

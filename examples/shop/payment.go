@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"github.com/guanlan-io/guanlan/sdk"
 )
 
 // charge is a request to the payment provider.
@@ -21,7 +23,8 @@ const (
 	cardSlow     = "card-slow" // no answer before the caller gives up
 )
 
-// runPayment stands in for a provider outside the shop: it sends no telemetry.
+// runPayment stands in for a provider outside the shop: it sends no telemetry,
+// as no SDK is started.
 func runPayment(ctx context.Context, c config) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /charges", func(w http.ResponseWriter, r *http.Request) {
@@ -43,5 +46,5 @@ func runPayment(ctx context.Context, c config) error {
 		}
 		reply(w, http.StatusCreated, req)
 	})
-	return serveHTTP(ctx, c.payment, mux)
+	return sdk.Run(ctx, sdk.HTTP(c.payment, mux), sdk.Drain(drainTimeout))
 }

@@ -2,10 +2,11 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/hex"
 	"fmt"
-	"net"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -19,13 +20,13 @@ import (
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // receiver is an OTLP server that keeps what it is sent, and what services
-// write to standard error.
+// write.
 type receiver struct {
-	addr string
+	url string
 
 	mu        sync.Mutex
 	arrived   chan struct{} // closed and replaced when something arrives
@@ -33,7 +34,7 @@ type receiver struct {
 	spans     []span
 	logs      []record
 	points    []point
-	lines     map[string][]string // of standard error, by service
+	lines     map[string][]string // by service
 }
 
 type span struct {
@@ -55,18 +56,40 @@ type point struct {
 
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &receiver{addr: l.Addr().String(), arrived: make(chan struct{}), resources: map[string]map[string]string{}, lines: map[string][]string{}}
-	server := grpc.NewServer()
-	collectortrace.RegisterTraceServiceServer(server, traceService{r: r})
-	collectormetrics.RegisterMetricsServiceServer(server, metricsService{r: r})
-	collectorlogs.RegisterLogsServiceServer(server, logsService{r: r})
-	go server.Serve(l)
-	t.Cleanup(server.Stop)
+	r := &receiver{arrived: make(chan struct{}), resources: map[string]map[string]string{}, lines: map[string][]string{}}
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	r.url = server.URL
 	return r
+}
+
+// ServeHTTP takes export requests.
+func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	body, err := io.ReadAll(q.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	switch q.URL.Path {
+	case "/v1/traces":
+		var req collectortrace.ExportTraceServiceRequest
+		if err = proto.Unmarshal(body, &req); err == nil {
+			r.addTraces(&req)
+		}
+	case "/v1/logs":
+		var req collectorlogs.ExportLogsServiceRequest
+		if err = proto.Unmarshal(body, &req); err == nil {
+			r.addLogs(&req)
+		}
+	case "/v1/metrics":
+		var req collectormetrics.ExportMetricsServiceRequest
+		if err = proto.Unmarshal(body, &req); err == nil {
+			r.addMetrics(&req)
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	}
 }
 
 // wait blocks until done says so of what has arrived; it fails the test with
@@ -160,64 +183,46 @@ func attributes(kvs []*common.KeyValue) map[string]string {
 	return m
 }
 
-type traceService struct {
-	collectortrace.UnimplementedTraceServiceServer
-	r *receiver
-}
-
-func (s traceService) Export(_ context.Context, req *collectortrace.ExportTraceServiceRequest) (*collectortrace.ExportTraceServiceResponse, error) {
-	s.r.add(func() {
+func (r *receiver) addTraces(req *collectortrace.ExportTraceServiceRequest) {
+	r.add(func() {
 		for _, rs := range req.ResourceSpans {
-			service := s.r.service(rs.Resource.Attributes)
+			service := r.service(rs.Resource.Attributes)
 			for _, ss := range rs.ScopeSpans {
 				for _, sp := range ss.Spans {
-					s.r.spans = append(s.r.spans, span{sp, service})
+					r.spans = append(r.spans, span{sp, service})
 				}
 			}
 		}
 	})
-	return &collectortrace.ExportTraceServiceResponse{}, nil
 }
 
-type logsService struct {
-	collectorlogs.UnimplementedLogsServiceServer
-	r *receiver
-}
-
-func (s logsService) Export(_ context.Context, req *collectorlogs.ExportLogsServiceRequest) (*collectorlogs.ExportLogsServiceResponse, error) {
-	s.r.add(func() {
+func (r *receiver) addLogs(req *collectorlogs.ExportLogsServiceRequest) {
+	r.add(func() {
 		for _, rl := range req.ResourceLogs {
-			service := s.r.service(rl.Resource.Attributes)
+			service := r.service(rl.Resource.Attributes)
 			for _, sl := range rl.ScopeLogs {
 				for _, lr := range sl.LogRecords {
-					s.r.logs = append(s.r.logs, record{lr, service})
+					r.logs = append(r.logs, record{lr, service})
 				}
 			}
 		}
 	})
-	return &collectorlogs.ExportLogsServiceResponse{}, nil
 }
 
-type metricsService struct {
-	collectormetrics.UnimplementedMetricsServiceServer
-	r *receiver
-}
-
-func (s metricsService) Export(_ context.Context, req *collectormetrics.ExportMetricsServiceRequest) (*collectormetrics.ExportMetricsServiceResponse, error) {
-	s.r.add(func() {
+func (r *receiver) addMetrics(req *collectormetrics.ExportMetricsServiceRequest) {
+	r.add(func() {
 		for _, rm := range req.ResourceMetrics {
-			service := s.r.service(rm.Resource.Attributes)
+			service := r.service(rm.Resource.Attributes)
 			for _, sm := range rm.ScopeMetrics {
 				for _, m := range sm.Metrics {
 					for _, p := range points(m) {
 						p.service, p.metric = service, m.Name
-						s.r.points = append(s.r.points, p)
+						r.points = append(r.points, p)
 					}
 				}
 			}
 		}
 	})
-	return &collectormetrics.ExportMetricsServiceResponse{}, nil
 }
 
 func points(m *metrics.Metric) []point {

@@ -64,20 +64,21 @@ func (s *shop) start(t *testing.T, service string, args []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], append([]string{service}, args...)...)
 	cmd.Env = append(os.Environ(), asShop+"=1",
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://"+s.addr,
+		"OTEL_EXPORTER_OTLP_ENDPOINT="+s.url, "OTEL_TRACES_SAMPLER=always_on",
 		"OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=test",
 		"OTEL_METRIC_EXPORT_INTERVAL=500", "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_BLRP_SCHEDULE_DELAY=100")
-	stderr, err := cmd.StderrPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for in := bufio.NewScanner(stderr); in.Scan(); {
+		for in := bufio.NewScanner(out); in.Scan(); {
 			s.add(func() { s.lines[service] = append(s.lines[service], in.Text()) })
 		}
 	}()
@@ -104,9 +105,9 @@ func (s *shop) listening(t *testing.T, service string, n int) string {
 	s.wait(t, func() string {
 		addrs = nil
 		for _, line := range s.lines[service] {
-			var l struct{ Msg, Addr string }
+			var l struct{ Msg, Address string }
 			if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "listening" {
-				addrs = append(addrs, l.Addr)
+				addrs = append(addrs, l.Address)
 			}
 		}
 		if len(addrs) >= n {
@@ -165,22 +166,22 @@ func (s *shop) traceOf(t *testing.T, root string, parts ...string) (id string, s
 const orderTree = `gateway server: POST /api/orders
   gateway client: shop.order.v1.Orders/Place
     order server: shop.order.v1.Orders/Place
-      order client: HTTP POST
+      order client: POST
         inventory server: POST /reservations
-          inventory client: sql.conn.begin_tx
+          inventory client: BEGIN
           inventory client: UPDATE stock
           inventory client: SELECT product
           inventory client: INSERT reservation
-          inventory client: sql.tx.commit
-          inventory client: del
-      order client: HTTP POST
-      order client: set
+          inventory client: COMMIT
+          inventory client: DEL
+      order client: POST
+      order client: SET
       order producer: send fulfilment
-        order consumer: process fulfilment
-          order client: HTTP POST
+        order internal: pack order
+          order client: POST
             inventory server: POST /reservations/{id}/ship
               inventory client: UPDATE reservation
-          order client: set
+          order client: SET
 `
 
 func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
@@ -192,7 +193,9 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 	id, spans := s.traceOf(t, "POST /api/orders", strings.Split(strings.TrimSpace(orderTree), "\n")...)
 
 	t.Run("tree", func(t *testing.T) {
-		if diff := cmp.Diff(orderTree, tree(spans)); diff != "" {
+		// Whether a new connection to the database is needed is chance.
+		got := regexp.MustCompile(`(?m)^ *inventory client: CONNECT\n`).ReplaceAllString(tree(spans), "")
+		if diff := cmp.Diff(orderTree, got); diff != "" {
 			t.Errorf("trace (-want +got):\n%s", diff)
 		}
 	})
@@ -226,7 +229,7 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 	t.Run("dispatch links to it", func(t *testing.T) {
 		_, dispatch := s.traceOf(t, "dispatch parcels")
 		for _, sp := range dispatch {
-			if len(sp.Links) != 1 || hex.EncodeToString(sp.Links[0].TraceId) != id || spans[hex.EncodeToString(sp.Links[0].SpanId)].Name != "process fulfilment" {
+			if len(sp.Links) != 1 || hex.EncodeToString(sp.Links[0].TraceId) != id || spans[hex.EncodeToString(sp.Links[0].SpanId)].Name != "pack order" {
 				t.Errorf("got links %v", sp.Links)
 			}
 		}
@@ -271,12 +274,12 @@ func TestOrderIsOneTraceAcrossAllServices(t *testing.T) {
 			{"order", "http.client.request.duration"}:     true,
 			{"order", "shop.orders"}:                      true,
 			{"order", "shop.order.amount"}:                true,
-			{"order", "shop.fulfilment.wait"}:             true,
+			{"order", "guanlan.task.wait"}:                true,
 			{"order", "shop.fulfilment.queue.length"}:     false,
 			{"inventory", "http.server.request.duration"}: true,
 			{"inventory", "db.client.operation.duration"}: true,
-			{"inventory", "db.sql.connection.open"}:       false,
-			{"inventory", "db.client.connections.usage"}:  false,
+			{"inventory", "db.client.connection.count"}:   false,
+			{"order", "otel.sdk.exporter.span.exported"}:  false,
 			{"inventory", "go.memory.used"}:               false,
 		}
 		s.wait(t, func() string {
@@ -335,7 +338,7 @@ func TestFailures(t *testing.T) {
 		{
 			name: "out of stock", method: "POST", path: "/api/orders", body: `{"sku":"cup-qinghua","quantity":1,"card":"card-visa"}`,
 			status: 409, answer: "售罄", root: "POST /api/orders", rootStatus: unset,
-			parts: []string{"inventory client: UPDATE stock", "inventory client: sql.tx.rollback"},
+			parts: []string{"inventory client: UPDATE stock", "inventory client: ROLLBACK"},
 		},
 		{
 			name: "payment timeout", method: "POST", path: "/api/orders", body: `{"sku":"tea-puer","quantity":1,"card":"card-slow"}`,
@@ -353,12 +356,12 @@ func TestFailures(t *testing.T) {
 		{
 			name: "panic", method: "GET", path: "/api/products/tea-puer/price?coupon=VIP",
 			status: 500, answer: "internal error", root: "GET /api/products/:sku/price", rootStatus: failed,
-			parts: []string{"inventory client: SELECT product", "inventory client: set"}, event: "percentOff",
+			parts: []string{"inventory client: SELECT product", "inventory client: SET"}, event: "percentOff",
 		},
 		{
 			name: "no such order", method: "GET", path: "/api/orders/ord-0",
 			status: 404, answer: "ord-0", root: "GET /api/orders/:id", rootStatus: unset,
-			parts: []string{"order client: get"},
+			parts: []string{"order client: GET"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -384,6 +387,43 @@ func TestFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Ids that a customer brings are in the answer, and in what every service says.
+func TestIDsGoThroughAllServices(t *testing.T) {
+	s := openShop(t)
+	req, err := http.NewRequestWithContext(t.Context(), "POST", s.base+"/api/orders", strings.NewReader(`{"sku":"tea-puer","quantity":1,"card":"card-visa"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Request-ID", "req-4711")
+	req.Header.Set("X-Biz-ID", "spring-sale")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated || resp.Header.Get("X-Request-ID") != "req-4711" || resp.Header.Get("X-Biz-ID") != "spring-sale" {
+		t.Errorf("got %s, headers %v", resp.Status, resp.Header)
+	}
+	s.wait(t, func() string {
+		for service, message := range map[string]string{"gateway": "order accepted", "order": "order packed", "inventory": "goods reserved"} {
+			if !slices.ContainsFunc(s.lines[service], func(line string) bool {
+				return strings.Contains(line, message) && strings.Contains(line, `"request_id":"req-4711"`) && strings.Contains(line, `"biz_id":"spring-sale"`)
+			}) {
+				return service + ": a line with both ids"
+			}
+		}
+		return ""
+	})
+}
+
+func TestReadiness(t *testing.T) {
+	s := openShop(t)
+	status, answer := s.do(t, "GET", "/readyz?verbose", "")
+	if status != http.StatusOK || !strings.Contains(answer, "order") {
+		t.Errorf("got %d %s", status, answer)
 	}
 }
 

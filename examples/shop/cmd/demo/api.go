@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,6 +64,27 @@ func (a *api) get(ctx context.Context, path string, query url.Values, into any) 
 		return fmt.Errorf("get %s: %s", req.URL, resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+func (a *api) put(ctx context.Context, path string, body any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, "PUT", a.base+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("put %s: %s", req.URL, resp.Status)
+	}
+	return nil
 }
 
 func (a *api) traces(ctx context.Context, filter string) ([]trace, error) {

@@ -99,10 +99,10 @@ var parts = []struct {
 	{"gateway (HTTP)", func(s span) bool { return s.Service == "gateway" && s.Kind == "server" }},
 	{"order (gRPC)", func(s span) bool { return s.Service == "order" && s.Kind == "server" }},
 	{"inventory (HTTP)", func(s span) bool { return s.Service == "inventory" && s.Kind == "server" }},
-	{"SQL", func(s span) bool { return s.attr("db.query.text") != "" }},
-	{"Redis", func(s span) bool { return s.attr("db.system") == "redis" }},
+	{"SQL", func(s span) bool { return s.attr("db.system.name") == "sqlite" }},
+	{"Redis", func(s span) bool { return s.attr("db.system.name") == "redis" }},
 	{"channel", func(s span) bool { return s.Service == "order" && s.Kind == "producer" }},
-	{"pool", func(s span) bool { return s.Service == "order" && s.Kind == "consumer" }},
+	{"pool", func(s span) bool { return s.attr("guanlan.pool.name") != "" }},
 }
 
 // wholeOrder looks for a trace that has every part.

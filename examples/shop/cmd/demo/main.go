@@ -154,10 +154,15 @@ func (d *demo) start(ctx context.Context, procs *processes, guanlan endpoints, s
 	if err := procs.listening(ctx, guanlan.list(), stops); err != nil {
 		return err
 	}
+	// Everything is kept, as there is little of it; try another policy with
+	// guanlan sampling set.
+	if err := (&api{base: "http://" + guanlan.http}).put(ctx, "/guanlan/v1/sampling/policies/default", map[string]any{"base": 1}); err != nil {
+		return err
+	}
 	env = append(env,
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://"+guanlan.otlpGRPC,
-		"OTEL_METRIC_EXPORT_INTERVAL=5000", // the default of a minute is long to look at
-		"OTEL_BSP_SCHEDULE_DELAY=1000", "OTEL_BLRP_SCHEDULE_DELAY=1000")
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://"+guanlan.otlpHTTP, "GUANLAN_ENDPOINT=http://"+guanlan.http,
+		"OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=demo",
+		"OTEL_METRIC_EXPORT_INTERVAL=5000") // 15 s are long to look at
 	for _, service := range []string{"cache", "payment", "inventory", "order", "gateway"} {
 		if err := procs.start(service, env, d.shop, append([]string{service}, flags...)...); err != nil {
 			return err

@@ -5,12 +5,11 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
-	sdklog "go.opentelemetry.io/otel/sdk/log"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// labels are the baggage members that describe the business side of a request.
-// Few values each: they become metric attributes too.
+// labels are the baggage members that describe the business side of a request:
+// the SDK has them on every span and log record. Few values each: they become
+// metric attributes too.
 var labels = []string{"tenant", "channel"}
 
 // Label returns ctx with the tenant and the sales channel of a request in its
@@ -45,21 +44,3 @@ func Labels(ctx context.Context) []attribute.KeyValue {
 	}
 	return attrs
 }
-
-// labeller puts the labels on every span and every log record, so that no
-// service has to.
-type labeller struct{}
-
-func (labeller) OnStart(ctx context.Context, span sdktrace.ReadWriteSpan) {
-	span.SetAttributes(Labels(ctx)...)
-}
-
-func (labeller) OnEmit(ctx context.Context, record *sdklog.Record) error {
-	record.AddAttributes(Labels(ctx)...)
-	return nil
-}
-
-func (labeller) OnEnd(sdktrace.ReadOnlySpan)                            {}
-func (labeller) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
-func (labeller) Shutdown(context.Context) error                         { return nil }
-func (labeller) ForceFlush(context.Context) error                       { return nil }
