@@ -76,7 +76,7 @@ func (a *accessLog) log(q *request, r *http.Request, key *requestKey, client str
 		attrs = append(attrs, core.String("error.type", key.failure))
 	}
 	const message = "request"
-	at := q.began.Add(q.took)
+	at := time.Now()
 	if a.own == nil {
 		a.hand(ctx, at, level, message, attrs)
 		return

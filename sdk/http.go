@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
@@ -37,7 +38,7 @@ type requestKey struct {
 func newHTTPServer(s *SDK) *HTTPServer {
 	return &HTTPServer{idHeaders: s.idHeaders, operations: newOperations(s, OperationOptions[requestKey]{
 		Scope: scopeOfSDK, Kind: core.KindServer,
-		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs,
+		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs, slot: requestKey.slot,
 	})}
 }
 
@@ -58,8 +59,7 @@ type request struct {
 	r          *http.Request // with the span in its context
 	route      string        // that SetRoute was given
 	exceptions *[]Exception
-	described  bool
-	panicked   bool
+	id         idText
 }
 
 // remoteRequest is one that something came with.
@@ -91,7 +91,7 @@ func (s *HTTPServer) begin(r *http.Request) *request {
 		}
 	}
 	method := knownMethod(r.Method)
-	s.operations.StartIn(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path))
+	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path), &q.id)
 	if !s.quiet {
 		q.untold = q
 	}
@@ -137,7 +137,7 @@ func (q *request) note(e Exception) {
 
 func (q *request) done() {
 	r := q.r
-	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: q.status}
+	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: int(q.status)}
 	if key.route == "" {
 		key.route = route(r.Pattern)
 	}
@@ -175,6 +175,12 @@ func (q *request) done() {
 }
 
 func (q *request) server() *HTTPServer { return q.binding.sdk.server }
+
+// slot tells keys apart by where the text of the route stands, which is the same
+// for all requests of a route.
+func (k requestKey) slot() uintptr {
+	return uintptr(unsafe.Pointer(unsafe.StringData(k.route)))>>4 ^ uintptr(k.status) ^ uintptr(len(k.method))<<3
+}
 
 // errorType is empty for what is no fault of the server.
 func (k requestKey) errorType() string {
@@ -300,9 +306,11 @@ func redactQuery(query string) string {
 // response notes what is answered.
 type response struct {
 	http.ResponseWriter
-	status  int
 	written int64
+	status  int32
 	quiet   bool // it is not to be told of: a probe
+	// These are of the request; they take no room here.
+	described, panicked bool
 
 	untold *request // whose ids are still to be written into the header; or nil
 }
@@ -323,10 +331,14 @@ func (w *response) writeIDsTo(h http.Header) {
 	w.untold = nil
 	names := q.server().idHeaders
 	if _, there := h[names.request]; !there && names.request != "" {
-		h[names.request] = q.ids[0:1:1]
+		h[names.request] = unsafe.Slice(&q.Operation.request, 1)
 	}
-	if _, there := h[names.biz]; !there && names.biz != "" && q.ids[1] != "" {
-		h[names.biz] = q.ids[1:2:2]
+	if names.biz != "" {
+		if id := BizID(q.handle.Context); id != "" {
+			if _, there := h[names.biz]; !there {
+				h[names.biz] = []string{id}
+			}
+		}
 	}
 }
 
@@ -334,7 +346,7 @@ func (w *response) writeIDsTo(h http.Header) {
 func (w *response) WriteHeader(status int) {
 	w.writeIDs()
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = status
+		w.status = int32(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -2,9 +2,11 @@ package sdk
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
+	"unsafe"
 
 	"go.opentelemetry.io/otel/baggage"
 
@@ -70,6 +72,15 @@ func firstID(values []string) string {
 	return ""
 }
 
+// idText is room for a trace id as text. The id lives as long as the room, which
+// must not be used twice.
+type idText [2 * len(core.TraceID{})]byte
+
+func (t *idText) of(id core.TraceID) string {
+	hex.Encode(t[:], id[:])
+	return unsafe.String(&t[0], len(t)) // never written again
+}
+
 // requestIDKey finds a *string in a context.
 var requestIDKey any = new(byte)
 
@@ -102,8 +113,13 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 // BizID is the id of the business case that ctx belongs to, an order's for
 // example; "" where there is none. It is the member biz_id of the baggage.
 func BizID(ctx context.Context) string {
-	if r, ok := ctx.(*remote); ok && r.biz != "" {
-		return r.biz
+	if r, ok := ctx.(*remote); ok { // without reading the baggage, if that can be
+		if r.biz != "" {
+			return r.biz
+		}
+		if !strings.Contains(r.members, attrBizID) {
+			ctx = r.Context
+		}
 	}
 	if id := baggage.FromContext(ctx).Member(attrBizID).Value(); isID(id) {
 		return id

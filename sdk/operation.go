@@ -40,6 +40,8 @@ type OperationOptions[K comparable] struct {
 	Bounds []float64
 	// Attrs are the attributes of a series.
 	Attrs func(K) []core.Attr
+
+	slot func(K) uintptr // see boundSeries
 }
 
 // binding is Operations of one SDK.
@@ -89,6 +91,7 @@ func (o *Operations[K]) of() *binding[K] {
 	}
 	if o.opts.Metric != "" {
 		b.duration = newBoundSeries(s.meter(o.opts.Scope, o.opts.Version), o.opts.Metric, o.opts.Description, o.opts.Bounds, o.opts.Attrs)
+		b.duration.slot = o.opts.slot
 	}
 	o.bound.Store(b)
 	return b
@@ -99,12 +102,17 @@ type Operation[K comparable] struct {
 	handle
 	binding *binding[K] // nil: nothing is recorded
 	name    string
-	began   time.Time
+	began   time.Duration // see sinceStart
 	took    time.Duration
 	lasting bool
-
-	ids [2]string // of the request, which a server has, and of the business case
+	kept    bool // at its end
 }
+
+var processStart = time.Now()
+
+// sinceStart is the monotonic clock. Reading that of the wall, too, is a tenth of
+// what an operation costs, and is left to those that are kept.
+func sinceStart() time.Duration { return time.Since(processStart) }
 
 // Start begins an operation within the span of ctx. End it, whatever happens.
 func (o *Operations[K]) Start(ctx context.Context, name string) *Operation[K] {
@@ -116,44 +124,49 @@ func (o *Operations[K]) Start(ctx context.Context, name string) *Operation[K] {
 // StartIn is Start of an operation that is part of something larger, so that
 // one allocation serves both. It must be zero, and must not be copied.
 func (o *Operations[K]) StartIn(op *Operation[K], ctx context.Context, name string) {
+	var id *idText
+	if o.opts.Kind == core.KindServer {
+		id = new(idText)
+	}
+	o.start(op, ctx, name, id)
+}
+
+// start is StartIn; a server gives the room for the id of a request that came
+// without.
+func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string, id *idText) {
 	op.Context = ctx
 	if op.binding = o.of(); op.binding == nil {
 		return
 	}
-	op.name, op.began = name, time.Now()
-	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
-		op.ids[1] = BizID(ctx)
-	}
-	op.open(op.binding.tracer, name, op.binding.kind, op.began)
-	if op.binding.kind == core.KindServer {
-		op.identify(ctx)
-	}
-	if op.ids[1] != "" && op.Recording() {
-		op.recorded().SetAttr(core.String(attrBizID, op.ids[1]))
-	}
-	setMembers(ctx, op.recorded(), op.binding.sdk.members)
-}
-
-// identify gives the operation of a server a request id, the trace id if none
-// came, which all that happens within finds.
-func (op *Operation[K]) identify(ctx context.Context) {
-	if id := requestIDOf(ctx); id != nil {
-		op.ids[0] = *id
-		if op.Recording() {
-			op.tellRequest()
+	op.name, op.began = name, sinceStart()
+	op.open(op.binding.tracer, name, op.binding.kind)
+	if id != nil {
+		if came := requestIDOf(ctx); came != nil {
+			op.request = *came
+		} else {
+			op.request = id.of(op.recorded().Context().TraceID)
 		}
-	} else {
-		op.ids[0] = op.recorded().Context().TraceID.String()
 	}
-	op.request = &op.ids[0]
+	if op.Recording() {
+		op.tellIDs()
+	}
 }
 
-// tellRequest sets a request id that is not the trace id.
-func (op *Operation[K]) tellRequest() {
-	if id, ok := core.ParseTraceID(op.ids[0]); ok && id == op.recorded().Context().TraceID {
-		return
+// tellIDs sets what is known of the request, on a span that is recorded: its id,
+// where that is not the trace id, and what the baggage says.
+func (op *Operation[K]) tellIDs() {
+	sp, ctx := op.recorded(), op.handle.Context
+	if op.request != "" {
+		if id, ok := core.ParseTraceID(op.request); !ok || id != sp.Context().TraceID {
+			sp.SetAttr(core.String(attrRequestID, op.request))
+		}
 	}
-	op.recorded().SetAttr(core.String(attrRequestID, op.ids[0]))
+	if kind := op.binding.kind; kind == core.KindServer || kind == core.KindConsumer {
+		if id := BizID(ctx); id != "" {
+			sp.SetAttr(core.String(attrBizID, id))
+		}
+	}
+	setMembers(ctx, sp, op.binding.sdk.members)
 }
 
 // Ctx is the context to call on with: it holds the span.
@@ -186,7 +199,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	if b == nil {
 		return false
 	}
-	op.took = time.Since(op.began)
+	op.took = sinceStart() - op.began
 	sp := op.recorded()
 	certain := failure != ""
 	if b.sampler != nil {
@@ -197,27 +210,25 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		b.sampler.Observe(took, certain)
 		certain = certain || took > b.sampler.Slow()
 	}
-	if certain || sp.Failed() {
-		parent, _ := contextOf(op.handle.Context)
-		late := !sp.Recording()
-		if sp.Rescue(&parent, op.name, b.kind, op.began); late {
-			setMembers(op.handle.Context, sp, b.sdk.members)
-			if op.ids[1] != "" {
-				sp.SetAttr(core.String(attrBizID, op.ids[1]))
-			}
-			if op.request != nil {
-				op.tellRequest()
-			}
-		}
+	failed := failure != "" || sp.Failed()
+	if !certain && !failed {
+		op.kept = op.Recording()
+		return op.kept
 	}
-	if failure != "" || sp.Failed() {
+	parent, _ := contextOf(op.handle.Context)
+	late := !sp.Recording()
+	if sp.Rescue(&parent, op.name, b.kind, time.Now().Add(-op.took)); late {
+		op.tellIDs()
+	}
+	if failed {
 		op.span.failed.Load().addTo(sp)
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))
 		sp.SetStatus(core.StatusError, "")
 	}
-	return sp.Recording()
+	op.kept = sp.Recording()
+	return op.kept
 }
 
 // Exception is what went wrong, an error or what a panic was called with.
@@ -245,7 +256,7 @@ func (op *Operation[K]) Exception(e Exception) {
 // End counts the operation and ends the span. Finish must have been called.
 func (op *Operation[K]) End(key K) {
 	op.measure(key)
-	op.recorded().End(op.began.Add(op.took))
+	op.recorded().EndAfter(op.took)
 }
 
 // Count counts an operation that has no span.
@@ -262,7 +273,7 @@ func (op *Operation[K]) measure(key K) {
 		return
 	}
 	kept := *op.recorded().Context() // also a rescued one may be an exemplar
-	if op.recorded().Recording() {
+	if op.kept {
 		kept.Flags |= core.FlagSampled
 	}
 	b.duration.of(key).Record(op.took.Seconds(), &kept)

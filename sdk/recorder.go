@@ -29,10 +29,10 @@ func (s *SDK) tracer(scope, version string) operationTracer {
 }
 
 // open begins the span of an operation.
-func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time) {
+func (h *handle) open(t operationTracer, name string, kind core.SpanKind) {
 	h.span.tracer = t
 	parent, _ := contextOf(h.Context)
-	t.core.Start(&h.span.core, &parent, name, kind, began, t.provider.weighed(h.Context, &parent, nil)...)
+	t.core.Start(&h.span.core, &parent, name, kind, time.Time{}, t.provider.weighed(h.Context, &parent, nil)...)
 }
 
 // of is the span of an operation.

@@ -23,6 +23,7 @@ const stock = true
 // the methods of core.Span. It cannot be kept when it was not sampled.
 type Span struct {
 	other  trace.Span
+	began  time.Time
 	sc     core.SpanContext
 	failed bool
 }
@@ -114,10 +115,10 @@ func (s *SDK) tracer(scope, version string) operationTracer {
 	return s.traces.Tracer(scope, trace.WithInstrumentationVersion(version))
 }
 
-func (h *handle) open(t operationTracer, name string, kind core.SpanKind, began time.Time) {
-	ctx, sp := t.Start(h.Context, name, trace.WithSpanKind(stockKind(kind)), trace.WithTimestamp(began))
+func (h *handle) open(t operationTracer, name string, kind core.SpanKind) {
+	ctx, sp := t.Start(h.Context, name, trace.WithSpanKind(stockKind(kind)))
 	h.Context = ctx
-	h.recorder.sp = Span{other: sp, sc: fromSpanContext(sp.SpanContext())}
+	h.recorder.sp = Span{other: sp, began: time.Now(), sc: fromSpanContext(sp.SpanContext())}
 }
 
 func (r *recorder) of(*handle) *Span { return &r.sp }
@@ -197,6 +198,9 @@ func (s *Span) AddLink(to *core.SpanContext, attrs ...core.Attr) {
 		s.other.AddLink(trace.Link{SpanContext: toSpanContext(to), Attributes: keyValues(attrs)})
 	}
 }
+
+// EndAfter is End at so long after the start.
+func (s *Span) EndAfter(took time.Duration) { s.End(s.began.Add(took)) }
 
 // End ends the span; a zero time is now.
 func (s *Span) End(at time.Time) {

@@ -86,7 +86,7 @@ func (q Request) Panic(p any) {
 // nothing: 200, and 500 after a panic. Written is the size of the body.
 func (q Request) Done(status int, written int64) {
 	if q.of != nil {
-		q.of.status, q.of.written = status, written
+		q.of.status, q.of.written = int32(status), written
 		q.of.done()
 	}
 }

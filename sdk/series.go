@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
@@ -12,8 +13,21 @@ type boundSeries[K comparable] struct {
 	instrument *core.Instrument
 	attrs      func(K) []core.Attr
 
+	// slot is where in recent a key is looked for; nil: nowhere. Hashing a key
+	// of several strings costs more than the rest of a recording.
+	slot   func(K) uintptr
+	recent [recentSeries]atomic.Pointer[foundSeries[K]]
+
 	mu     sync.RWMutex
-	series map[K]*core.Series
+	series map[K]*foundSeries[K]
+}
+
+// recentSeries is as many as a service has busy routes; a power of two.
+const recentSeries = 64
+
+type foundSeries[K comparable] struct {
+	key    K
+	series *core.Series
 }
 
 // maxBoundSeries bounds the series that are remembered; others are looked up.
@@ -29,18 +43,31 @@ func newBoundSeries[K comparable](m *core.Meter, name, description string, bound
 	}
 	return &boundSeries[K]{
 		instrument: m.Instrument(core.InstrumentOptions{Name: name, Description: description, Unit: "s", Form: core.Histogram, Bounds: bounds}),
-		attrs:      attrs, series: map[K]*core.Series{},
+		attrs:      attrs, series: map[K]*foundSeries[K]{},
 	}
 }
 
 func (b *boundSeries[K]) of(key K) *core.Series {
+	if b.slot == nil {
+		return b.find(key).series
+	}
+	place := &b.recent[b.slot(key)%recentSeries]
+	found := place.Load()
+	if found == nil || found.key != key {
+		found = b.find(key)
+		place.Store(found)
+	}
+	return found.series
+}
+
+func (b *boundSeries[K]) find(key K) *foundSeries[K] {
 	b.mu.RLock()
 	found := b.series[key]
 	b.mu.RUnlock()
 	if found != nil {
 		return found
 	}
-	found = b.instrument.With(b.attrs(key)...)
+	found = &foundSeries[K]{key, b.instrument.With(b.attrs(key)...)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.series) < maxBoundSeries {

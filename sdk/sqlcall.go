@@ -116,7 +116,7 @@ func (c *sqlCall) end(err error) {
 		if c.Recording() {
 			c.Finish("")
 			c.Span().SetAttr(core.String("error.type", "bad_connection"))
-			c.Span().End(c.began.Add(c.took))
+			c.Span().EndAfter(c.took)
 		}
 	default:
 		key.failure, key.status = sqlFailure(err)

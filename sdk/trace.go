@@ -83,7 +83,7 @@ type handle struct {
 	context.Context
 	recorder // not last: nothing at the end of a struct takes a word
 	span     span
-	request  *string // id of the request that a server handles; nil: ask Context
+	request  string // id of the request that a server handles; "": ask Context
 }
 
 // recorded is the span of an operation.
@@ -94,8 +94,8 @@ func (h *handle) Value(key any) any {
 	switch {
 	case key == spanKey && !stock:
 		return &h.span
-	case key == requestIDKey && h.request != nil:
-		return h.request
+	case key == requestIDKey && h.request != "":
+		return &h.request
 	}
 	if v := spanView.Load(); v != nil && key == v.key {
 		return v.of(h)
@@ -122,12 +122,15 @@ type viewOfSpans struct {
 
 var spanView atomic.Pointer[viewOfSpans]
 
+// sealed is what the API wants embedded.
+type sealed struct{ embedded.Span }
+
 // span is the OpenTelemetry face of a core.Span.
 type span struct {
-	embedded.Span
-	core   core.Span
-	tracer *tracer
-	failed atomic.Pointer[failure] // the last error, for who ends the span
+	*sealed // nil: nothing of it is called, and a pointer is half of an interface
+	core    core.Span
+	tracer  *tracer
+	failed  atomic.Pointer[failure] // the last error, for who ends the span
 }
 
 // Start implements trace.Tracer. A local child of a span that is not sampled is

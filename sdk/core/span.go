@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -93,7 +94,7 @@ type Span struct {
 	sc     SpanContext
 	tracer *Tracer
 	mu     sync.Mutex
-	failed bool
+	failed atomic.Bool
 	rec    *record // nil when nothing is recorded, and after End
 }
 
@@ -170,7 +171,9 @@ func (s *Span) SetName(name string) {
 func (s *Span) SetStatus(status Status, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.failed = s.failed || status == StatusError
+	if status == StatusError {
+		s.failed.Store(true)
+	}
 	r := s.rec
 	if r == nil || status == StatusUnset || r.status == StatusOK {
 		return
@@ -182,11 +185,7 @@ func (s *Span) SetStatus(status Status, message string) {
 
 // Failed reports whether an error was set, also on a span that does not record:
 // whoever ends it may have it kept, see Rescue.
-func (s *Span) Failed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failed
-}
+func (s *Span) Failed() bool { return s.failed.Load() }
 
 // SetAttrs sets attributes; one that is there already is replaced. Beyond the
 // limit new ones are dropped and counted.
@@ -383,6 +382,17 @@ func (s *Span) End(at time.Time) {
 	r.whole = appendSpan(r.whole, &s.sc, r, at)
 	s.tracer.provider.pipe.Add(s.tracer.scope, r.whole)
 	r.free()
+}
+
+// EndAfter is End at so long after the start.
+func (s *Span) EndAfter(took time.Duration) {
+	s.mu.Lock()
+	var at time.Time
+	if s.rec != nil {
+		at = s.rec.start.Add(took)
+	}
+	s.mu.Unlock()
+	s.End(at)
 }
 
 // appendSpan appends the fields of a Span.
