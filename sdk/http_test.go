@@ -1,15 +1,12 @@
 package sdk
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -147,67 +144,6 @@ func TestFailuresAreExemplars(t *testing.T) {
 		if strings.Contains(got[to], string(works[:])) || !strings.Contains(got[to], string(fails[:])) {
 			t.Errorf("%s: has the request that works: %v, the one that fails: %v", to, strings.Contains(got[to], string(works[:])), strings.Contains(got[to], string(fails[:])))
 		}
-	}
-}
-
-// Handlers must find the methods that they would find without us.
-func TestHandlerKeepsWhatTheWriterCan(t *testing.T) {
-	s, _ := start(t, Options{})
-	abilities := func(w http.ResponseWriter) string {
-		_, flusher := w.(http.Flusher)
-		_, hijacker := w.(http.Hijacker)
-		_, readerFrom := w.(io.ReaderFrom)
-		_, pusher := w.(http.Pusher)
-		b, _ := json.Marshal([]bool{flusher, hijacker, readerFrom, pusher})
-		return string(b)
-	}
-	say := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, abilities(w)) })
-	for _, http2 := range []bool{false, true} {
-		var said []string
-		for _, h := range []http.Handler{say, s.HTTPServer().Handler(say)} {
-			server := httptest.NewUnstartedServer(h)
-			server.EnableHTTP2 = http2
-			server.StartTLS()
-			res, err := server.Client().Get(server.URL)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, _ := io.ReadAll(res.Body)
-			said = append(said, res.Proto+string(b))
-			server.Close()
-		}
-		if said[0] != said[1] {
-			t.Errorf("flush, hijack, read from, push: %s without us, %s with", said[0], said[1])
-		}
-	}
-	type plain struct{ http.ResponseWriter }
-	w := &response{ResponseWriter: plain{httptest.NewRecorder()}}
-	if got := abilities(w.capable()); got != "[false,false,false,false]" {
-		t.Errorf("a plain writer: %s", got)
-	}
-}
-
-func TestHijack(t *testing.T) {
-	s, _ := start(t, Options{})
-	server := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\nown")
-	})))
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	all, err := io.ReadAll(bufio.NewReader(conn))
-	if err != nil || !strings.HasSuffix(string(all), "own") {
-		t.Errorf("read %q, error %v", all, err)
 	}
 }
 
