@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -40,8 +41,14 @@ func newHTTPServer(s *SDK) *HTTPServer {
 }
 
 // Handler instruments h. The route of a request is the pattern of the
-// http.ServeMux that h is or has in it. What w can do beside http.ResponseWriter
-// it still can.
+// http.ServeMux that h is or has in it, as long as no handler between them gives
+// the mux another *http.Request, as http.TimeoutHandler and whatever calls
+// Request.WithContext do. Behind those, say the route by SetRoute of RequestOf,
+// or wrap the mux alone; behind http.TimeoutHandler, whose handlers have a
+// goroutine of their own, only the latter.
+//
+// What w can do beside http.ResponseWriter it still can. A request whose context
+// is of one that is instrumented already is not instrumented again.
 func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 	if s == nil {
 		return h
@@ -70,10 +77,21 @@ type remoteRequest struct {
 const maxExceptions = 8
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if s.serves(r.Context()) {
+		h.ServeHTTP(w, r)
+		return
+	}
 	q := s.begin(r)
 	q.ResponseWriter = w
 	defer q.recovered()
 	h.ServeHTTP(q.response.capable(), q.r)
+}
+
+// serves reports whether ctx is of a request that s serves already: who wraps
+// part of a server may not know that somebody has wrapped all of it.
+func (s *HTTPServer) serves(ctx context.Context) bool {
+	q := RequestOf(ctx).of
+	return q != nil && q.server() == s
 }
 
 func (s *HTTPServer) begin(r *http.Request) *request {

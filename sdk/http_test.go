@@ -125,6 +125,32 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// A request is one, however often its handlers are wrapped; each SDK has its own.
+func TestHandlerTwice(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	other, otherSink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /orders/{id}", func(http.ResponseWriter, *http.Request) {})
+	type key struct{}
+	between := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, 1)))
+		})
+	}
+	wrap := s.HTTPServer().Handler
+	for _, h := range []http.Handler{wrap(wrap(mux)), wrap(between(wrap(mux))), wrap(other.HTTPServer().Handler(mux))} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/orders/1", nil))
+	}
+	sent(t, s, sink)
+	sent(t, other, otherSink)
+	if n := s.pipe.Stats().Sent; n != 3 {
+		t.Errorf("%d spans of 3 requests", n)
+	}
+	if n := other.pipe.Stats().Sent; n != 1 {
+		t.Errorf("%d spans of 1 request in the other SDK", n)
+	}
+}
+
 // A failure that was not sampled is kept, and is what the histogram points at.
 func TestFailuresAreExemplars(t *testing.T) {
 	s, sink := start(t, Options{Sampler: core.NewByThreshold(0)})
