@@ -106,7 +106,7 @@ func (s *HTTPServer) begin(r *http.Request) *request {
 		}
 	}
 	method := knownMethod(r.Method)
-	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path), &q.id)
+	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(nameOfMethod(method), r.URL.Path), &q.id)
 	if !s.quiet {
 		q.untold = q
 	}
@@ -178,7 +178,7 @@ func (q *request) done() {
 			}
 		}
 		if key.route != "" {
-			sp.SetName(key.method + " " + key.route)
+			sp.SetName(nameOfMethod(key.method) + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
 		}
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
@@ -259,6 +259,14 @@ func knownMethod(m string) string {
 		return http.MethodGet
 	}
 	return otherMethod
+}
+
+// nameOfMethod is what spans are called by a known method.
+func nameOfMethod(known string) string {
+	if known == otherMethod {
+		return "HTTP"
+	}
+	return known
 }
 
 // route is the path of a pattern of http.ServeMux: what is left of it without

@@ -151,6 +151,34 @@ func TestHandlerTwice(t *testing.T) {
 	}
 }
 
+// Methods that are not known have one name for all of them.
+func TestUnknownMethods(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/orders/{id}", func(http.ResponseWriter, *http.Request) {})
+	server := httptest.NewServer(s.HTTPServer().Handler(mux))
+	defer server.Close()
+	for _, path := range []string{"/orders/1", "/nowhere"} {
+		req, _ := http.NewRequest("BREW", server.URL+path, nil)
+		res, err := s.HTTPClient().Transport(nil).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+	}
+	server.Close()
+	// A span's name is field 5 of it.
+	spans := sent(t, s, sink)["/v1/traces"]
+	for name, want := range map[string]int{"HTTP /orders/{id}": 1, "HTTP": 3, "_OTHER": 0, "_OTHER /orders/{id}": 0} {
+		if n := strings.Count(spans, "\x2a"+string(rune(len(name)))+name); n != want {
+			t.Errorf("%d spans are called %s, want %d", n, name, want)
+		}
+	}
+	if !strings.Contains(spans, "_OTHER") || !strings.Contains(spans, "BREW") {
+		t.Error("the method is not in the attributes")
+	}
+}
+
 // A failure that was not sampled is kept, and is what the histogram points at.
 func TestFailuresAreExemplars(t *testing.T) {
 	s, sink := start(t, Options{Sampler: core.NewByThreshold(0)})

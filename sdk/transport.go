@@ -83,6 +83,13 @@ func (q *call) Value(key any) any {
 	return q.Ctx().Value(key)
 }
 
+// CloseIdleConnections is for http.Client.
+func (t *transport) CloseIdleConnections() {
+	if next, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		next.CloseIdleConnections()
+	}
+}
+
 // RoundTrip implements http.RoundTripper. The span ends when the body of the
 // answer has been read or closed, the duration when its head is there.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -94,7 +101,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	key := callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
 	q := &call{}
-	t.client.operations.StartIn(&q.Operation, r.Context(), key.method)
+	t.client.operations.StartIn(&q.Operation, r.Context(), nameOfMethod(key.method))
 	described := q.Recording()
 	if described {
 		key.describe(q.Span(), r)
@@ -212,7 +219,16 @@ func (b *answerBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
+// duplexBody is a connection.
 type duplexBody struct {
 	answerBody
 	io.Writer
+}
+
+// CloseWrite is for proxies, which pass on that one side has said all it had to.
+func (b *duplexBody) CloseWrite() error {
+	if w, ok := b.Writer.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return http.ErrNotSupported
 }

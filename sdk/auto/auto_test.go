@@ -228,6 +228,28 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// http.Client finds it, and must reach what is the default by then.
+func TestCloseIdleConnections(t *testing.T) {
+	was := http.DefaultTransport
+	defer func() { http.DefaultTransport = was }()
+	fake := &idleCloser{RoundTripper: was}
+	http.DefaultTransport = fake
+	client := &http.Client{Transport: sdk.Transport(latest{})}
+	client.CloseIdleConnections()
+	if fake.closed != 1 {
+		t.Errorf("closed %d times, want once", fake.closed)
+	}
+	http.DefaultTransport = struct{ http.RoundTripper }{was}
+	client.CloseIdleConnections() // has none
+}
+
+type idleCloser struct {
+	http.RoundTripper
+	closed int
+}
+
+func (c *idleCloser) CloseIdleConnections() { c.closed++ }
+
 func TestDisabled(t *testing.T) {
 	c := run(t, "disabled", "OTEL_SDK_DISABLED=true")
 	out, _ := io.ReadAll(c.out)
