@@ -719,6 +719,41 @@ func TestSQLPool(t *testing.T) {
 	}
 }
 
+// A pool that never says how it is holds up nothing but metrics.
+func TestSQLPoolThatIsStuck(t *testing.T) {
+	t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "1")
+	s, _ := start(t, Options{NoRuntime: true})
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	defer close(release)
+	stop := ObserveConnections("stuck", func() ConnectionStats {
+		asked <- struct{}{}
+		<-release
+		return ConnectionStats{}
+	})
+	<-asked
+	done := make(chan error)
+	go func() {
+		db := OpenDB(newFake(drivers["most"]))
+		_ = db.Ping()
+		err := errors.Join(s.Flush(t.Context()), db.Close())
+		stop()
+		done <- err
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		done <- s.Shutdown(ctx)
+	}()
+	for _, what := range []string{"to open, collect and close", "to shut down"} {
+		select {
+		case err := <-done:
+			if late := what == "to shut down"; errors.Is(err, context.DeadlineExceeded) != late {
+				t.Errorf("%s: error %v", what, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("waits for the pool " + what)
+		}
+	}
+}
+
 func TestSystemOf(t *testing.T) {
 	for name, want := range map[string]string{"pgx": "postgresql", "mysql": "mysql", "sqlite3": "sqlite", "sqlserver": "microsoft.sql_server", "nobody": "other_sql", "": "other_sql"} {
 		if got := systemOf(newFake(nil), name); got != want {

@@ -441,6 +441,57 @@ func TestClientIsLetGo(t *testing.T) {
 	}
 }
 
+// A client that another one was made of is let go, and their pool is still
+// reported.
+func TestPoolOfWithTimeout(t *testing.T) {
+	m := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	Instrument(rdb)
+	rdb = rdb.WithTimeout(time.Second)
+	for range 3 { // clean-ups have an order of their own
+		collected := make(chan struct{})
+		runtime.AddCleanup(new([64]byte), func(c chan struct{}) { close(c) }, collected)
+		for done := false; !done; {
+			runtime.GC()
+			select {
+			case <-collected:
+				done = true
+			default:
+			}
+		}
+	}
+	k, end := start(t, 0)
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	_ = rdb.Close()
+	k.has(t, "/v1/metrics", map[string]bool{"db.client.connection.count": true})
+}
+
+// Metrics are collected although a cluster does not answer.
+func TestClusterThatIsStuck(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{l.Addr().String()}, ReadTimeout: -1})
+	defer rdb.Close()
+	Instrument(rdb)
+	_, end := start(t, 0)
+	collected := make(chan struct{})
+	go func() {
+		defer close(collected)
+		end()
+	}()
+	select {
+	case <-collected:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the collection of metrics waits for the cluster")
+	}
+}
+
 func TestNames(t *testing.T) {
 	table := nameTable{names: map[string]commandName{}}
 	for i := range 2 * maxNames {
