@@ -782,21 +782,69 @@ func TestReadDSN(t *testing.T) {
 	f("microsoft.sql_server", "server=db;user id=u;password=hunter2;port=1433;database=shop", "db:1433", "shop")
 	f("sqlite", "file:/var/lib/x/shop.db?cache=shared", "", "shop.db")
 	f("sqlite", ":memory:", "", ":memory:")
+	f("postgresql", "host=db user=u password=p@ss sslmode=verify-full sslrootcert=/etc/ssl/ca.pem dbname=shop", "db", "shop")
+	f("postgresql", "host=db password=p@s/S3cret dbname=shop", "db", "shop")
+	f("postgresql", "host=db password=a@b)c dbname = 'shop'", "db", "shop")
+	f("postgresql", `host=db password='it\'s host=S3cret' dbname=shop`, "", "")
+	f("postgresql", `host=db password=a\ host=S3cret dbname=shop`, "", "")
+	f("postgresql", "host=db password=a;host=S3cret dbname=shop", "db", "shop")
+	f("postgresql", "postgres://u:12/S3cret@db/shop", "", "")
+	f("postgresql", "postgres://u:12?S3cret@db/shop", "", "")
+	f("postgresql", "postgres://u:S3%cret@db/shop", "", "")
+	f("postgresql", "postgres://a:1,b:2/shop", "a:1,b:2", "shop")
+	f("oracle.db", `user="scott" password="ti@ger" connectString="db:1521/x"`, "db:1521", "x")
+	f("oracle.db", "scott/ti/g@er@db:1521/x", "db:1521", "x")
+	f("oracle.db", "scott/tiger@//db/x", "db", "x")
+	f("oracle.db", "scott/tiger", "", "")
+	f("mysql", "u:p?h@nter2@tcp(db:3306)/shop", "", "")
+	f("mysql", "u:p@tcp(db:3306)/shop?x=a@hunter2", "", "")
+	f("mysql", "u:/@tcp(db)/shop", "db", "shop")
+	f("mysql", "u://hun/ter@tcp(db)/shop", "", "")
+	f("microsoft.sql_server", "server=db;password=a host=S3cret;database=shop", "db", "shop")
+	f("microsoft.sql_server", "server=db;password={a;server=S3cret};database=shop", "db", "shop")
+	f("microsoft.sql_server", "odbc:server=db;password=S3@cret", "", "")
+	f("microsoft.sql_server", "sqlserver://db;password=S3cret", "", "")
+	f("microsoft.sql_server", "sqlserver://db/x;password=S3cret", "db", "")
+	f("other_sql", "server=db;password=x;database=shop", "", "")
 	f("other_sql", "://%", "", "")
 	f("other_sql", "", "", "")
 }
 
+// FuzzReadDSN looks for a password in what is read, whatever it is, as far as a
+// driver takes it so.
 func FuzzReadDSN(f *testing.F) {
-	f.Add("postgres://u:hunter2@db:5432/shop")
-	f.Add("u@tcp(a:1)/b?c")
-	f.Add("host=a port=b")
-	f.Add("@)(/")
-	f.Fuzz(func(t *testing.T, dsn string) {
-		for _, system := range []string{"sqlite", "postgresql"} {
-			readDSN(system, dsn)
+	for _, password := range []string{"hunter2", "p@ss", "p@s/S3cret", "a@b)c", "a b", "a;server=b", "a host=b", "'", `"`, `\`, "://", "?@", "tcp(a)/", "}", "#", "%"} {
+		f.Add(password)
+	}
+	f.Fuzz(func(t *testing.T, password string) {
+		readDSN("sqlite", password)
+		readDSN("other_sql", password)
+		readDSN("postgresql", password)
+		hostPort(password)
+		hideValues(password)
+		const mark = "S3cret"
+		for _, secret := range []string{password + mark, mark + password, password + mark + password} {
+			if strings.ContainsRune(secret, 0) {
+				continue
+			}
+			forms := map[string]string{
+				"mysql": "u:" + secret + "@tcp(db:3306)/shop", "oracle.db": "scott/" + secret + "@db:1521/shop", "other_sql": "u:" + secret + "@db/shop?a=b",
+				"postgresql":           "host=db password='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(secret) + "' dbname=shop",
+				"aws.redshift":         "postgres://u:" + secret + "@db:5432/shop",
+				"microsoft.sql_server": "odbc:server=db;password={" + strings.ReplaceAll(secret, "}", "}}") + "};database=shop",
+			}
+			if !strings.ContainsAny(secret, " \t\r\n\v\f'\\\u00a0\u0085") {
+				forms["cockroachdb"] = "user=u password=" + secret + " host=db dbname=shop"
+			}
+			if !strings.ContainsAny(secret, `";`) {
+				forms["ibm.db2"] = "HOSTNAME=db;PWD=" + secret + ";DATABASE=shop"
+			}
+			for system, dsn := range forms {
+				if server, namespace := readDSN(system, dsn); strings.Contains(server+namespace, mark) {
+					t.Errorf("%s: %q shows the password: server %q, namespace %q", system, dsn, server, namespace)
+				}
+			}
 		}
-		hostPort(dsn)
-		hideValues(dsn)
 	})
 }
 
