@@ -187,9 +187,7 @@ func (c *sqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if op.Finish(failure) {
 		op.Span().SetAttrs(c.db.attrs...)
 		op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
-		if err != nil {
-			describeFailure(op.Span(), err, status)
-		}
+		tellStatus(op.Span(), status) // and no text, which may have the data source name
 	}
 	op.End(connectKey{c.db.pool, failure})
 	if err != nil || conn == nil {

@@ -211,16 +211,3 @@ func prefix(text string) string {
 	}
 	return word
 }
-
-// maxMessage bounds what of an error's text is kept.
-const maxMessage = 256
-
-// message is the text of an error without what it quotes, which are arguments.
-func message(err error) string {
-	all := err.Error()
-	at := strings.IndexAny(all, "'`\"")
-	if at >= 0 {
-		all = all[:at] + "?"
-	}
-	return strings.ToValidUTF8(all[:min(len(all), maxMessage)], "")
-}

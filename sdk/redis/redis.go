@@ -24,6 +24,7 @@ import (
 
 	"github.com/guanlan-io/guanlan/sdk"
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/internal/message"
 )
 
 // Options say what is shown of commands. The zero value works.
@@ -263,9 +264,6 @@ func (h *hook) DialHook(next redis.DialHook) redis.DialHook {
 			if addr != sentinelAddr {
 				describePeer(op.Span(), addr)
 			}
-			if failure != "" {
-				op.Span().SetStatus(core.StatusError, err.Error())
-			}
 		}
 		op.End(connectKey{h.pool, failure})
 		return conn, err
@@ -358,7 +356,7 @@ func describeFailure(sp *sdk.Span, err error, failure, status string) {
 	if status != "" {
 		sp.SetAttr(core.String("db.response.status_code", status))
 	}
-	sp.SetStatus(core.StatusError, message(err))
+	sp.SetStatus(core.StatusError, message.Plain(err.Error()))
 }
 
 // dialHook is for the nodes of a cluster, whose commands are seen at the

@@ -566,7 +566,4 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%v is %q with status %q, want %q and %q", test.err, failure, status, test.failure, test.status)
 		}
 	}
-	if got := message(errors.New("ERR unknown command 'hunter2', with args")); got != "ERR unknown command ?" {
-		t.Errorf("message %q", got)
-	}
 }
