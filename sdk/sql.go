@@ -181,8 +181,23 @@ var sqlConnects = NewOperations(OperationOptions[connectKey]{
 
 // Connect implements driver.Connector.
 func (c *sqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.connect(ctx)
+	if err != nil || conn == nil {
+		return conn, err
+	}
+	return c.db.wrap(conn), nil
+}
+
+func (c *sqlConnector) connect(ctx context.Context) (conn driver.Conn, err error) {
 	op := sqlConnects.Start(ctx, "CONNECT")
-	conn, err := c.Connector.Connect(op.Ctx())
+	defer func() { c.connected(op, err) }()
+	err = errPanicked
+	conn, err = c.Connector.Connect(op.Ctx())
+	return conn, err
+}
+
+// connected ends the opening of a connection.
+func (c *sqlConnector) connected(op *Operation[connectKey], err error) {
 	failure, status := sqlFailure(err)
 	if op.Finish(failure) {
 		op.Span().SetAttrs(c.db.attrs...)
@@ -190,10 +205,6 @@ func (c *sqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		tellStatus(op.Span(), status) // and no text, which may have the data source name
 	}
 	op.End(connectKey{c.db.pool, failure})
-	if err != nil || conn == nil {
-		return conn, err
-	}
-	return c.db.wrap(conn), nil
 }
 
 // Close implements io.Closer: sql.DB calls it last.

@@ -47,6 +47,9 @@ func (f *fake) Close() error                      { return f.note("close databas
 func (f *fake) fail(call string, errs ...error)   { f.fails[call] = errs }
 func newFake(c func(*fakeConn) driver.Conn) *fake { return &fake{conn: c, fails: map[string][]error{}} }
 
+// errToPanic has a call panic.
+var errToPanic = errors.New("panic")
+
 // note notes a call and says how it ends.
 func (f *fake) note(call string, more ...any) error {
 	f.mu.Lock()
@@ -54,6 +57,9 @@ func (f *fake) note(call string, more ...any) error {
 	f.calls = append(f.calls, fmt.Sprint(append([]any{call}, more...)...))
 	if errs := f.fails[call]; len(errs) > 0 {
 		f.fails[call] = errs[1:]
+		if errs[0] == errToPanic {
+			panic(errs[0])
+		}
 		return errs[0]
 	}
 	return nil
@@ -659,6 +665,58 @@ func TestSQLBadConnections(t *testing.T) {
 	}
 	kept(4, "in a transaction")
 	_ = tx.Rollback()
+}
+
+// What panics in a driver is a failure and goes on as it would.
+func TestSQLPanics(t *testing.T) {
+	for _, share := range []float64{0, 1} {
+		s, sink := start(t, Options{Sampler: core.NewByThreshold(share)})
+		f := newFake(drivers["most"])
+		db := OpenDB(f)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Raw(func(raw any) error {
+			ctx := t.Context()
+			stmt, err := raw.(driver.ConnPrepareContext).PrepareContext(ctx, "UPDATE a SET b = 1")
+			tx, err2 := raw.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+			if err := errors.Join(err, err2); err != nil {
+				t.Fatal(err)
+			}
+			for call, do := range map[string]func(){
+				"exec":            func() { _, _ = raw.(driver.ExecerContext).ExecContext(ctx, "DELETE FROM t", nil) },
+				"query":           func() { _, _ = raw.(driver.QueryerContext).QueryContext(ctx, "SELECT 1", nil) },
+				"ping":            func() { _ = raw.(driver.Pinger).Ping(ctx) },
+				"prepare":         func() { _, _ = raw.(driver.ConnPrepareContext).PrepareContext(ctx, "SELECT 2") },
+				"begin":           func() { _, _ = raw.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{}) },
+				"commit":          func() { _ = tx.Commit() },
+				"statement exec":  func() { _, _ = stmt.(driver.StmtExecContext).ExecContext(ctx, nil) },
+				"statement query": func() { _, _ = stmt.(driver.StmtQueryContext).QueryContext(ctx, nil) },
+				"connect":         func() { _, _ = (&sqlConnector{Connector: f, db: &sqlDB{}}).Connect(ctx) },
+			} {
+				f.fail(call, errToPanic)
+				func() {
+					defer func() {
+						if p := recover(); p != errToPanic {
+							t.Errorf("%s: panic %v", call, p)
+						}
+					}()
+					do()
+				}()
+			}
+			return nil
+		})
+		got := sent(t, s, sink)
+		if n := strings.Count(got["/v1/traces"], "error.type"); n != 9 || !strings.Contains(got["/v1/traces"], "panic") {
+			t.Errorf("share %v: %d spans of panics, want 9", share, n)
+		}
+		if !strings.Contains(got["/v1/metrics"], "panic") {
+			t.Error("panics are not counted")
+		}
+		_ = conn.Close()
+		_ = db.Close()
+	}
 }
 
 // The pool of a database is reported by the SDK that runs, until it is closed.

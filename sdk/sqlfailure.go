@@ -12,12 +12,18 @@ import (
 	"github.com/guanlan-io/guanlan/sdk/internal/message"
 )
 
+// errPanicked stands for what the driver would have said, had it not panicked. A
+// panic is not stopped to see it: it goes on as it would.
+var errPanicked = errors.New("the driver panicked")
+
 // sqlFailure is the class of an error of a database, which is its code where it
 // has one, and that code. Both are empty for what is no failure.
 func sqlFailure(err error) (failure, status string) {
 	switch {
 	case err == nil, errors.Is(err, sql.ErrNoRows):
 		return "", ""
+	case err == errPanicked:
+		return failureOfPanic, ""
 	case errors.Is(err, context.Canceled):
 		return "canceled", ""
 	case errors.Is(err, context.DeadlineExceeded):

@@ -251,23 +251,31 @@ type hook struct {
 
 // DialHook implements redis.Hook.
 func (h *hook) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		op := connects.Start(ctx, "CONNECT")
-		conn, err := next(op.Ctx(), network, addr)
-		failure, _ := failureOf(err)
-		if op.Finish(failure) {
-			op.Span().SetAttrs(h.attrs...)
-			op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
+		defer func() {
 			if err == nil && conn != nil && conn.RemoteAddr() != nil { // a sentinel has told it, say
 				addr = conn.RemoteAddr().String()
 			}
-			if addr != sentinelAddr {
-				describePeer(op.Span(), addr)
-			}
-		}
-		op.End(connectKey{h.pool, failure})
+			h.dialed(op, addr, err)
+		}()
+		err = errPanicked
+		conn, err = next(op.Ctx(), network, addr)
 		return conn, err
 	}
+}
+
+// dialed ends the opening of a connection.
+func (h *hook) dialed(op *sdk.Operation[connectKey], addr string, err error) {
+	failure, _ := failureOf(err)
+	if op.Finish(failure) {
+		op.Span().SetAttrs(h.attrs...)
+		op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
+		if addr != sentinelAddr {
+			describePeer(op.Span(), addr)
+		}
+	}
+	op.End(connectKey{h.pool, failure})
 }
 
 func describePeer(sp *sdk.Span, addr string) {
@@ -281,7 +289,7 @@ func describePeer(sp *sdk.Span, addr string) {
 
 // ProcessHook implements redis.Hook.
 func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
+	return func(ctx context.Context, cmd redis.Cmder) (err error) {
 		if isHandshake(cmd) {
 			return next(ctx, cmd)
 		}
@@ -291,15 +299,18 @@ func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if described {
 			h.describe(op.Span(), operation, cmd)
 		}
-		err := next(op.Ctx(), cmd)
-		failure, status := failureOf(err)
-		if op.Finish(failure) {
-			if !described {
-				h.describe(op.Span(), operation, cmd)
+		defer func() {
+			failure, status := failureOf(err)
+			if op.Finish(failure) {
+				if !described {
+					h.describe(op.Span(), operation, cmd)
+				}
+				describeFailure(op.Span(), err, failure, status)
 			}
-			describeFailure(op.Span(), err, failure, status)
-		}
-		op.End(commandKey{h.target, operation, failure, status})
+			op.End(commandKey{h.target, operation, failure, status})
+		}()
+		err = errPanicked
+		err = next(op.Ctx(), cmd)
 		return err
 	}
 }
@@ -307,7 +318,7 @@ func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // ProcessPipelineHook implements redis.Hook. A pipeline fails when one of its
 // commands does.
 func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
+	return func(ctx context.Context, cmds []redis.Cmder) (err error) {
 		if !slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return !isHandshake(c) }) {
 			return next(ctx, cmds)
 		}
@@ -317,23 +328,26 @@ func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		if described {
 			h.describe(op.Span(), operation, inside...)
 		}
-		err := next(op.Ctx(), cmds)
-		failure, status := failureOf(err)
-		first := err
-		for _, c := range cmds {
-			if failure != "" {
-				break
+		defer func() {
+			failure, status := failureOf(err)
+			first := err
+			for _, c := range cmds {
+				if failure != "" {
+					break
+				}
+				first = c.Err()
+				failure, status = failureOf(first)
 			}
-			first = c.Err()
-			failure, status = failureOf(first)
-		}
-		if op.Finish(failure) {
-			if !described {
-				h.describe(op.Span(), operation, inside...)
+			if op.Finish(failure) {
+				if !described {
+					h.describe(op.Span(), operation, inside...)
+				}
+				describeFailure(op.Span(), first, failure, status)
 			}
-			describeFailure(op.Span(), first, failure, status)
-		}
-		op.End(commandKey{h.target, operation, failure, status})
+			op.End(commandKey{h.target, operation, failure, status})
+		}()
+		err = errPanicked
+		err = next(op.Ctx(), cmds)
 		return err
 	}
 }

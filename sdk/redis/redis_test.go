@@ -441,6 +441,47 @@ func TestClientIsLetGo(t *testing.T) {
 	}
 }
 
+// panics is a hook that does.
+type panics struct{}
+
+func (panics) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (panics) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(context.Context, redis.Cmder) error { panic("oh") }
+}
+func (panics) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { panic("oh") }
+}
+
+// What panics in another hook is a failure and goes on as it would.
+func TestPanics(t *testing.T) {
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer rdb.Close()
+	Instrument(rdb)
+	rdb.AddHook(panics{})
+	k, end := start(t, 0)
+	for _, do := range []func(){
+		func() { rdb.Get(t.Context(), "a") },
+		func() { _, _ = rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error { p.Incr(t.Context(), "a"); return nil }) },
+		func() {
+			_, _ = (&hook{}).DialHook(func(context.Context, string, string) (net.Conn, error) { panic("oh") })(t.Context(), "tcp", "127.0.0.1:1")
+		},
+	} {
+		func() {
+			defer func() {
+				if p := recover(); p != "oh" {
+					t.Errorf("panic %v", p)
+				}
+			}()
+			do()
+		}()
+	}
+	end()
+	k.has(t, "/v1/traces", map[string]bool{"GET ?": true, "INCR ?": true, "CONNECT": true})
+	if n := strings.Count(k.got["/v1/traces"], "error.type"); n != 3 {
+		t.Errorf("%d failures, want 3", n)
+	}
+}
+
 // A client that another one was made of is let go, and their pool is still
 // reported.
 func TestPoolOfWithTimeout(t *testing.T) {
@@ -528,6 +569,10 @@ func TestText(t *testing.T) {
 		{[]any{"get", "\xff" + strings.Repeat("k", 200)}, true, "GET " + strings.Repeat("k", maxKey-1)},
 		{many, false, "MGET ? ? ? ? ? ? ? ? ... (99 arguments)"},
 		{[]any{"ping"}, true, "PING"},
+		{[]any{"auth", "hunter2"}, true, "AUTH ?"},
+		{[]any{"hello", "3", "auth", "u", "hunter2"}, true, "HELLO ? ? ? ?"},
+		{[]any{"publish", "channel", "message"}, true, "PUBLISH ? ?"},
+		{[]any{"nosuchcommand", "hunter2"}, true, "NOSUCHCOMMAND ?"},
 	} {
 		if got := text([]redis.Cmder{redis.NewCmd(t.Context(), test.args...)}, test.keys); got != test.want {
 			t.Errorf("%v is %q, want %q", test.args, got, test.want)
