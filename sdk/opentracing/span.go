@@ -126,17 +126,19 @@ func (s *span) event(at time.Time, fields []log.Field) {
 		opts = append(opts, trace.WithTimestamp(at))
 	}
 	var failure error
+	e := encoder{add: func(key string, v any) {
+		if key == "event" {
+			name = fmt.Sprint(v)
+			return
+		}
+		attrs = append(attrs, attributeOf(key, v))
+	}}
 	for _, f := range fields {
-		v := f.Value()
-		if err, ok := v.(error); ok && failure == nil {
+		if err, ok := f.Value().(error); ok && failure == nil {
 			failure = err
 			continue
 		}
-		if f.Key() == "event" {
-			name = fmt.Sprint(v)
-			continue
-		}
-		attrs = append(attrs, attributeOf(f.Key(), v))
+		f.Marshal(e)
 	}
 	opts = append(opts, trace.WithAttributes(attrs...))
 	if failure != nil {
@@ -144,6 +146,27 @@ func (s *span) event(at time.Time, fields []log.Field) {
 		return
 	}
 	s.otel.AddEvent(name, opts...)
+}
+
+// encoder is a log.Encoder.
+type encoder struct{ add func(key string, v any) }
+
+func (e encoder) EmitString(key, v string)          { e.add(key, v) }
+func (e encoder) EmitBool(key string, v bool)       { e.add(key, v) }
+func (e encoder) EmitInt(key string, v int)         { e.add(key, v) }
+func (e encoder) EmitInt32(key string, v int32)     { e.add(key, v) }
+func (e encoder) EmitInt64(key string, v int64)     { e.add(key, v) }
+func (e encoder) EmitUint32(key string, v uint32)   { e.add(key, v) }
+func (e encoder) EmitUint64(key string, v uint64)   { e.add(key, v) }
+func (e encoder) EmitFloat32(key string, v float32) { e.add(key, v) }
+func (e encoder) EmitFloat64(key string, v float64) { e.add(key, v) }
+func (e encoder) EmitObject(key string, v any)      { e.add(key, v) }
+
+// EmitLazyLogger implements log.Encoder: a lazy field has any number of others.
+func (e encoder) EmitLazyLogger(v log.LazyLogger) {
+	if v != nil {
+		v(e)
+	}
 }
 
 // SetBaggageItem implements opentracing.Span. What OpenTelemetry's baggage cannot

@@ -195,6 +195,29 @@ func TestOneFace(t *testing.T) {
 	stop()
 }
 
+// A lazy field has others, and one that does nothing is none.
+func TestFields(t *testing.T) {
+	stop := start(t)
+	tracer := New()
+	defer sdk.SetSpanView(nil, nil)
+	s := tracer.StartSpan("n")
+	s.LogFields(log.Noop(), log.Lazy(func(e log.Encoder) {
+		e.EmitString("event", "lazy")
+		e.EmitInt("n", 7)
+		e.EmitLazyLogger(func(e log.Encoder) { e.EmitObject("o", []int{1}) })
+	}), log.Bool("b", true))
+	s.Finish()
+	events := stop()["n"].Events
+	if len(events) != 1 || events[0].Name != "lazy" || len(events[0].Attributes) != 3 {
+		t.Fatalf("events %v", events)
+	}
+	for i, want := range []string{"n", "o", "b"} {
+		if got := events[0].Attributes[i].Key; got != want {
+			t.Errorf("attribute %d is %q, want %q", i, got, want)
+		}
+	}
+}
+
 // What refers to a span does not keep the context that the span was started in.
 func TestReferencesAreLight(t *testing.T) {
 	stop := start(t)

@@ -461,7 +461,9 @@ func TestPanics(t *testing.T) {
 	k, end := start(t, 0)
 	for _, do := range []func(){
 		func() { rdb.Get(t.Context(), "a") },
-		func() { _, _ = rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error { p.Incr(t.Context(), "a"); return nil }) },
+		func() {
+			_, _ = rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error { p.Incr(t.Context(), "a"); return nil })
+		},
 		func() {
 			_, _ = (&hook{}).DialHook(func(context.Context, string, string) (net.Conn, error) { panic("oh") })(t.Context(), "tcp", "127.0.0.1:1")
 		},
