@@ -180,13 +180,14 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	}
 	c := trace.NewSpanStartConfig(opts...)
 	var parent core.SpanContext
+	var outer *core.Span
 	if !c.NewRoot() {
 		switch s := ctx.Value(spanKey).(type) {
 		case *span:
 			if !s.core.Context().IsSampled() {
 				return ctx, s
 			}
-			parent = *s.core.Context()
+			parent, outer = *s.core.Context(), &s.core
 		case *remoteSpan:
 			parent = s.sc
 		case trace.Span:
@@ -199,6 +200,9 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	var few [8]core.Attr
 	attrs := t.provider.weighed(ctx, &parent, appendAttrs(few[:0], c.Attributes()))
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	if outer != nil {
+		s.core.Within(outer)
+	}
 	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
 		s.AddLink(l)

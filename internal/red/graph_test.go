@@ -123,8 +123,9 @@ func TestGraphEdges(t *testing.T) {
 				{service: "a", kind: client, trace: 1, id: 2, attributes: at("db.system", "mysql", "db.name", "stock")},
 				{service: "a", kind: client, trace: 1, id: 3, attributes: at("db.system.name", "redis", "db.namespace", "0", "server.address", "cache")},
 				{service: "a", kind: client, trace: 1, id: 4, attributes: at("db.system.name", "mongodb")},
+				{service: "a", kind: client, trace: 1, id: 5, attributes: at("db.system.name", "redis", "db.namespace", "0", "server.address", "127.0.0.1")},
 			},
-			map[string]uint64{"a>orders database": 1, "a>stock database": 1, "a>cache database": 1, "a>mongodb database": 1},
+			map[string]uint64{"a>redis database": 1, "a>orders database": 1, "a>stock database": 1, "a>cache database": 1, "a>mongodb database": 1},
 		},
 		"peer without telemetry": {
 			[]testSpan{

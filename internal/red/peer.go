@@ -80,7 +80,7 @@ func (p *peers) of(attributes pcommon.Map) peer {
 	extra := found[p.peers:]
 	out.messaging = label(extra[keyMessagingSystem])
 	if system := first(extra[keyDBSystemName], extra[keyDBSystem]); system != "" {
-		out.database = label(first(databaseName(extra[keyDBNamespace]), databaseName(extra[keyDBName]), out.other, system))
+		out.database = label(first(databaseName(extra[keyDBNamespace]), databaseName(extra[keyDBName]), elsewhere(out.other), system))
 	}
 	return out
 }
@@ -92,6 +92,15 @@ func databaseName(namespace string) string {
 		return ""
 	}
 	return namespace
+}
+
+// elsewhere returns an address that tells machines apart: that of the own one is
+// the same for whatever runs there.
+func elsewhere(address string) string {
+	if strings.HasPrefix(address, "127.") || address == "::1" || address == "localhost" {
+		return ""
+	}
+	return address
 }
 
 func first(s ...string) string {

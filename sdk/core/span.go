@@ -102,8 +102,9 @@ type Span struct {
 type record struct {
 	name    string
 	parent  SpanID
-	remote  bool // the parent came over the wire
-	certain bool // it is kept whatever was decided
+	remote  bool  // the parent came over the wire
+	certain bool  // it is kept whatever was decided
+	outmost *Span // the span of the operation that this one is a part of; nil: its own
 	kind    SpanKind
 	status  Status
 	message string
@@ -180,6 +181,32 @@ func (s *Span) SetStatus(status Status, message string) {
 	}
 	if r.status, r.message = status, ""; status == StatusError {
 		r.message = message
+		if r.outmost != nil {
+			r.outmost.failed.Store(true)
+		}
+	}
+}
+
+// whole is the span of the operation that s is a part of.
+func (s *Span) whole() *Span {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec != nil && s.rec.outmost != nil {
+		return s.rec.outmost
+	}
+	return s
+}
+
+// Within says that the span is a part of what outer is about: an error of the
+// one is one of the other, see Failed. A span that is not sampled stands for
+// all its parts, so what is kept for an error would otherwise depend on whether
+// it was sampled, and count wrongly.
+func (s *Span) Within(outer *Span) {
+	outer = outer.whole()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec != nil {
+		s.rec.outmost = outer
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"go.opentelemetry.io/otel/codes"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
@@ -75,4 +76,44 @@ func attributeOf(sp *tracepb.Span, key string) *commonpb.AnyValue {
 		}
 	}
 	return nil
+}
+
+// A request is kept for what failed within it, though it was answered well: each,
+// and not only those that were not sampled, which would count twice.
+func TestFailuresWithinStandForThemselves(t *testing.T) {
+	const requests = 2000
+	r := newReceiver(t)
+	s, err := sdk.Start(t.Context(), sdk.Options{Endpoint: r.URL, Sampler: core.NewByThreshold(0.25), Failed: func(err error) { t.Error(err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := s.HTTPServer().Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx, outer := s.TracerProvider().Tracer("t").Start(r.Context(), "outer")
+		_, inner := s.TracerProvider().Tracer("t").Start(ctx, "inner")
+		inner.SetStatus(codes.Error, "tried in vain")
+		inner.End()
+		outer.End()
+	}))
+	for range requests {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	}
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	weight := 0.0
+	for _, resource := range r.spans {
+		for _, scope := range resource.ScopeSpans {
+			for _, sp := range scope.Spans {
+				if sp.Kind == tracepb.Span_SPAN_KIND_SERVER {
+					th, _ := core.StateThreshold(sp.TraceState)
+					weight += th.Weight()
+				}
+			}
+		}
+	}
+	if weight != requests {
+		t.Errorf("%d requests count as %v", requests, weight)
+	}
 }
