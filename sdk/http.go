@@ -165,7 +165,7 @@ func (q *request) done() {
 		}
 	}
 	if key.failure == "" {
-		key.failure = q.span.failed.Load().typeFor(key.status)
+		key.failure = q.span.failure().typeFor(key.status)
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
