@@ -161,6 +161,7 @@ func (l *life) run(ctx context.Context, signals <-chan os.Signal) error {
 		slog.WarnContext(ctx, "the table of errors is wrong", "error", err)
 	}
 	if err := l.open(ctx); err != nil {
+		slog.ErrorContext(ctx, "exit begins", "reason", err.Error())
 		l.failed(err)
 		return l.end(root)
 	}
