@@ -131,10 +131,10 @@ func (r *CheckReport) set(took time.Duration, err error) {
 	r.Millis = float64(took.Microseconds()) / 1e3
 	if r.Status = HealthOK; err != nil {
 		r.Status = HealthFailed
-		if r.Error = err.Error(); r.Error == "" {
+		if r.Error = errorText(err); r.Error == "" {
 			r.Error = fmt.Sprintf("%T", err)
 		}
-		if p, ok := errors.AsType[*PanicError](err); ok { // the stack is not for probes
+		if p := panicOf(err); p != nil { // the stack is not for probes
 			r.Error = fmt.Sprintf("panic: %v", p.Value)
 		}
 	}

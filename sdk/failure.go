@@ -41,19 +41,48 @@ func (f *failure) typeFor(status int) string {
 	if f == nil {
 		return ""
 	}
-	if _, ok := errors.AsType[*PanicError](f.err); ok {
+	if panicOf(f.err) != nil {
 		return failureOfPanic
 	}
 	if status < 500 { // the error was coped with
 		return ""
 	}
-	if typed, ok := errors.AsType[interface {
-		error
-		ErrorType() string
-	}](f.err); ok {
-		return typed.ErrorType()
+	return askError(f.err, func() string {
+		if typed, ok := errors.AsType[interface {
+			error
+			ErrorType() string
+		}](f.err); ok {
+			return typed.ErrorType()
+		}
+		return ""
+	}, typeName)
+}
+
+// askError is what f, which calls methods of err, says. They are the service's, and
+// may panic: one that returns a nil *MyError as an error, say, has made an error
+// of it that cannot be asked anything. Then it is what instead makes of err.
+func askError[T any](err error, f func() T, instead func(any) T) (said T) {
+	if thrown := caught(func() error { said = f(); return nil }); thrown != nil {
+		return instead(err)
 	}
-	return ""
+	return said
+}
+
+// errorText is the text of an error, whatever it does. Error of an error that
+// came from the service is not called otherwise where a panic would meet nobody.
+func errorText(err error) (text string) {
+	if thrown := caught(func() error { text = err.Error(); return nil }); thrown != nil {
+		return fmt.Sprintf("!PANIC: %v", thrown.(*PanicError).Value)
+	}
+	return text
+}
+
+// panicOf is the panic that err came of, or nil.
+func panicOf(err error) *PanicError {
+	return askError(err, func() *PanicError {
+		p, _ := errors.AsType[*PanicError](err)
+		return p
+	}, func(any) *PanicError { return nil })
 }
 
 // addTo adds the exception to a span that did not record when it happened.
@@ -68,7 +97,7 @@ func exceptionOf(err error) []core.Attr {
 	if p, ok := err.(*PanicError); ok {
 		return []core.Attr{core.String("exception.type", typeName(p.Value)), core.String("exception.message", fmt.Sprint(p.Value)), core.String("exception.stacktrace", p.Stack)}
 	}
-	return []core.Attr{core.String("exception.type", typeName(err)), core.String("exception.message", err.Error())}
+	return []core.Attr{core.String("exception.type", typeName(err)), core.String("exception.message", errorText(err))}
 }
 
 // PanicError is a panic that was recovered.

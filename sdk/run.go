@@ -269,7 +269,7 @@ func (l *life) wait(ctx context.Context, signals <-chan os.Signal, ended <-chan 
 			slog.InfoContext(ctx, "exit begins", "reason", s.String())
 			return nil, true
 		case <-ctx.Done():
-			slog.InfoContext(ctx, "exit begins", "reason", context.Cause(ctx).Error())
+			slog.InfoContext(ctx, "exit begins", "reason", errorText(context.Cause(ctx)))
 			return nil, false
 		case err := <-ended:
 			if left--; err != nil {
@@ -371,7 +371,8 @@ func (t task) guarded(ctx context.Context) error {
 // work runs a worker to its end, and says how that was.
 func (t task) work(ctx context.Context) error {
 	err := t.guarded(ctx)
-	if err == nil || ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+	ended := func() bool { return errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)) }
+	if err == nil || ctx.Err() != nil && askError(err, ended, func(any) bool { return false }) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", t.name, err)

@@ -120,7 +120,7 @@ func (t *handover) run(ctx context.Context) (err error) {
 				sp.SetStatus(core.StatusError, "")
 				sp.AddEvent("exception", time.Time{}, exceptionOf(thrown)...)
 			case err != nil:
-				sp.SetStatus(core.StatusError, err.Error())
+				sp.SetStatus(core.StatusError, errorText(err))
 			}
 		}
 		op.End(t.taskKey)
@@ -159,13 +159,15 @@ func (t *handover) describe(sp *Span) {
 
 // taskFailure is the class of an error.
 func taskFailure(err error) string {
-	if _, ok := errors.AsType[*PanicError](err); ok {
+	if panicOf(err) != nil {
 		return failureOfPanic
 	}
-	if errors.Is(err, context.Canceled) {
-		return "canceled"
-	}
-	return failureOf(err)
+	return askError(err, func() string {
+		if errors.Is(err, context.Canceled) {
+			return "canceled"
+		}
+		return failureOf(err)
+	}, typeName)
 }
 
 // lastFlush is how long a process that is about to crash waits for its last
