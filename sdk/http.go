@@ -152,6 +152,9 @@ func (q *request) done() {
 	if key.failure == "" {
 		key.failure = q.span.failed.Load().typeFor(key.status)
 	}
+	if q.streams || key.status == http.StatusSwitchingProtocols {
+		q.Lasting()
+	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
 		if !q.described {
@@ -309,6 +312,7 @@ type response struct {
 	written int64
 	status  int32
 	quiet   bool // it is not to be told of: a probe
+	streams bool // events, for as long as the client wants
 	// These are of the request; they take no room here.
 	described, panicked bool
 
@@ -371,7 +375,18 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *response) flush() {
 	w.begin()
+	// Whoever streams flushes: others need not be asked.
+	if !w.streams {
+		w.streams = isEventStream(w.ResponseWriter.Header())
+	}
 	w.ResponseWriter.(http.Flusher).Flush()
+}
+
+// isEventStream reports whether h is that of server-sent events.
+func isEventStream(h http.Header) bool {
+	const events = "text/event-stream"
+	v := h["Content-Type"]
+	return len(v) > 0 && len(v[0]) >= len(events) && strings.EqualFold(v[0][:len(events)], events)
 }
 
 // capable gives w the methods that the writer below has, of those that handlers
