@@ -15,6 +15,8 @@ import (
 // known when it ends is looked for here.
 type failure struct {
 	err      error
+	kind     string // error.type that it was recorded with, and its class, as errs.Record gives them; or ""
+	class    string
 	at       time.Time
 	attrs    []core.Attr // more of the event
 	recorded bool        // it is in the span already
@@ -23,6 +25,14 @@ type failure struct {
 // note remembers err until the span ends.
 func (s *span) note(err error, c *trace.EventConfig, recorded bool) {
 	f := &failure{err: err, at: c.Timestamp(), recorded: recorded}
+	for _, a := range c.Attributes() {
+		switch a.Key {
+		case "error.type":
+			f.kind = a.Value.AsString()
+		case attrErrorClass:
+			f.class = a.Value.AsString()
+		}
+	}
 	if !recorded {
 		f.attrs = appendAttrs(nil, c.Attributes())
 		if c.StackTrace() {
@@ -31,6 +41,9 @@ func (s *span) note(err error, c *trace.EventConfig, recorded bool) {
 	}
 	s.failed.Store(f)
 }
+
+// attrErrorClass is the class of an error of package errs.
+const attrErrorClass = "guanlan.error.class"
 
 // failureOfPanic is the error.type of what panicked.
 const failureOfPanic = "panic"
@@ -46,6 +59,9 @@ func (f *failure) typeFor(status int) string {
 	}
 	if status < 500 { // the error was coped with
 		return ""
+	}
+	if f.class != "" { // somebody's own error.type might have any number of values
+		return f.kind
 	}
 	return askError(f.err, func() string {
 		if typed, ok := errors.AsType[interface {
@@ -85,9 +101,13 @@ func panicOf(err error) *PanicError {
 	}, func(any) *PanicError { return nil })
 }
 
-// addTo adds the exception to a span that did not record when it happened.
+// addTo adds the exception, and the class that goes with it, to a span that did
+// not record when it happened.
 func (f *failure) addTo(sp *Span) {
 	if f != nil && !f.recorded {
+		if f.class != "" {
+			sp.SetAttr(core.String(attrErrorClass, f.class))
+		}
 		sp.AddEvent("exception", f.at, append(exceptionOf(f.err), f.attrs...)...)
 	}
 }

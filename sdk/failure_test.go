@@ -2,15 +2,18 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/errs"
 )
 
 // badError is an error that a nil pointer to is, too, as far as Go is concerned.
@@ -83,3 +86,36 @@ func TestErrorsThatPanic(t *testing.T) {
 type failingTransport struct{}
 
 func (failingTransport) RoundTrip(*http.Request) (*http.Response, error) { return nil, noError() }
+
+// A request that fails has the code and the class of its error, whether it was
+// sampled and whether the error has a code of its own.
+func TestFailuresHaveTheirCodeAndClass(t *testing.T) {
+	logTo(t)
+	var table errs.Table
+	stock := table.Define("inventory", 1, errs.System, "Out of reach")
+	for err, code := range map[error]string{errors.New("no"): "sdk.1", context.DeadlineExceeded: errs.Timeout.Name(), stock.New(t.Context()): "inventory.1", stock: "inventory.1"} {
+		for _, sampled := range []float64{0, 1} {
+			s, sink := start(t, Options{Sampler: core.NewByThreshold(sampled)})
+			s.HTTPServer().Handler(errs.HandlerFunc(func(http.ResponseWriter, *http.Request) error { return err })).
+				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+			got := sent(t, s, sink)
+			for _, of := range []string{attrErrorClass, code} { // of the span and of its event
+				if n := strings.Count(got["/v1/traces"], of); n < 2 {
+					t.Errorf("%v, sampled %v: %q is told %d times: %q", err, sampled, of, n, got["/v1/traces"])
+				}
+			}
+			if !strings.Contains(got["/v1/metrics"], code) {
+				t.Errorf("%v, sampled %v: metrics %q", err, sampled, got["/v1/metrics"])
+			}
+		}
+	}
+	// An error.type that is no code may have any number of values.
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(0)})
+	s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		trace.SpanFromContext(r.Context()).RecordError(errors.New("no"), trace.WithAttributes(attribute.String("error.type", "order 4711")))
+		w.WriteHeader(http.StatusBadGateway)
+	})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	if got := sent(t, s, sink)["/v1/metrics"]; strings.Contains(got, "4711") || !strings.Contains(got, "502") {
+		t.Errorf("metrics %q", got)
+	}
+}
