@@ -86,8 +86,9 @@ func (h *Health) join(l *life) { l.healths = append(l.healths, h) }
 // failure. What does not end in its time is left behind, and is named in
 // the error and in a record of slog.Default.
 //
-// The contexts of requests and workers have the values of ctx, but do not end
-// with it. A second signal ends the process at once, with status 128 and the
+// The contexts of HTTP requests and workers have the values of ctx, but do not
+// end with it; those of gRPC calls are made by the server, and have only what its
+// interceptors give them. A second signal ends the process at once, with status 128 and the
 // signal's number, and without what is left to do.
 //
 // A service calls Run once, and last in its main.
