@@ -228,7 +228,7 @@ func TestClockJumps(t *testing.T) {
 			a.Observe(time.Millisecond, false)
 		}
 		now = now.Add(jump)
-		a.Turn(now)
+		a.Turn(now, 0)
 		if p := a.Share(); !(p >= 0.0001*0.999 && p <= 1) {
 			t.Errorf("after a jump by %v the share is %v", jump, p)
 		}

@@ -162,7 +162,7 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	}
 	s.stopped.Go(func() { s.collectLoop(run, c.interval) })
 	if s.adaptive != nil {
-		s.stopped.Go(func() { turnLoop(run, s.adaptive) })
+		s.stopped.Go(func() { s.turnLoop(run) })
 	}
 	if c.remote != nil {
 		s.stopped.Go(func() { newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(run) })
@@ -223,17 +223,22 @@ func (s *SDK) HTTPServer() *HTTPServer { return s.server }
 // HTTPClient instruments HTTP clients; nil where HTTPServer is.
 func (s *SDK) HTTPClient() *HTTPClient { return s.client }
 
-// turnLoop ends the windows of a sampler.
-func turnLoop(ctx context.Context, a *core.Adaptive) {
-	timer := time.NewTimer(a.Window())
+// turnLoop ends the windows of the sampler.
+func (s *SDK) turnLoop(ctx context.Context) {
+	timer := time.NewTimer(s.adaptive.Window())
 	defer timer.Stop()
+	before := s.pipe.Stats()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-timer.C:
-			a.Turn(now)
-			timer.Reset(a.Window())
+			stats := s.pipe.Stats()
+			full := float64(stats.Full - before.Full)
+			lost := full / max(full+float64(stats.Added-before.Added), 1)
+			before = stats
+			s.adaptive.Turn(now, lost)
+			timer.Reset(s.adaptive.Window())
 		}
 	}
 }

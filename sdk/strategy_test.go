@@ -105,7 +105,7 @@ func FuzzParseStrategy(f *testing.F) {
 		for i := range 30 {
 			a.Observe(time.Second, i%2 == 0)
 		}
-		a.Turn(time.Unix(1, 0))
+		a.Turn(time.Unix(1, 0), 0)
 		if s := a.Share(); !(s >= 0 && s <= 1) {
 			t.Errorf("share %v of %+v", s, p)
 		}

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
 	"github.com/guanlan-io/guanlan/sdk"
@@ -37,9 +38,12 @@ type fulfilment struct {
 	packed  chan sdk.Carrier
 	fed     sync.WaitGroup // feeder
 	ended   sync.WaitGroup // dispatcher
+
+	ctx    context.Context // ends when what is left is given up
+	giveUp context.CancelFunc
 }
 
-// job is an order in the channel.
+// job is an order in the channel, a copy: the caller answers with its own.
 type job struct {
 	order       *orderpb.Order
 	reservation string
@@ -52,6 +56,7 @@ func newFulfilment(o *orders) (*fulfilment, error) {
 		jobs: make(chan sdk.Message[job], queueLength), packed: make(chan sdk.Carrier, queueLength),
 		packers: sdk.NewPool(sdk.PoolOptions{Name: "packers", Workers: packers, Queue: -1}),
 	}
+	f.ctx, f.giveUp = context.WithCancel(context.Background())
 	if _, err := otel.Meter("order").Int64ObservableGauge("shop.fulfilment.queue.length", metric.WithUnit("{order}"), metric.WithDescription("Orders that wait for a packer."),
 		metric.WithInt64Callback(func(_ context.Context, obs metric.Int64Observer) error {
 			obs.Observe(int64(len(f.jobs)))
@@ -67,10 +72,13 @@ func newFulfilment(o *orders) (*fulfilment, error) {
 // close ends the workers once all that was sent is packed and dispatched, or
 // ctx ends. No send may follow.
 func (f *fulfilment) close(ctx context.Context) error {
+	defer context.AfterFunc(ctx, f.giveUp)()
 	close(f.jobs)
 	f.fed.Wait()
 	err := f.packers.Close(ctx)
-	close(f.packed)
+	if err == nil { // else a packer may still be at it
+		close(f.packed)
+	}
 	f.ended.Wait()
 	return err
 }
@@ -88,7 +96,7 @@ func (f *fulfilment) send(ctx context.Context, order *orderpb.Order, reservation
 	ctx, span := f.tracer.Start(ctx, "send fulfilment", trace.WithSpanKind(trace.SpanKindProducer), messaging("send"))
 	defer span.End()
 	select {
-	case f.jobs <- sdk.NewMessage(ctx, job{order, reservation}):
+	case f.jobs <- sdk.NewMessage(ctx, job{proto.CloneOf(order), reservation}):
 		return nil
 	case <-ctx.Done():
 		span.SetStatus(codes.Error, "queue full")
@@ -99,10 +107,10 @@ func (f *fulfilment) send(ctx context.Context, order *orderpb.Order, reservation
 // feed hands orders to the packers.
 func (f *fulfilment) feed() {
 	for m := range f.jobs {
-		if err := f.packers.Submit(m.Context(context.Background()), "pack order", func(ctx context.Context) error {
+		if err := f.packers.Submit(m.Context(f.ctx), "pack order", func(ctx context.Context) error {
 			return f.pack(ctx, m.Value)
 		}); err != nil {
-			f.orders.log.Error("order not packed", sdkzap.Context(m.Context(context.Background())), zap.Error(err), zap.String("order", m.Value.order.Id))
+			f.orders.log.Error("order not packed", sdkzap.Context(m.Context(f.ctx)), zap.Error(err), zap.String("order", m.Value.order.Id))
 		}
 	}
 }
@@ -118,7 +126,10 @@ func (f *fulfilment) pack(ctx context.Context, j job) error {
 		log.Warn("order packed, but its state is not saved", zap.Error(err))
 	}
 	log.Info("order packed", zap.String("city", j.order.City))
-	f.packed <- sdk.Capture(ctx)
+	select {
+	case f.packed <- sdk.Capture(ctx):
+	case <-f.ctx.Done():
+	}
 	return nil
 }
 
@@ -133,6 +144,8 @@ func (f *fulfilment) dispatcher() {
 				parcels = append(parcels, parcel)
 				continue
 			}
+			open = false
+		case <-f.ctx.Done():
 			open = false
 		case <-tick.C:
 		}

@@ -103,13 +103,22 @@ const leastWindow = 100 * time.Millisecond
 // to count: of fewer, one failure is already many per cent.
 const minWindow = 20
 
+// Under pressure, when spans do not fit into the pipe, no more may be kept than
+// does: capRoom leaves a part of that free for what is kept for certain, and
+// capGrowth looks each window whether there is more room again.
+const (
+	capRoom   = 0.9
+	capGrowth = 1.2
+)
+
 // Adaptive samples by a Policy. Instrumentation tells it of every request by
 // Observe; its owner calls Turn at the end of each window. It is safe for
 // concurrent use; Decide and Observe take no lock.
 type Adaptive struct {
 	rates atomic.Pointer[rates]
 
-	requests, failures atomic.Uint64
+	decided            atomic.Uint64 // traces that began here
+	requests, failures atomic.Uint64 // that Observe was told of
 	slow               atomic.Uint64 // longer than AllP99
 	slowest            atomic.Int64  // AllP99, for Observe
 
@@ -117,6 +126,7 @@ type Adaptive struct {
 	policy Policy
 	names  *operations
 	share  float64 // smoothed
+	cap    float64 // of all shares: below 1 under pressure
 	turned time.Time
 }
 
@@ -132,7 +142,7 @@ type weighted struct{ plain, critical *ByThreshold }
 
 // NewAdaptive makes a sampler; now begins its first window.
 func NewAdaptive(p Policy, now time.Time) *Adaptive {
-	a := &Adaptive{turned: now}
+	a := &Adaptive{turned: now, cap: 1}
 	a.SetPolicy(p)
 	return a
 }
@@ -174,8 +184,10 @@ func (a *Adaptive) Observe(took time.Duration, failed bool) {
 	}
 }
 
-// Turn ends a window and sets the share for the next one.
-func (a *Adaptive) Turn(now time.Time) {
+// Turn ends a window and sets the share for the next one. lost is the share of
+// spans that were kept and then dropped for want of room: what the sampler says
+// is kept must be, or counts come out too low.
+func (a *Adaptive) Turn(now time.Time, lost float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	passed := now.Sub(a.turned).Seconds()
@@ -183,10 +195,11 @@ func (a *Adaptive) Turn(now time.Time) {
 		a.turned = now
 		return
 	}
-	requests, failures, slow := float64(a.requests.Swap(0)), float64(a.failures.Swap(0)), float64(a.slow.Swap(0))
+	decided, requests, failures, slow := float64(a.decided.Swap(0)), float64(a.requests.Swap(0)), float64(a.failures.Swap(0)), float64(a.slow.Swap(0))
 	a.turned = now
 	p := &a.policy
-	want, qps := p.Base, requests/passed
+	// Instrumentation by others tells of no requests, but has its traces decided.
+	want, qps := p.Base, max(decided, requests)/passed
 	if qps > p.Busy {
 		want *= max(p.Busy/qps, p.BusyFloor)
 	}
@@ -204,6 +217,11 @@ func (a *Adaptive) Turn(now time.Time) {
 	if a.share += p.Smoothing * (want - a.share); alarm {
 		a.share = want
 	}
+	if lost > 0 {
+		a.cap = max(min(a.cap, a.share)*(1-min(lost, 1))*capRoom, p.Least)
+	} else {
+		a.cap = min(a.cap*capGrowth, 1)
+	}
 	a.publish(a.share)
 }
 
@@ -213,7 +231,7 @@ func (a *Adaptive) Share() float64 { return a.rates.Load().plain.threshold.Proba
 // publish makes the rates of a share; mu is held.
 func (a *Adaptive) publish(share float64) {
 	p := &a.policy
-	bound := func(v float64) float64 { return min(max(v, p.Least), p.Most) }
+	bound := func(v float64) float64 { return min(max(v, p.Least), p.Most, a.cap) }
 	weigh := func(weight float64) weighted {
 		v := bound(share * weight)
 		return weighted{NewByThreshold(v), NewByThreshold(bound(math.Max(v, p.CriticalFloor)))}
@@ -233,6 +251,7 @@ func (a *Adaptive) publish(share float64) {
 // Decide implements Sampler. Of several attributes with a weight the first one
 // counts.
 func (a *Adaptive) Decide(sc *SpanContext, name string, kind SpanKind, attrs []Attr) Decision {
+	a.decided.Add(1)
 	r := a.rates.Load()
 	plain, critical := r.plain, r.critical
 	if len(r.weights) > 0 && len(attrs) > 0 {

@@ -21,7 +21,7 @@ func run(a *Adaptive, windows, requests, failures, slow int) float64 {
 			a.Observe(took, i < failures)
 		}
 		now = now.Add(time.Second)
-		a.Turn(now)
+		a.Turn(now, 0)
 	}
 	return a.Share()
 }
@@ -66,7 +66,7 @@ func TestPolicyIsSmooth(t *testing.T) {
 	if got := run(a, 1, 1000, 0, 0); got <= 0.1 || got >= 1 {
 		t.Errorf("after the alarm %v, want it to fall slowly", got)
 	}
-	a.Turn(time.Unix(-5, 0)) // the clock goes back
+	a.Turn(time.Unix(-5, 0), 0) // the clock goes back
 	if got := run(a, 60, 1000, 0, 0); math.Abs(got-0.01) > 1e-4 {
 		t.Errorf("a minute later %v", got)
 	}
@@ -154,7 +154,7 @@ func TestSetPolicyConcurrently(t *testing.T) {
 				case 0:
 					a.SetPolicy(Policy{Base: float64(n+1) / 2000, Critical: []string{"GET /a/{b}"}, Weights: map[string]map[string]float64{"k": {"v": 2}}})
 				case 1:
-					a.Turn(time.Unix(int64(n), 0))
+					a.Turn(time.Unix(int64(n), 0), 0)
 				default:
 					a.Decide(&sc, a.Operation("GET", "/a/1"), KindServer, []Attr{String("k", "v")})
 					a.Observe(time.Second, true)
@@ -213,7 +213,7 @@ func TestSamplingIsUnbiased(t *testing.T) {
 			}
 		}
 		now = now.Add(time.Second)
-		a.Turn(now)
+		a.Turn(now, 0)
 	}
 	if bias := math.Abs(estimate - total); bias > 4*math.Sqrt(variance) || bias > total/100 {
 		t.Errorf("%v traces are estimated as %v, standard error %v", total, estimate, math.Sqrt(variance))
@@ -244,5 +244,58 @@ func BenchmarkAdaptiveByAll(b *testing.B) {
 	for b.Loop() {
 		sc.TraceID[9]++
 		a.Decide(&sc, "GET /orders/{id}", KindServer, attrs)
+	}
+}
+
+// Traces that are decided without anybody telling of requests are traffic, too.
+func TestPolicyCountsDecisions(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := NewAdaptive(Policy{}, now)
+	for range 30 {
+		for range 20_000 {
+			a.Decide(&SpanContext{TraceID: NewTraceID(), Flags: FlagRandom}, "job", KindInternal, nil)
+		}
+		now = now.Add(time.Second)
+		a.Turn(now, 0)
+	}
+	// A quarter of the base rate at four times the traffic that is busy.
+	if got := a.Share(); got < 0.0024 || got > 0.0026 {
+		t.Errorf("at 20,000 traces a second the share is %v, want 0.0025", got)
+	}
+}
+
+// What does not fit is not kept in the first place, whatever alarms say.
+func TestPolicyUnderPressure(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := NewAdaptive(Policy{Critical: []string{"pay"}}, now)
+	window := func(lost float64) {
+		for range 1000 {
+			a.Observe(time.Millisecond, true) // all fail: an alarm
+		}
+		now = now.Add(time.Second)
+		a.Turn(now, lost)
+	}
+	window(0)
+	if a.Share() != 1 {
+		t.Fatalf("with an alarm the share is %v", a.Share())
+	}
+	window(0.5)
+	if got := a.Share(); got > 0.46 || got < 0.44 {
+		t.Errorf("when half of all is lost the share is %v, want 0.45", got)
+	}
+	for range 20 {
+		window(0.5)
+	}
+	if got := a.Share(); got > 0.0002 {
+		t.Errorf("when half is lost all the time the share is %v", got)
+	}
+	if d := a.Decide(&SpanContext{TraceID: TraceID{9: 0x80, 15: 1}}, "pay", KindServer, nil); d.Keep {
+		t.Error("a critical operation is kept beyond what fits")
+	}
+	for range 100 {
+		window(0)
+	}
+	if a.Share() != 1 {
+		t.Errorf("with room again the share is %v", a.Share())
 	}
 }
