@@ -39,7 +39,16 @@ func (s *span) note(err error, c *trace.EventConfig, recorded bool) {
 			f.attrs = append(f.attrs, core.String("exception.stacktrace", stack()))
 		}
 	}
-	s.failed.Store(f)
+	for {
+		old := s.rare.Load()
+		with := &rare{failed: f}
+		if old != nil {
+			with.view, with.face = old.view, old.face
+		}
+		if s.rare.CompareAndSwap(old, with) {
+			return
+		}
+	}
 }
 
 // attrErrorClass is the class of an error of package errs.

@@ -150,7 +150,7 @@ func (q *request) done() {
 		}
 	}
 	if key.failure == "" {
-		key.failure = q.span.failed.Load().typeFor(key.status)
+		key.failure = q.span.failure().typeFor(key.status)
 	}
 	if q.streams || key.status == http.StatusSwitchingProtocols {
 		q.Lasting()

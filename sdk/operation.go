@@ -222,7 +222,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		op.tellIDs()
 	}
 	if failed {
-		op.span.failed.Load().addTo(sp)
+		op.span.failure().addTo(sp)
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))

@@ -344,12 +344,28 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 				return nil
 			}
 			s.stop()
-			s.stopped.Wait()
+			late := s.await(ctx)
 			defer s.end()
 			defer s.counts.Stop()
 			s.records.Stop()
-			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), s.other.shutdown(ctx), closeSenders(s.senders...))
+			return errors.Join(late, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), s.other.shutdown(ctx), closeSenders(s.senders...))
 		})
 	})
 	return s.err
+}
+
+// await waits until what runs beside the service has stopped. What calls hooks
+// of others, as the collection of metrics does, may never do so.
+func (s *SDK) await(ctx context.Context) error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.stopped.Wait()
+	}()
+	select {
+	case <-stopped:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop the collection of metrics: %w", ctx.Err())
+	}
 }
