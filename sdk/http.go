@@ -167,6 +167,9 @@ func (q *request) done() {
 	if key.failure == "" {
 		key.failure = q.span.failure().typeFor(key.status)
 	}
+	if q.streams || key.status == http.StatusSwitchingProtocols {
+		q.Lasting()
+	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
 		if !q.described {

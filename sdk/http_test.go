@@ -1,16 +1,21 @@
 package sdk
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -198,6 +203,60 @@ func TestFailuresAreExemplars(t *testing.T) {
 		if strings.Contains(got[to], string(works[:])) || !strings.Contains(got[to], string(fails[:])) {
 			t.Errorf("%s: has the request that works: %v, the one that fails: %v", to, strings.Contains(got[to], string(works[:])), strings.Contains(got[to], string(fails[:])))
 		}
+	}
+}
+
+// hijackable is a writer whose connection can be taken over.
+type hijackable struct{ *httptest.ResponseRecorder }
+
+func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, nil }
+func (h hijackable) ReadFrom(r io.Reader) (int64, error)        { return io.Copy(h.ResponseRecorder, r) }
+
+// What lasts as long as the client wants is not slow for being long.
+func TestLastingRequests(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve http.HandlerFunc
+		slow  bool
+	}{
+		"work": {func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() }, true},
+		"download": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			fmt.Fprint(w, "x")
+			w.(http.Flusher).Flush()
+		}, true},
+		"WebSocket": {func(w http.ResponseWriter, _ *http.Request) { _, _, _ = w.(http.Hijacker).Hijack() }, false},
+		"events": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/Event-Stream; charset=utf-8")
+			w.(http.Flusher).Flush()
+		}, false},
+		"long poll": {func(_ http.ResponseWriter, r *http.Request) { RequestOf(r.Context()).Lasting() }, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			sampler := core.NewAdaptive(core.Policy{Base: 1e-9, Few: -1, Least: 1e-9}, time.Now())
+			sent := 0
+			pipe := core.NewPipe(nil, core.PipeOptions{Send: func(_ context.Context, _ []byte, n int) (int, error) { sent += n; return 0, nil }})
+			s := &SDK{enabled: true, provider: NewTracerProvider(core.NewProvider(core.Options{Sampler: sampler, Pipe: pipe})), adaptive: sampler, meters: map[string]*core.Meter{}, idHeaders: &idHeaders{}}
+			s.server = newHTTPServer(s)
+			s.server.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				c.serve(w, r)
+				time.Sleep(time.Hour)
+			})).ServeHTTP(hijackable{httptest.NewRecorder()}, httptest.NewRequest("GET", "/", nil))
+			if err := pipe.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if (sent == 1) != c.slow {
+				t.Errorf("%s: %d spans are kept, slow should be %v", name, sent, c.slow)
+			}
+		})
+	}
+	Request{}.Lasting() // without an SDK
+}
+
+// A request is one allocation of a size that the runtime has: a word more and
+// each costs 32 bytes more.
+func TestSizeOfARequest(t *testing.T) {
+	if n := unsafe.Sizeof(request{}); n > 288 {
+		t.Errorf("a request takes %d bytes", n)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"unsafe"
 )
 
@@ -14,6 +15,7 @@ type response struct {
 	written int64
 	status  int32
 	quiet   bool // it is not to be told of: a probe
+	streams bool // events, for as long as the client wants
 	// These are of the request; they take no room here.
 	described, panicked bool
 
@@ -121,13 +123,28 @@ type responseFlusher struct{ response }
 
 // Flush implements http.Flusher.
 func (w *responseFlusher) Flush() {
-	w.begin()
+	w.beginFlush()
 	w.ResponseWriter.(http.Flusher).Flush()
+}
+
+func (w *response) beginFlush() {
+	w.begin()
+	// Whoever streams flushes: others need not be asked.
+	if !w.streams {
+		w.streams = isEventStream(w.ResponseWriter.Header())
+	}
+}
+
+// isEventStream reports whether h is that of server-sent events.
+func isEventStream(h http.Header) bool {
+	const events = "text/event-stream"
+	v := h["Content-Type"]
+	return len(v) > 0 && len(v[0]) >= len(events) && strings.EqualFold(v[0][:len(events)], events)
 }
 
 // FlushError is for http.ResponseController.
 func (w *responseFlusher) FlushError() error {
-	w.begin()
+	w.beginFlush()
 	if f, ok := w.ResponseWriter.(interface{ FlushError() error }); ok {
 		return f.FlushError()
 	}

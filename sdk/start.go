@@ -334,8 +334,9 @@ func (s *SDK) Flush(ctx context.Context) error {
 	})
 }
 
-// Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
-// called again.
+// Shutdown flushes and stops. What is recorded afterwards is dropped, except for
+// log lines: why a process ends is often told last. They are written at once, by
+// the goroutine that logs. It may be called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
 		s.err = together(func() error { return s.log.closeLines(ctx) }, func() error {

@@ -114,7 +114,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := t.next.RoundTrip(inner)
 	switch {
 	case err != nil:
-		key.failure = failureOf(err)
+		key.failure = askError(err, func() string { return failureOf(err) }, typeName)
 	default:
 		if key.status = res.StatusCode; res.StatusCode >= 400 {
 			key.failure = strconv.Itoa(res.StatusCode)
@@ -126,7 +126,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		key.describe(q.Span(), r)
 	}
 	if err != nil {
-		q.Span().SetStatus(core.StatusError, err.Error())
+		q.Span().SetStatus(core.StatusError, errorText(err))
 		q.end()
 		return res, err
 	}
@@ -206,7 +206,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
 		if err != io.EOF {
-			b.call.Span().SetStatus(core.StatusError, err.Error())
+			b.call.Span().SetStatus(core.StatusError, errorText(err))
 		}
 		b.call.end()
 	}
