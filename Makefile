@@ -30,7 +30,7 @@ test: ## run all tests that this machine can run
 
 race: ## run the tests of the root module and the SDK under the race detector (needs gcc)
 	CGO_ENABLED=1 go test -race -tags $(TAGS) ./internal/...
-	for m in $$(git ls-files 'sdk*/go.mod' | xargs -n1 dirname | grep -v sdk/stock); do (cd $$m && CGO_ENABLED=1 go test -race ./...) || exit 1; done
+	for m in $$(.ci/modules | grep ^sdk | grep -v sdk/stock); do (cd $$m && CGO_ENABLED=1 go test -race ./...) || exit 1; done
 
 check: ## formatting, vet, staticcheck, house rules, UI types and lint
 	@./.ci/check
