@@ -238,6 +238,9 @@ func (f *File) next(lines []byte) (n int, moved, err error) {
 		}
 	}
 	first := int64(bytes.IndexByte(lines, '\n') + 1)
+	if first == 0 { // what has no end is taken for a line, or it would fit nowhere
+		first = int64(len(lines))
+	}
 	if now := f.now(); f.regular && f.size > 0 && now.Sub(f.unmoved) >= pauseAfterFailure &&
 		(f.size+first > f.opts.MaxBytes || f.periodOf(now).After(f.period)) {
 		if moved = f.move(now); moved != nil {
