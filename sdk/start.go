@@ -329,9 +329,11 @@ func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
 		return s.log.FlushLines(ctx)
 	}
-	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
-		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx), s.other.flush(ctx))
-	})
+	return together(
+		func() error { return s.log.FlushLines(ctx) },
+		func() error { return s.sendAll(ctx, s.pipe.Flush, s.logs.Flush, s.sendMetrics) },
+		func() error { return s.other.flush(ctx) },
+	)
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
@@ -343,12 +345,56 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 				return nil
 			}
 			s.stop()
-			s.stopped.Wait()
 			defer s.end()
 			defer s.counts.Stop()
 			s.records.Stop()
-			return errors.Join(s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), s.other.shutdown(ctx), closeSenders(s.senders...))
+			err := together(
+				func() error { return s.sendAll(ctx, s.pipe.Close, s.logs.Close, s.sendLastMetrics) },
+				func() error { return s.other.shutdown(ctx) },
+			)
+			return errors.Join(err, closeSenders(s.senders...))
 		})
 	})
 	return s.err
+}
+
+// untilMetrics is how long metrics wait for spans and log records at most, which
+// they then tell the fate of. A receiver that is well takes a fraction of it.
+const untilMetrics = 500 * time.Millisecond
+
+// sendAll has the signals sent side by side: a receiver that hangs for one of
+// them must not use up the time of the others.
+func (s *SDK) sendAll(ctx context.Context, spans, logs, metrics func(context.Context) error) error {
+	wait := untilMetrics
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/4)
+	}
+	sent := make(chan struct{})
+	return together(func() error {
+		defer close(sent)
+		return together(func() error { return spans(ctx) }, func() error { return logs(ctx) })
+	}, func() error {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-sent:
+		case <-timer.C:
+		}
+		return metrics(ctx)
+	})
+}
+
+// sendLastMetrics is sendMetrics when what runs beside has ended.
+func (s *SDK) sendLastMetrics(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() {
+		s.stopped.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return s.sendMetrics(ctx)
+	case <-ctx.Done():
+		return fmt.Errorf("send the last metrics: those before are not done: %w", ctx.Err())
+	}
 }
