@@ -142,7 +142,7 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	s.enabled = true
 	s.meters = map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
-	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
+	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log, c)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	s.server.quiet, s.server.proxies = opts.IDs.Quiet, c.proxies
 	if c.accessLog {
