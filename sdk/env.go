@@ -232,7 +232,7 @@ func (e *environment) sampler() core.Sampler {
 	case "always_on":
 		return core.NewByThreshold(1)
 	case "always_off":
-		return core.NewByThreshold(0)
+		return core.Never{ByParent: kind != "always_off"}
 	case "traceidratio":
 		v, _ := e.text(arg)
 		p, err := strconv.ParseFloat(v, 64)

@@ -88,6 +88,9 @@ func (s sampler) Description() string { return "Guanlan" }
 func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	parent := trace.SpanContextFromContext(p.ParentContext)
 	keep, state := parent.IsSampled(), parent.TraceState()
+	if never, ok := s.own.(core.Never); ok && !never.ByParent {
+		keep = false
+	}
 	if !parent.IsValid() {
 		sc := core.SpanContext{TraceID: core.TraceID(p.TraceID)}
 		d := s.own.Decide(&sc, p.Name, core.SpanKind(p.Kind), nil)
