@@ -28,8 +28,14 @@ const (
 
 // Fields implements propagation.TextMapPropagator.
 func (Propagator) Fields() []string {
-	fields := []string{"traceparent", "tracestate", "baggage"}
+	var fields []string
 	ids := idHeadersOf()
+	if !ids.without.trace {
+		fields = append(fields, "traceparent", "tracestate")
+	}
+	if !ids.without.baggage {
+		fields = append(fields, "baggage")
+	}
 	for _, name := range []string{ids.requestEntry, ids.bizEntry} {
 		if name != "" {
 			fields = append(fields, name)
@@ -48,6 +54,7 @@ func (Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrie
 		c = cameIn(h, ids)
 	} else {
 		c = came{carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"), idIn(carrier, ids.requestEntry), idIn(carrier, ids.bizEntry)}
+		ids.without.clear(&c)
 	}
 	return c.in(ctx)
 }
@@ -58,6 +65,7 @@ func (Propagator) ExtractEntries(ctx context.Context, entries map[string][]strin
 	ids := idHeadersOf()
 	c := came{parent: header(entries, "traceparent"), state: header(entries, "tracestate"), members: header(entries, "baggage")}
 	c.ids(entries, ids.requestEntry, ids.bizEntry)
+	ids.without.clear(&c)
 	return c.in(ctx)
 }
 
@@ -85,6 +93,7 @@ var noneCame came
 func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
 	c.parent, c.state, c.members = header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
 	c.ids(h, ids.request, ids.biz)
+	ids.without.clear(&c)
 	return c
 }
 
@@ -230,17 +239,17 @@ func isIDEntry(name string) bool {
 // AppendEntries appends what Inject sets: names in lower case, each followed by
 // its value.
 func (Propagator) AppendEntries(dst []string, ctx context.Context) []string {
-	if sc, ok := contextOf(ctx); ok {
+	ids := idHeadersOf()
+	if sc, ok := contextOf(ctx); ok && !ids.without.trace {
 		dst = append(dst, "traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
 		if sc.State != "" {
 			dst = append(dst, "tracestate", sc.State)
 		}
 	}
 	b := baggage.FromContext(ctx)
-	if b.Len() > 0 {
+	if b.Len() > 0 && !ids.without.baggage {
 		dst = append(dst, "baggage", b.String())
 	}
-	ids := idHeadersOf()
 	if id := requestIDOf(ctx); id != nil && ids.requestEntry != "" {
 		dst = append(dst, ids.requestEntry, *id)
 	}

@@ -43,6 +43,9 @@ func newSelfMetrics(meter *core.Meter, log *Log, c *config) *selfMetrics {
 		{"span", "spans", &c.traces, func(s *Stats) *core.PipeStats { return &s.Spans }},
 		{"log", "log records", &c.logs, func(s *Stats) *core.PipeStats { return &s.Logs }},
 	} {
+		if signal.exporter.none {
+			continue
+		}
 		unit := map[string]string{"span": "{span}", "log": "{log_record}"}[signal.name]
 		batches := "batching_" + signal.name + "_processor"
 		processed := counter("otel.sdk.processor."+signal.name+".processed", unit, "The number of "+signal.records+" that were queued for sending or dropped because the queue was full.")
