@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	neturl "net/url"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -118,12 +120,15 @@ func (h *Health) turn(r *round, checks []*check) {
 	close(r.done)
 }
 
-// untraced is a context in which spans are not kept: a check may use clients
-// that are instrumented.
+// untraced is a context in which spans are not kept, not for failing either: a
+// check may use clients that are instrumented.
 func untraced() context.Context {
 	sc := core.SpanContext{TraceID: core.NewTraceID(), SpanID: core.NewSpanID()}
-	return &remote{Context: context.Background(), span: remoteSpan{sc: sc}, hasSpan: true}
+	return &remote{Context: context.WithValue(context.Background(), untracedKey{}, true), span: remoteSpan{sc: sc}, hasSpan: true}
 }
+
+// untracedKey is the key of what an untraced context holds.
+type untracedKey struct{}
 
 var errHangs = errors.New("an earlier run has not come back; it is not started again before")
 
@@ -131,10 +136,10 @@ func (r *CheckReport) set(took time.Duration, err error) {
 	r.Millis = float64(took.Microseconds()) / 1e3
 	if r.Status = HealthOK; err != nil {
 		r.Status = HealthFailed
-		if r.Error = err.Error(); r.Error == "" {
+		if r.Error = errorText(err); r.Error == "" {
 			r.Error = fmt.Sprintf("%T", err)
 		}
-		if p, ok := errors.AsType[*PanicError](err); ok { // the stack is not for probes
+		if p := panicOf(err); p != nil { // the stack is not for probes
 			r.Error = fmt.Sprintf("panic: %v", p.Value)
 		}
 	}
@@ -164,8 +169,10 @@ func (h *Health) measure(outcomes []CheckReport) {
 }
 
 // CheckHTTP makes a check that gets a URL and wants an answer of status 2xx. It
-// makes a connection for each, follows no redirects and is not traced.
+// makes a connection for each, follows no redirects and is not traced. Errors,
+// which probes are answered with, name the URL without its password and query.
 func CheckHTTP(url string) Check {
+	shown := redactURL(url)
 	client := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -173,20 +180,35 @@ func CheckHTTP(url string) Check {
 	return func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
-			return fmt.Errorf("check %q: %w", url, err)
+			// Why not may have any part of the URL in it.
+			return fmt.Errorf("check %s: give it as http://host/path", shown)
 		}
 		res, err := client.Do(req)
 		if err != nil {
-			return err // has the URL in it
+			if inner, ok := errors.AsType[*neturl.Error](err); ok {
+				err = inner.Err
+			}
+			return fmt.Errorf("get %s: %w", shown, err)
 		}
 		defer res.Body.Close()
 		const enough = 64 << 10 // of a body that nobody reads
 		_, _ = io.CopyN(io.Discard, res.Body, enough)
 		if res.StatusCode < 200 || res.StatusCode > 299 {
-			return fmt.Errorf("get %q: status %s", url, res.Status)
+			return fmt.Errorf("get %s: status %s", shown, res.Status)
 		}
 		return nil
 	}
+}
+
+// redactURL is what of a URL anybody may see who can ask for it: no password and
+// no query, which may be a key.
+func redactURL(text string) string {
+	u, err := neturl.Parse(text)
+	if err != nil || u.Opaque != "" {
+		return "a URL that cannot be read"
+	}
+	u.RawQuery, u.Fragment = "", ""
+	return strconv.Quote(u.Redacted())
 }
 
 // CheckCommand makes a check of a command that answers with something that has

@@ -15,6 +15,8 @@ import (
 // known when it ends is looked for here.
 type failure struct {
 	err      error
+	kind     string // error.type that it was recorded with, and its class, as errs.Record gives them; or ""
+	class    string
 	at       time.Time
 	attrs    []core.Attr // more of the event
 	recorded bool        // it is in the span already
@@ -23,14 +25,34 @@ type failure struct {
 // note remembers err until the span ends.
 func (s *span) note(err error, c *trace.EventConfig, recorded bool) {
 	f := &failure{err: err, at: c.Timestamp(), recorded: recorded}
+	for _, a := range c.Attributes() {
+		switch a.Key {
+		case "error.type":
+			f.kind = a.Value.AsString()
+		case attrErrorClass:
+			f.class = a.Value.AsString()
+		}
+	}
 	if !recorded {
 		f.attrs = appendAttrs(nil, c.Attributes())
 		if c.StackTrace() {
 			f.attrs = append(f.attrs, core.String("exception.stacktrace", stack()))
 		}
 	}
-	s.failed.Store(f)
+	for {
+		old := s.rare.Load()
+		with := &rare{failed: f}
+		if old != nil {
+			with.view, with.face = old.view, old.face
+		}
+		if s.rare.CompareAndSwap(old, with) {
+			return
+		}
+	}
 }
+
+// attrErrorClass is the class of an error of package errs.
+const attrErrorClass = "guanlan.error.class"
 
 // failureOfPanic is the error.type of what panicked.
 const failureOfPanic = "panic"
@@ -41,24 +63,60 @@ func (f *failure) typeFor(status int) string {
 	if f == nil {
 		return ""
 	}
-	if _, ok := errors.AsType[*PanicError](f.err); ok {
+	if panicOf(f.err) != nil {
 		return failureOfPanic
 	}
 	if status < 500 { // the error was coped with
 		return ""
 	}
-	if typed, ok := errors.AsType[interface {
-		error
-		ErrorType() string
-	}](f.err); ok {
-		return typed.ErrorType()
+	if f.class != "" { // somebody's own error.type might have any number of values
+		return f.kind
 	}
-	return ""
+	return askError(f.err, func() string {
+		if typed, ok := errors.AsType[interface {
+			error
+			ErrorType() string
+		}](f.err); ok {
+			return typed.ErrorType()
+		}
+		return ""
+	}, typeName)
 }
 
-// addTo adds the exception to a span that did not record when it happened.
+// askError is what f, which calls methods of err, says. They are the service's, and
+// may panic: one that returns a nil *MyError as an error, say, has made an error
+// of it that cannot be asked anything. Then it is what instead makes of err.
+func askError[T any](err error, f func() T, instead func(any) T) (said T) {
+	if thrown := caught(func() error { said = f(); return nil }); thrown != nil {
+		return instead(err)
+	}
+	return said
+}
+
+// errorText is the text of an error, whatever it does. Error of an error that
+// came from the service is not called otherwise where a panic would meet nobody.
+func errorText(err error) (text string) {
+	if thrown := caught(func() error { text = err.Error(); return nil }); thrown != nil {
+		return fmt.Sprintf("!PANIC: %v", thrown.(*PanicError).Value)
+	}
+	return text
+}
+
+// panicOf is the panic that err came of, or nil.
+func panicOf(err error) *PanicError {
+	return askError(err, func() *PanicError {
+		p, _ := errors.AsType[*PanicError](err)
+		return p
+	}, func(any) *PanicError { return nil })
+}
+
+// addTo adds the exception, and the class that goes with it, to a span that did
+// not record when it happened.
 func (f *failure) addTo(sp *Span) {
 	if f != nil && !f.recorded {
+		if f.class != "" {
+			sp.SetAttr(core.String(attrErrorClass, f.class))
+		}
 		sp.AddEvent("exception", f.at, append(exceptionOf(f.err), f.attrs...)...)
 	}
 }
@@ -68,7 +126,7 @@ func exceptionOf(err error) []core.Attr {
 	if p, ok := err.(*PanicError); ok {
 		return []core.Attr{core.String("exception.type", typeName(p.Value)), core.String("exception.message", fmt.Sprint(p.Value)), core.String("exception.stacktrace", p.Stack)}
 	}
-	return []core.Attr{core.String("exception.type", typeName(err)), core.String("exception.message", err.Error())}
+	return []core.Attr{core.String("exception.type", typeName(err)), core.String("exception.message", errorText(err))}
 }
 
 // PanicError is a panic that was recovered.

@@ -168,6 +168,9 @@ func (h *Health) Handler(next http.Handler) http.Handler {
 // mux.Handle("/readyz", &health).
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hush(w)
+	if q := RequestOf(r.Context()).of; q != nil { // of BeginRequest, whose writer is another's
+		q.response.quiet = true
+	}
 	head := w.Header()
 	head.Set("Cache-Control", "no-store")
 	head.Set("X-Content-Type-Options", "nosniff")

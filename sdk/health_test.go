@@ -250,6 +250,74 @@ func TestProbesAreQuiet(t *testing.T) {
 	}
 }
 
+// Health may be mounted in a router that begins requests itself.
+func TestProbesOfARouterAreQuiet(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	var h Health
+	h.Started()
+	for _, path := range []string{"/readyz", "/work"} {
+		w, r := httptest.NewRecorder(), httptest.NewRequest("GET", path, nil)
+		q, r := BeginRequest(r)
+		if path == "/readyz" {
+			h.ServeHTTP(w, r)
+		}
+		q.SetRoute(path)
+		q.Done(200, 2)
+	}
+	got := sent(t, s, sink)
+	for _, to := range []string{"/v1/traces", "/v1/metrics"} {
+		if strings.Contains(got[to], "readyz") || !strings.Contains(got[to], "/work") {
+			t.Errorf("%s: %q", to, got[to])
+		}
+	}
+}
+
+// What fails is kept elsewhere, but a check is nothing that was asked for.
+func TestFailingChecksAreNotTraced(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(0)})
+	ping := func(ctx context.Context) error {
+		req, _ := http.NewRequestWithContext(ctx, "GET", "http://127.0.0.1:1/ping", nil)
+		res, err := (&http.Client{Transport: s.HTTPClient().Transport(failingTransport{})}).Do(req)
+		if err == nil {
+			res.Body.Close()
+		}
+		return WrapError(ctx, "task", func(context.Context) error { return errors.New("no") })()
+	}
+	var h Health
+	h.Add("search", ping)
+	if r := h.Report(t.Context()); r.Checks[0].Status != HealthFailed {
+		t.Errorf("%+v", r)
+	}
+	if err := WrapError(t.Context(), "not of a check", ping)(); err == nil {
+		t.Error("it did not fail")
+	}
+	got := sent(t, s, sink)
+	spans := func(name string) int { return strings.Count(got["/v1/traces"], name) }
+	if spans("not of a check") != 1 || spans("127.0.0.1:1/ping") != 1 {
+		t.Errorf("want spans of the second time alone: %q", got["/v1/traces"])
+	}
+}
+
+// Probes are answered with errors: no secret may be in them.
+func TestCheckHTTPTellsNoSecrets(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	const secrets = "hunter2"
+	f := func(url, want string) {
+		t.Helper()
+		err := CheckHTTP(url)(t.Context())
+		if err == nil || strings.Contains(err.Error(), secrets) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
+	f("http://u:hunter2@"+host+"/ping?key=hunter2#hunter2", `get "http://u:xxxxx@`+host+`/ping": status 404`)
+	f("http://u:hunter2@127.0.0.1:1/ping?key=hunter2", `get "http://u:xxxxx@127.0.0.1:1/ping": dial`)
+	f("http://u:hunter2/x@h", "cannot be read")
+	f("u:hunter2@h", "cannot be read")
+	f("://hunter2", "cannot be read")
+}
+
 func TestCheckHTTP(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

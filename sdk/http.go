@@ -1,9 +1,7 @@
 package sdk
 
 import (
-	"bufio"
-	"io"
-	"net"
+	"context"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,8 +41,14 @@ func newHTTPServer(s *SDK) *HTTPServer {
 }
 
 // Handler instruments h. The route of a request is the pattern of the
-// http.ServeMux that h is or has in it. What w can do beside http.ResponseWriter
-// it still can.
+// http.ServeMux that h is or has in it, as long as no handler between them gives
+// the mux another *http.Request, as http.TimeoutHandler and whatever calls
+// Request.WithContext do. Behind those, say the route by SetRoute of RequestOf,
+// or wrap the mux alone; behind http.TimeoutHandler, whose handlers have a
+// goroutine of their own, only the latter.
+//
+// What w can do beside http.ResponseWriter it still can. A request whose context
+// is of one that is instrumented already is not instrumented again.
 func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 	if s == nil {
 		return h
@@ -73,10 +77,21 @@ type remoteRequest struct {
 const maxExceptions = 8
 
 func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if s.serves(r.Context()) {
+		h.ServeHTTP(w, r)
+		return
+	}
 	q := s.begin(r)
 	q.ResponseWriter = w
 	defer q.recovered()
 	h.ServeHTTP(q.response.capable(), q.r)
+}
+
+// serves reports whether ctx is of a request that s serves already: who wraps
+// part of a server may not know that somebody has wrapped all of it.
+func (s *HTTPServer) serves(ctx context.Context) bool {
+	q := RequestOf(ctx).of
+	return q != nil && q.server() == s
 }
 
 func (s *HTTPServer) begin(r *http.Request) *request {
@@ -91,7 +106,7 @@ func (s *HTTPServer) begin(r *http.Request) *request {
 		}
 	}
 	method := knownMethod(r.Method)
-	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(method, r.URL.Path), &q.id)
+	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(nameOfMethod(method), r.URL.Path), &q.id)
 	if !s.quiet {
 		q.untold = q
 	}
@@ -150,7 +165,10 @@ func (q *request) done() {
 		}
 	}
 	if key.failure == "" {
-		key.failure = q.span.failed.Load().typeFor(key.status)
+		key.failure = q.span.failure().typeFor(key.status)
+	}
+	if q.streams || key.status == http.StatusSwitchingProtocols {
+		q.Lasting()
 	}
 	if q.Finish(key.errorType()) {
 		sp := q.Span()
@@ -163,7 +181,7 @@ func (q *request) done() {
 			}
 		}
 		if key.route != "" {
-			sp.SetName(key.method + " " + key.route)
+			sp.SetName(nameOfMethod(key.method) + " " + key.route)
 			sp.SetAttr(core.String("http.route", key.route))
 		}
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))
@@ -246,6 +264,14 @@ func knownMethod(m string) string {
 	return otherMethod
 }
 
+// nameOfMethod is what spans are called by a known method.
+func nameOfMethod(known string) string {
+	if known == otherMethod {
+		return "HTTP"
+	}
+	return known
+}
+
 // route is the path of a pattern of http.ServeMux: what is left of it without
 // method and host.
 func route(pattern string) string {
@@ -302,134 +328,3 @@ func redactQuery(query string) string {
 	}
 	return strings.Join(parts, "&")
 }
-
-// response notes what is answered.
-type response struct {
-	http.ResponseWriter
-	written int64
-	status  int32
-	quiet   bool // it is not to be told of: a probe
-	// These are of the request; they take no room here.
-	described, panicked bool
-
-	untold *request // whose ids are still to be written into the header; or nil
-}
-
-// writeIDs writes the ids into the header, unless the handler has: at the last
-// moment, so that a proxy that adds what it got from behind does not double them.
-func (w *response) writeIDs() {
-	if w.untold != nil {
-		w.writeIDsTo(w.ResponseWriter.Header())
-	}
-}
-
-func (w *response) writeIDsTo(h http.Header) {
-	q := w.untold
-	if q == nil {
-		return
-	}
-	w.untold = nil
-	names := q.server().idHeaders
-	if _, there := h[names.request]; !there && names.request != "" {
-		h[names.request] = unsafe.Slice(&q.Operation.request, 1)
-	}
-	if names.biz != "" {
-		if id := BizID(q.handle.Context); id != "" {
-			if _, there := h[names.biz]; !there {
-				h[names.biz] = []string{id}
-			}
-		}
-	}
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (w *response) WriteHeader(status int) {
-	w.writeIDs()
-	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = int32(status)
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (w *response) Write(b []byte) (int, error) {
-	w.begin()
-	n, err := w.ResponseWriter.Write(b)
-	w.written += int64(n)
-	return n, err
-}
-
-func (w *response) begin() {
-	if w.status == 0 {
-		w.writeIDs()
-		w.status = http.StatusOK
-	}
-}
-
-// Unwrap is for http.ResponseController.
-func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *response) flush() {
-	w.begin()
-	w.ResponseWriter.(http.Flusher).Flush()
-}
-
-// capable gives w the methods that the writer below has, of those that handlers
-// look for. The writers of net/http have them all, for HTTP/1 and 2.
-func (w *response) capable() http.ResponseWriter {
-	_, flusher := w.ResponseWriter.(http.Flusher)
-	_, hijacker := w.ResponseWriter.(http.Hijacker)
-	_, readerFrom := w.ResponseWriter.(io.ReaderFrom)
-	_, pusher := w.ResponseWriter.(http.Pusher)
-	switch {
-	case flusher && hijacker && readerFrom:
-		return (*response1)(w)
-	case flusher && pusher:
-		return (*response2)(w)
-	case flusher:
-		return (*responseFlusher)(w)
-	}
-	return w
-}
-
-// These are response with more methods; the conversion costs nothing.
-type (
-	response1       response
-	response2       response
-	responseFlusher response
-)
-
-func (w *response1) Header() http.Header         { return w.ResponseWriter.Header() }
-func (w *response1) WriteHeader(status int)      { (*response)(w).WriteHeader(status) }
-func (w *response1) Write(b []byte) (int, error) { return (*response)(w).Write(b) }
-func (w *response1) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-func (w *response1) Flush()                      { (*response)(w).flush() }
-
-func (w *response1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.status = http.StatusSwitchingProtocols
-	return w.ResponseWriter.(http.Hijacker).Hijack()
-}
-
-// ReadFrom lets the kernel copy files.
-func (w *response1) ReadFrom(r io.Reader) (int64, error) {
-	(*response)(w).begin()
-	n, err := w.ResponseWriter.(io.ReaderFrom).ReadFrom(r)
-	w.written += n
-	return n, err
-}
-
-func (w *response2) Header() http.Header         { return w.ResponseWriter.Header() }
-func (w *response2) WriteHeader(status int)      { (*response)(w).WriteHeader(status) }
-func (w *response2) Write(b []byte) (int, error) { return (*response)(w).Write(b) }
-func (w *response2) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-func (w *response2) Flush()                      { (*response)(w).flush() }
-
-func (w *response2) Push(target string, opts *http.PushOptions) error {
-	return w.ResponseWriter.(http.Pusher).Push(target, opts)
-}
-
-func (w *responseFlusher) Header() http.Header         { return w.ResponseWriter.Header() }
-func (w *responseFlusher) WriteHeader(status int)      { (*response)(w).WriteHeader(status) }
-func (w *responseFlusher) Write(b []byte) (int, error) { return (*response)(w).Write(b) }
-func (w *responseFlusher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-func (w *responseFlusher) Flush()                      { (*response)(w).flush() }

@@ -3,7 +3,6 @@ package sdk
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+	"unsafe"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -128,6 +130,60 @@ func TestHandler(t *testing.T) {
 	}
 }
 
+// A request is one, however often its handlers are wrapped; each SDK has its own.
+func TestHandlerTwice(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	other, otherSink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /orders/{id}", func(http.ResponseWriter, *http.Request) {})
+	type key struct{}
+	between := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, 1)))
+		})
+	}
+	wrap := s.HTTPServer().Handler
+	for _, h := range []http.Handler{wrap(wrap(mux)), wrap(between(wrap(mux))), wrap(other.HTTPServer().Handler(mux))} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/orders/1", nil))
+	}
+	sent(t, s, sink)
+	sent(t, other, otherSink)
+	if n := s.pipe.Stats().Sent; n != 3 {
+		t.Errorf("%d spans of 3 requests", n)
+	}
+	if n := other.pipe.Stats().Sent; n != 1 {
+		t.Errorf("%d spans of 1 request in the other SDK", n)
+	}
+}
+
+// Methods that are not known have one name for all of them.
+func TestUnknownMethods(t *testing.T) {
+	s, sink := start(t, Options{Sampler: core.NewByThreshold(1)})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/orders/{id}", func(http.ResponseWriter, *http.Request) {})
+	server := httptest.NewServer(s.HTTPServer().Handler(mux))
+	defer server.Close()
+	for _, path := range []string{"/orders/1", "/nowhere"} {
+		req, _ := http.NewRequest("BREW", server.URL+path, nil)
+		res, err := s.HTTPClient().Transport(nil).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+	}
+	server.Close()
+	// A span's name is field 5 of it.
+	spans := sent(t, s, sink)["/v1/traces"]
+	for name, want := range map[string]int{"HTTP /orders/{id}": 1, "HTTP": 3, "_OTHER": 0, "_OTHER /orders/{id}": 0} {
+		if n := strings.Count(spans, "\x2a"+string(rune(len(name)))+name); n != want {
+			t.Errorf("%d spans are called %s, want %d", n, name, want)
+		}
+	}
+	if !strings.Contains(spans, "_OTHER") || !strings.Contains(spans, "BREW") {
+		t.Error("the method is not in the attributes")
+	}
+}
+
 // A failure that was not sampled is kept, and is what the histogram points at.
 func TestFailuresAreExemplars(t *testing.T) {
 	s, sink := start(t, Options{Sampler: core.NewByThreshold(0)})
@@ -150,64 +206,57 @@ func TestFailuresAreExemplars(t *testing.T) {
 	}
 }
 
-// Handlers must find the methods that they would find without us.
-func TestHandlerKeepsWhatTheWriterCan(t *testing.T) {
-	s, _ := start(t, Options{})
-	abilities := func(w http.ResponseWriter) string {
-		_, flusher := w.(http.Flusher)
-		_, hijacker := w.(http.Hijacker)
-		_, readerFrom := w.(io.ReaderFrom)
-		_, pusher := w.(http.Pusher)
-		b, _ := json.Marshal([]bool{flusher, hijacker, readerFrom, pusher})
-		return string(b)
-	}
-	say := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, abilities(w)) })
-	for _, http2 := range []bool{false, true} {
-		var said []string
-		for _, h := range []http.Handler{say, s.HTTPServer().Handler(say)} {
-			server := httptest.NewUnstartedServer(h)
-			server.EnableHTTP2 = http2
-			server.StartTLS()
-			res, err := server.Client().Get(server.URL)
-			if err != nil {
+// hijackable is a writer whose connection can be taken over.
+type hijackable struct{ *httptest.ResponseRecorder }
+
+func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, nil }
+func (h hijackable) ReadFrom(r io.Reader) (int64, error)        { return io.Copy(h.ResponseRecorder, r) }
+
+// What lasts as long as the client wants is not slow for being long.
+func TestLastingRequests(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve http.HandlerFunc
+		slow  bool
+	}{
+		"work": {func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() }, true},
+		"download": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			fmt.Fprint(w, "x")
+			w.(http.Flusher).Flush()
+		}, true},
+		"WebSocket": {func(w http.ResponseWriter, _ *http.Request) { _, _, _ = w.(http.Hijacker).Hijack() }, false},
+		"events": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/Event-Stream; charset=utf-8")
+			w.(http.Flusher).Flush()
+		}, false},
+		"long poll": {func(_ http.ResponseWriter, r *http.Request) { RequestOf(r.Context()).Lasting() }, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			sampler := core.NewAdaptive(core.Policy{Base: 1e-9, Few: -1, Least: 1e-9}, time.Now())
+			sent := 0
+			pipe := core.NewPipe(nil, core.PipeOptions{Send: func(_ context.Context, _ []byte, n int) (int, error) { sent += n; return 0, nil }})
+			s := &SDK{enabled: true, provider: NewTracerProvider(core.NewProvider(core.Options{Sampler: sampler, Pipe: pipe})), adaptive: sampler, meters: map[string]*core.Meter{}, idHeaders: &idHeaders{}}
+			s.server = newHTTPServer(s)
+			s.server.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				c.serve(w, r)
+				time.Sleep(time.Hour)
+			})).ServeHTTP(hijackable{httptest.NewRecorder()}, httptest.NewRequest("GET", "/", nil))
+			if err := pipe.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			b, _ := io.ReadAll(res.Body)
-			said = append(said, res.Proto+string(b))
-			server.Close()
-		}
-		if said[0] != said[1] {
-			t.Errorf("flush, hijack, read from, push: %s without us, %s with", said[0], said[1])
-		}
+			if (sent == 1) != c.slow {
+				t.Errorf("%s: %d spans are kept, slow should be %v", name, sent, c.slow)
+			}
+		})
 	}
-	type plain struct{ http.ResponseWriter }
-	w := &response{ResponseWriter: plain{httptest.NewRecorder()}}
-	if got := abilities(w.capable()); got != "[false,false,false,false]" {
-		t.Errorf("a plain writer: %s", got)
-	}
+	Request{}.Lasting() // without an SDK
 }
 
-func TestHijack(t *testing.T) {
-	s, _ := start(t, Options{})
-	server := httptest.NewServer(s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\nown")
-	})))
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-	all, err := io.ReadAll(bufio.NewReader(conn))
-	if err != nil || !strings.HasSuffix(string(all), "own") {
-		t.Errorf("read %q, error %v", all, err)
+// A request is one allocation of a size that the runtime has: a word more and
+// each costs 32 bytes more.
+func TestSizeOfARequest(t *testing.T) {
+	if n := unsafe.Sizeof(request{}); n > 288 {
+		t.Errorf("a request takes %d bytes", n)
 	}
 }
 

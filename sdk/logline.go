@@ -65,11 +65,11 @@ func (f *LogFields) AddAny(key string, v any) {
 		f.Add(core.Attr{Key: key})
 		return
 	case []byte:
-		f.Add(core.Of(key, core.BytesValue(x)))
+		f.Add(core.Of(key, core.BytesValue(slices.Clone(x)))) // fields may be kept, and the caller may change it
 		return
 	case []string:
 		if x != nil {
-			f.Add(core.Of(key, core.StringsValue(x)))
+			f.Add(core.Of(key, core.StringsValue(slices.Clone(x))))
 			return
 		}
 	}
@@ -239,8 +239,16 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 	return r
 }
 
-// ids adds what a context says of the request.
+// ids adds what a context says of the request. One that panics, as a nil pointer
+// or a struct that embeds none does, says nothing.
 func (r *LogRecord) ids(ctx context.Context) {
+	mark := r.Mark()
+	defer func() {
+		if recover() != nil {
+			r.Rewind(mark)
+			r.record.Span = nil
+		}
+	}()
 	var inSpan bool
 	if r.span, inSpan = contextOf(ctx); inSpan {
 		r.record.Span = &r.span

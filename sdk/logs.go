@@ -37,6 +37,9 @@ type Log struct {
 	file   *core.Spool  // or nil
 	reopen func() error // of the file; or nil
 	direct io.Writer    // takes lines at once; nil with an SDK
+	after  struct {     // takes lines at once that come after Shutdown; nil of spools of others
+		stdout, file io.Writer
+	}
 	logger *core.Logger // or nil
 	level  slog.Leveler
 	logOther
@@ -84,15 +87,48 @@ func (l *Log) Handler() *LogHandler { return &LogHandler{log: l} }
 func (l *Log) Level() slog.Level { return l.level.Level() }
 
 func (l *Log) write(line []byte, severity core.Severity) {
-	if l.stdout != nil {
-		l.stdout.Line(line, severity)
+	if l.stdout != nil && !l.stdout.Line(line, severity) {
+		_ = late(l.stdout, l.after.stdout, line)
 	}
-	if l.file != nil {
-		l.file.Line(line, severity)
+	if l.file != nil && !l.file.Line(line, severity) {
+		if late(l.file, l.after.file, line) != nil && l.stdout == nil {
+			_ = late(l.file, l.after.stdout, line)
+		}
 	}
 	if l.direct != nil {
 		_, _ = l.direct.Write(line)
 	}
+}
+
+// late writes a line past a spool that is closed: why the process ends is often
+// told last, when the SDK was shut down already. One that is dropped for want of
+// room stays so.
+func late(s *core.Spool, to io.Writer, line []byte) error {
+	if to == nil || !s.Closed() {
+		return nil
+	}
+	_, err := to.Write(line)
+	return err
+}
+
+// closedFile is a log file that is closed: it is opened for each line, of which
+// only few come.
+type closedFile string
+
+func (path closedFile) Write(line []byte) (int, error) {
+	info, err := os.Stat(string(path))
+	if err == nil && !info.Mode().IsRegular() { // a pipe may have nobody who reads it
+		err = errors.ErrUnsupported
+	}
+	if err != nil {
+		return 0, err
+	}
+	f, err := os.OpenFile(string(path), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return 0, err
+	}
+	n, err := f.Write(line)
+	return n, errors.Join(err, f.Close())
 }
 
 // FlushLines waits until the lines so far are written, or ctx ends.
@@ -156,12 +192,14 @@ func together(all ...func() error) error {
 func startLog(opts LogOptions, failed func(error)) (*Log, error) {
 	var file *core.Spool
 	var reopen func() error
+	var after io.Writer
 	var err error
 	if opts.File.Path != "" {
 		opts.File.Failed = failed
 		f, openErr := core.OpenFile(opts.File)
 		if openErr == nil {
 			file, reopen = core.NewFileSpool(f, 0), f.Reopen
+			after = closedFile(f.Path())
 		} else {
 			err = fmt.Errorf("%w; log lines go to the standard output alone until the service is started again", openErr)
 		}
@@ -172,6 +210,7 @@ func startLog(opts LogOptions, failed func(error)) (*Log, error) {
 	}
 	l := newLog(stdout, file, nil, opts.Level)
 	l.reopen = reopen
+	l.after.stdout, l.after.file = os.Stdout, after
 	return l, err
 }
 

@@ -244,11 +244,56 @@ func TestShutdownWithStuckOutput(t *testing.T) {
 	if got != records {
 		t.Errorf("%d records sent, want %d", got, records)
 	}
-	_ = r.Close() // the writer that was left behind ends
+	log.Error("late") // who logs must not wait for what is stuck, also now
+	_ = r.Close()     // the writer that was left behind ends
 	if err := s.log.closeLines(t.Context()); err != nil {
 		t.Error(err)
 	}
 	_ = w.Close()
+}
+
+// Why a process ends is often logged last, after Shutdown: the line is written
+// when the call returns.
+func TestLinesAfterShutdown(t *testing.T) {
+	stopped(t)
+	f := func(name string, file, only, inStdout bool) {
+		t.Helper()
+		out := stdout(t)
+		var opts LogOptions
+		path := filepath.Join(t.TempDir(), "app.log")
+		if file {
+			opts = LogOptions{File: core.FileOptions{Path: path}, FileOnly: only}
+		}
+		s, _ := start(t, Options{Log: opts})
+		log := slog.New(DefaultLogHandler())
+		log.Info("before")
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.Error("why it ends")
+		text, _ := os.ReadFile(path)
+		for where, x := range map[string]struct {
+			text string
+			want bool
+		}{"stdout": {out(), inStdout}, "file": {string(text), file}} {
+			if n := strings.Count(x.text, "\n"); strings.Contains(x.text, `"msg":"why it ends"`) != x.want || x.want && n != 2 {
+				t.Errorf("%s: %s holds %q, want the last line there %v", name, where, x.text, x.want)
+			}
+		}
+		if !file {
+			return
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		log.Error("without a file")
+		if !strings.Contains(out(), "without a file") {
+			t.Errorf("%s: a line whose file is gone is on stdout %q", name, out())
+		}
+	}
+	f("stdout", false, false, true)
+	f("both", true, false, true)
+	f("file only", true, true, false)
 }
 
 func TestLogFields(t *testing.T) {

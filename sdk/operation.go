@@ -211,7 +211,8 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		certain = certain || took > b.sampler.Slow()
 	}
 	failed := failure != "" || sp.Failed()
-	if !certain && !failed {
+	// What is only looked for here, others need not pay for.
+	if !certain && !failed || op.handle.Context.Value(untracedKey{}) != nil {
 		op.kept = op.Recording()
 		return op.kept
 	}
@@ -221,7 +222,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		op.tellIDs()
 	}
 	if failed {
-		op.span.failed.Load().addTo(sp)
+		op.span.failure().addTo(sp)
 	}
 	if failure != "" {
 		sp.SetAttr(core.String("error.type", failure))

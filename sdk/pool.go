@@ -109,7 +109,7 @@ func NewPool(opts PoolOptions) *Pool {
 	}
 	if opts.Failed == nil {
 		opts.Failed = func(ctx context.Context, name string, err error) {
-			slog.Default().LogAttrs(ctx, slog.LevelError, "job failed", slog.String(attrPool, opts.Name), slog.String(attrTask, name), slog.String("error", err.Error()))
+			slog.Default().LogAttrs(ctx, slog.LevelError, "job failed", slog.String(attrPool, opts.Name), slog.String(attrTask, name), slog.String("error", errorText(err)))
 		}
 	}
 	p := &Pool{opts: opts, jobs: make(chan job, opts.Queue), ending: make(chan struct{}), done: make(chan struct{})}

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -63,7 +64,7 @@ func (Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrie
 // metadata.
 func (Propagator) ExtractEntries(ctx context.Context, entries map[string][]string) context.Context {
 	ids := idHeadersOf()
-	c := came{parent: header(entries, "traceparent"), state: header(entries, "tracestate"), members: header(entries, "baggage")}
+	c := came{parent: only(entries, "traceparent"), state: header(entries, "tracestate"), members: header(entries, "baggage")}
 	c.ids(entries, ids.requestEntry, ids.bizEntry)
 	ids.without.clear(&c)
 	return c.in(ctx)
@@ -91,7 +92,7 @@ var noneCame came
 
 // cameIn reads headers.
 func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
-	c.parent, c.state, c.members = header(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
+	c.parent, c.state, c.members = only(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
 	c.ids(h, ids.request, ids.biz)
 	ids.without.clear(&c)
 	return c
@@ -118,8 +119,17 @@ func idIn(carrier propagation.TextMapCarrier, name string) string {
 	return firstID([]string{carrier.Get(name)})
 }
 
+// only is the value of a header that may come once; "" when it comes again, for
+// then nobody knows which is meant.
+func only[H ~map[string][]string](h H, name string) string {
+	if v := h[name]; len(v) == 1 {
+		return v[0]
+	}
+	return ""
+}
+
 // header is what Get says, without making the name canonical first, and with
-// several lines joined as HTTP has it.
+// several lines joined as HTTP has it, unless they are too long.
 func header[H ~map[string][]string](h H, name string) string {
 	switch v := h[name]; len(v) {
 	case 0:
@@ -127,12 +137,23 @@ func header[H ~map[string][]string](h H, name string) string {
 	case 1:
 		return v[0]
 	default:
-		joined := v[0]
-		for _, line := range v[1:] {
-			joined += "," + line
-		}
-		return joined
+		return joined(v)
 	}
+}
+
+// maxJoined is how long lines may be together, in bytes: as much baggage as W3C
+// asks for, and more than is passed on of tracestate. A client may send 90,000
+// lines in 1 MB, and has not to make a service read them.
+const maxJoined = 8192
+
+func joined(lines []string) string {
+	size := len(lines) - 1
+	for _, line := range lines {
+		if size += len(line); size > maxJoined {
+			return ""
+		}
+	}
+	return strings.Join(lines, ",")
 }
 
 // remote is a context with what came over the wire, or from another goroutine.

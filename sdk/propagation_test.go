@@ -3,6 +3,9 @@ package sdk
 import (
 	"context"
 	"net/http"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -56,6 +59,50 @@ func asMap(h http.Header) propagation.MapCarrier {
 		m[map[string]string{headerTraceparent: "traceparent", headerTracestate: "tracestate", headerBaggage: "baggage"}[k]] = v[0]
 	}
 	return m
+}
+
+// Headers of several lines are one list, of traceparent there is one, and what is
+// too long is as if it were not there: a request must not cost more than it is
+// long.
+func TestHeadersOfManyLines(t *testing.T) {
+	many := slices.Repeat([]string{"baggage=a"}, 90_000) // 1 MB on the wire, as net/http allows
+	for _, test := range []struct {
+		parents, states, members   []string
+		wantTrace, wantState, want string
+	}{
+		{[]string{someParent}, []string{"a=b", "ot=th:8"}, []string{"k=v", "l=w"}, someTrace, "a=b,ot=th:8", "w"},
+		{[]string{someParent, someParent}, []string{"a=b"}, []string{"l=w"}, "", "", "w"},
+		{many, many, many, "", "", ""},
+		{[]string{someParent}, many, append([]string{"l=w"}, many...), someTrace, "", ""},
+		{nil, nil, []string{"l=w", "k=" + strings.Repeat("a", maxJoined-len("l=w,k="))}, "", "", "w"},
+		{nil, nil, []string{"l=w", "k=" + strings.Repeat("a", maxJoined-len("l=w,k=")+1)}, "", "", ""},
+	} {
+		h := http.Header{headerTraceparent: test.parents, headerTracestate: test.states, headerBaggage: test.members}
+		entries := map[string][]string{"traceparent": test.parents, "tracestate": test.states, "baggage": test.members}
+		for name, extract := range map[string]func() context.Context{
+			"header":  func() context.Context { return Propagator{}.Extract(t.Context(), propagation.HeaderCarrier(h)) },
+			"entries": func() context.Context { return Propagator{}.ExtractEntries(t.Context(), entries) },
+		} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			ctx := extract()
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+				t.Errorf("%s of %d lines: %d bytes are allocated", name, len(test.members), n)
+			}
+			sc := trace.SpanContextFromContext(ctx)
+			gotTrace := ""
+			if sc.IsValid() {
+				gotTrace = sc.TraceID().String()
+			}
+			if gotTrace != test.wantTrace || sc.TraceState().String() != test.wantState {
+				t.Errorf("%s of %d lines: trace %q with state %q, want %q with %q", name, len(test.parents), gotTrace, sc.TraceState(), test.wantTrace, test.wantState)
+			}
+			if got := baggage.FromContext(ctx).Member("l").Value(); got != test.want {
+				t.Errorf("%s of %d lines: member %q, want %q", name, len(test.members), got, test.want)
+			}
+		}
+	}
 }
 
 func TestExtractAllocations(t *testing.T) {

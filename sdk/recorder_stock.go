@@ -69,6 +69,9 @@ func (s *SDK) startOther(ctx context.Context, c *config) error {
 	if useStock == nil {
 		return errors.New(`start OpenTelemetry's SDK: built with the tag guanlan_stock, but without import _ "github.com/guanlan-io/guanlan/sdk/stock"; Guanlan's is used`)
 	}
+	if c.traces.protocol == protocolGRPC || c.metrics.protocol == protocolGRPC || c.logs.protocol == protocolGRPC {
+		return errors.New("start OpenTelemetry's SDK: package sdk/stock sends by protocol http/protobuf only, and the configuration says grpc; Guanlan's is used")
+	}
 	p, err := useStock(ctx, StockConfig{
 		Resource: keyValues(c.resource), Traces: c.traces.given(), Metrics: c.metrics.given(), Logs: c.logs.given(),
 		Sampler: c.sampler, Baggage: c.members, SpanDelay: c.delay, LogDelay: c.logDelay, Interval: c.interval,

@@ -51,21 +51,6 @@ func Recover(h http.Handler) http.Handler {
 	})
 }
 
-// responseOf is the response that w is; nil when w is another's.
-func responseOf(w http.ResponseWriter) *response {
-	switch w := w.(type) {
-	case *response:
-		return w
-	case *response1:
-		return (*response)(w)
-	case *response2:
-		return (*response)(w)
-	case *responseFlusher:
-		return (*response)(w)
-	}
-	return nil
-}
-
 // recordPanic marks the span in ctx, which may be another SDK's.
 func recordPanic(ctx context.Context, p *PanicError) {
 	switch s := trace.SpanFromContext(ctx).(type) {

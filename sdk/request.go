@@ -82,10 +82,22 @@ func (q Request) Panic(p any) {
 	}
 }
 
-// Done ends what BeginRequest began. A status of 0 is what net/http makes of
-// nothing: 200, and 500 after a panic. Written is the size of the body.
-func (q Request) Done(status int, written int64) {
+// Lasting says that the request lasts as long as its client wants, as a long poll
+// does: it is not a slow one for being long, which would be kept and have the
+// sampler keep more of the others. Of a connection that a handler takes over, for
+// a WebSocket say, and of a stream of events (text/event-stream), HTTPServer.Handler
+// knows by itself.
+func (q Request) Lasting() {
 	if q.of != nil {
+		q.of.Operation.Lasting()
+	}
+}
+
+// Done ends what BeginRequest began. A status of 0 is what net/http makes of
+// nothing: 200, and 500 after a panic. Written is the size of the body. A probe
+// that Health has answered leaves no trace.
+func (q Request) Done(status int, written int64) {
+	if q.of != nil && !q.of.response.quiet {
 		q.of.status, q.of.written = int32(status), written
 		q.of.done()
 	}

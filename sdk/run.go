@@ -86,8 +86,9 @@ func (h *Health) join(l *life) { l.healths = append(l.healths, h) }
 // failure. What does not end in its time is left behind, and is named in
 // the error and in a record of slog.Default.
 //
-// The contexts of requests and workers have the values of ctx, but do not end
-// with it. A second signal ends the process at once, with status 128 and the
+// The contexts of HTTP requests and workers have the values of ctx, but do not
+// end with it; those of gRPC calls are made by the server, and have only what its
+// interceptors give them. A second signal ends the process at once, with status 128 and the
 // signal's number, and without what is left to do.
 //
 // A service calls Run once, and last in its main.
@@ -161,6 +162,7 @@ func (l *life) run(ctx context.Context, signals <-chan os.Signal) error {
 		slog.WarnContext(ctx, "the table of errors is wrong", "error", err)
 	}
 	if err := l.open(ctx); err != nil {
+		slog.ErrorContext(ctx, "exit begins", "reason", err.Error())
 		l.failed(err)
 		return l.end(root)
 	}
@@ -268,7 +270,7 @@ func (l *life) wait(ctx context.Context, signals <-chan os.Signal, ended <-chan 
 			slog.InfoContext(ctx, "exit begins", "reason", s.String())
 			return nil, true
 		case <-ctx.Done():
-			slog.InfoContext(ctx, "exit begins", "reason", context.Cause(ctx).Error())
+			slog.InfoContext(ctx, "exit begins", "reason", errorText(context.Cause(ctx)))
 			return nil, false
 		case err := <-ended:
 			if left--; err != nil {
@@ -370,7 +372,8 @@ func (t task) guarded(ctx context.Context) error {
 // work runs a worker to its end, and says how that was.
 func (t task) work(ctx context.Context) error {
 	err := t.guarded(ctx)
-	if err == nil || ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+	ended := func() bool { return errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)) }
+	if err == nil || ctx.Err() != nil && askError(err, ended, func(any) bool { return false }) {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", t.name, err)

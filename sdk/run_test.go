@@ -368,7 +368,7 @@ func TestGRPCDrain(t *testing.T) {
 
 // A port that is taken is told before anything runs.
 func TestPortInUse(t *testing.T) {
-	logTo(t)
+	logged := logTo(t)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -390,6 +390,9 @@ func TestPortInUse(t *testing.T) {
 	err = l.run(t.Context(), nil)
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "open port of HTTP server "+taken.Addr().String()) || !strings.Contains(err.Error(), "choose another address") {
 		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(logged.String(), "open port of HTTP server "+taken.Addr().String()) {
+		t.Errorf("log %q does not tell of the port", logged.String())
 	}
 	s.want(t, " 0 db closed", " 0 telemetry flushed")
 	again, err := net.Listen("tcp", first.Addr().String())

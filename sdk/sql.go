@@ -5,10 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"io"
-	"net"
-	"net/url"
 	"reflect"
-	"strconv"
 	"strings"
 	"unique"
 
@@ -184,21 +181,30 @@ var sqlConnects = NewOperations(OperationOptions[connectKey]{
 
 // Connect implements driver.Connector.
 func (c *sqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	op := sqlConnects.Start(ctx, "CONNECT")
-	conn, err := c.Connector.Connect(op.Ctx())
-	failure, status := sqlFailure(err)
-	if op.Finish(failure) {
-		op.Span().SetAttrs(c.db.attrs...)
-		op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
-		if err != nil {
-			describeFailure(op.Span(), err, status)
-		}
-	}
-	op.End(connectKey{c.db.pool, failure})
+	conn, err := c.connect(ctx)
 	if err != nil || conn == nil {
 		return conn, err
 	}
 	return c.db.wrap(conn), nil
+}
+
+func (c *sqlConnector) connect(ctx context.Context) (conn driver.Conn, err error) {
+	op := sqlConnects.Start(ctx, "CONNECT")
+	defer func() { c.connected(op, err) }()
+	err = errPanicked
+	conn, err = c.Connector.Connect(op.Ctx())
+	return conn, err
+}
+
+// connected ends the opening of a connection.
+func (c *sqlConnector) connected(op *Operation[connectKey], err error) {
+	failure, status := sqlFailure(err)
+	if op.Finish(failure) {
+		op.Span().SetAttrs(c.db.attrs...)
+		op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
+		tellStatus(op.Span(), status) // and no text, which may have the data source name
+	}
+	op.End(connectKey{c.db.pool, failure})
 }
 
 // Close implements io.Closer: sql.DB calls it last.
@@ -237,63 +243,4 @@ func systemOf(d driver.Driver, name string) string {
 		}
 	}
 	return "other_sql"
-}
-
-// readDSN finds server and database in a data source name, as drivers write
-// them: a URL, user:password@tcp(host:port)/name, or key=value. It takes nothing
-// else of it, as there are passwords.
-func readDSN(system, dsn string) (server, namespace string) {
-	if system == "sqlite" || system == "duckdb" { // a file; its folder is nobody's business
-		path, _, _ := strings.Cut(strings.TrimPrefix(dsn, "file:"), "?")
-		return "", path[strings.LastIndexAny(path, `/\`)+1:]
-	}
-	if strings.Contains(dsn, "://") {
-		u, err := url.Parse(dsn)
-		if err != nil {
-			return "", ""
-		}
-		namespace = strings.Trim(u.Path, "/")
-		if name := u.Query().Get("database"); name != "" { // Microsoft's, whose path is an instance
-			namespace = strings.Trim(namespace+"|"+name, "|")
-		}
-		return u.Host, namespace
-	}
-	if at := strings.LastIndexByte(dsn, '@'); at >= 0 || strings.Contains(dsn, ")/") || strings.HasPrefix(dsn, "/") {
-		address, rest, ok := strings.Cut(dsn[at+1:], "/")
-		if i := strings.IndexByte(dsn[at+1:], ')'); i >= 0 { // the address may be a socket with slashes
-			address, rest = dsn[at+1:][:i], strings.TrimPrefix(dsn[at+1:][i+1:], "/")
-		} else if !ok && strings.ContainsAny(dsn, "= ") {
-			return readPairs(dsn)
-		}
-		if i := strings.IndexByte(address, '('); i >= 0 {
-			address = address[i+1:]
-		}
-		namespace, _, _ = strings.Cut(rest, "?")
-		return address, namespace
-	}
-	return readPairs(dsn)
-}
-
-// readPairs reads key=value separated by spaces or semicolons. A value with a
-// space or a quote in it is left out.
-func readPairs(dsn string) (server, namespace string) {
-	var host, port string
-	for pair := range strings.FieldsFuncSeq(dsn, func(r rune) bool { return r == ' ' || r == ';' }) {
-		key, value, _ := strings.Cut(pair, "=")
-		if strings.ContainsAny(value, `'"\`) {
-			continue
-		}
-		switch strings.ToLower(strings.TrimSpace(key)) {
-		case "host", "server", "addr":
-			host = value
-		case "port":
-			port = value
-		case "dbname", "database":
-			namespace = value
-		}
-	}
-	if _, err := strconv.Atoi(port); err == nil && host != "" {
-		return net.JoinHostPort(host, port), namespace
-	}
-	return host, namespace
 }

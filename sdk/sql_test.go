@@ -47,6 +47,9 @@ func (f *fake) Close() error                      { return f.note("close databas
 func (f *fake) fail(call string, errs ...error)   { f.fails[call] = errs }
 func newFake(c func(*fakeConn) driver.Conn) *fake { return &fake{conn: c, fails: map[string][]error{}} }
 
+// errToPanic has a call panic.
+var errToPanic = errors.New("panic")
+
 // note notes a call and says how it ends.
 func (f *fake) note(call string, more ...any) error {
 	f.mu.Lock()
@@ -54,6 +57,9 @@ func (f *fake) note(call string, more ...any) error {
 	f.calls = append(f.calls, fmt.Sprint(append([]any{call}, more...)...))
 	if errs := f.fails[call]; len(errs) > 0 {
 		f.fails[call] = errs[1:]
+		if errs[0] == errToPanic {
+			panic(errs[0])
+		}
 		return errs[0]
 	}
 	return nil
@@ -519,14 +525,14 @@ func TestSQL(t *testing.T) {
 		if err := errors.Join(err, err2, tx.Commit(), db.PingContext(ctx)); err != nil {
 			t.Fatal(err)
 		}
-		f.fail("connect", errors.New("no route"))
+		f.fail("connect", errors.New(`parse "x://u:no route@db"`))
 		db.SetMaxIdleConns(0)
 		do("SELECT d FROM unreachable")
 		root.End()
 		got := sent(t, s, sink)
 		for what, want := range map[string]bool{
-			"SELECT orders": share == 1, "secret = ?": share == 1, "db.example": true, "shop": true, "SELECT carts": true, "SELECT b FROM carts": true, "23505": true, "1062": true, "value ? is there": true,
-			"canceled": true, "timeout": true, "postgresql": true, "PREPARE": share == 1, "DELETE skipped": share == 1, "BEGIN": share == 1, "COMMIT": share == 1, "PING": share == 1, "CONNECT": true, "no route": true,
+			"SELECT orders": share == 1, "secret = ?": share == 1, "db.example": true, "shop": true, "SELECT carts": true, "SELECT b FROM carts": true, "23505": true, "1062": true, "value ?": true,
+			"canceled": true, "timeout": true, "postgresql": true, "PREPARE": share == 1, "DELETE skipped": share == 1, "BEGIN": share == 1, "COMMIT": share == 1, "PING": share == 1, "CONNECT": true, "no route": false,
 			"bad_connection": share == 1, "hunter2": false, "SELECT unreachable": false,
 		} {
 			if strings.Contains(got["/v1/traces"], what) != want {
@@ -661,6 +667,58 @@ func TestSQLBadConnections(t *testing.T) {
 	_ = tx.Rollback()
 }
 
+// What panics in a driver is a failure and goes on as it would.
+func TestSQLPanics(t *testing.T) {
+	for _, share := range []float64{0, 1} {
+		s, sink := start(t, Options{Sampler: core.NewByThreshold(share)})
+		f := newFake(drivers["most"])
+		db := OpenDB(f)
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Raw(func(raw any) error {
+			ctx := t.Context()
+			stmt, err := raw.(driver.ConnPrepareContext).PrepareContext(ctx, "UPDATE a SET b = 1")
+			tx, err2 := raw.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{})
+			if err := errors.Join(err, err2); err != nil {
+				t.Fatal(err)
+			}
+			for call, do := range map[string]func(){
+				"exec":            func() { _, _ = raw.(driver.ExecerContext).ExecContext(ctx, "DELETE FROM t", nil) },
+				"query":           func() { _, _ = raw.(driver.QueryerContext).QueryContext(ctx, "SELECT 1", nil) },
+				"ping":            func() { _ = raw.(driver.Pinger).Ping(ctx) },
+				"prepare":         func() { _, _ = raw.(driver.ConnPrepareContext).PrepareContext(ctx, "SELECT 2") },
+				"begin":           func() { _, _ = raw.(driver.ConnBeginTx).BeginTx(ctx, driver.TxOptions{}) },
+				"commit":          func() { _ = tx.Commit() },
+				"statement exec":  func() { _, _ = stmt.(driver.StmtExecContext).ExecContext(ctx, nil) },
+				"statement query": func() { _, _ = stmt.(driver.StmtQueryContext).QueryContext(ctx, nil) },
+				"connect":         func() { _, _ = (&sqlConnector{Connector: f, db: &sqlDB{}}).Connect(ctx) },
+			} {
+				f.fail(call, errToPanic)
+				func() {
+					defer func() {
+						if p := recover(); p != errToPanic {
+							t.Errorf("%s: panic %v", call, p)
+						}
+					}()
+					do()
+				}()
+			}
+			return nil
+		})
+		got := sent(t, s, sink)
+		if n := strings.Count(got["/v1/traces"], "error.type"); n != 9 || !strings.Contains(got["/v1/traces"], "panic") {
+			t.Errorf("share %v: %d spans of panics, want 9", share, n)
+		}
+		if !strings.Contains(got["/v1/metrics"], "panic") {
+			t.Error("panics are not counted")
+		}
+		_ = conn.Close()
+		_ = db.Close()
+	}
+}
+
 // The pool of a database is reported by the SDK that runs, until it is closed.
 func TestSQLPool(t *testing.T) {
 	before := len(dbPools.all)
@@ -719,6 +777,41 @@ func TestSQLPool(t *testing.T) {
 	}
 }
 
+// A pool that never says how it is holds up nothing but metrics.
+func TestSQLPoolThatIsStuck(t *testing.T) {
+	t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "1")
+	s, _ := start(t, Options{NoRuntime: true})
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	defer close(release)
+	stop := ObserveConnections("stuck", func() ConnectionStats {
+		asked <- struct{}{}
+		<-release
+		return ConnectionStats{}
+	})
+	<-asked
+	done := make(chan error)
+	go func() {
+		db := OpenDB(newFake(drivers["most"]))
+		_ = db.Ping()
+		err := errors.Join(s.Flush(t.Context()), db.Close())
+		stop()
+		done <- err
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		done <- s.Shutdown(ctx)
+	}()
+	for _, what := range []string{"to open, collect and close", "to shut down"} {
+		select {
+		case err := <-done:
+			if late := what == "to shut down"; errors.Is(err, context.DeadlineExceeded) != late {
+				t.Errorf("%s: error %v", what, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("waits for the pool " + what)
+		}
+	}
+}
+
 func TestSystemOf(t *testing.T) {
 	for name, want := range map[string]string{"pgx": "postgresql", "mysql": "mysql", "sqlite3": "sqlite", "sqlserver": "microsoft.sql_server", "nobody": "other_sql", "": "other_sql"} {
 		if got := systemOf(newFake(nil), name); got != want {
@@ -747,35 +840,67 @@ func TestReadDSN(t *testing.T) {
 	f("microsoft.sql_server", "server=db;user id=u;password=hunter2;port=1433;database=shop", "db:1433", "shop")
 	f("sqlite", "file:/var/lib/x/shop.db?cache=shared", "", "shop.db")
 	f("sqlite", ":memory:", "", ":memory:")
+	f("postgresql", "host=db user=u password=p@ss sslmode=verify-full sslrootcert=/etc/ssl/ca.pem dbname=shop", "db", "shop")
+	f("postgresql", "host=db password=p@s/S3cret dbname=shop", "db", "shop")
+	f("postgresql", "host=db password=a@b)c dbname = 'shop'", "db", "shop")
+	f("postgresql", `host=db password='it\'s host=S3cret' dbname=shop`, "", "")
+	f("postgresql", `host=db password=a\ host=S3cret dbname=shop`, "", "")
+	f("postgresql", "host=db password=a;host=S3cret dbname=shop", "db", "shop")
+	f("postgresql", "postgres://u:12/S3cret@db/shop", "", "")
+	f("postgresql", "postgres://u:12?S3cret@db/shop", "", "")
+	f("postgresql", "postgres://u:S3%cret@db/shop", "", "")
+	f("postgresql", "postgres://a:1,b:2/shop", "a:1,b:2", "shop")
+	f("oracle.db", `user="scott" password="ti@ger" connectString="db:1521/x"`, "db:1521", "x")
+	f("oracle.db", "scott/ti/g@er@db:1521/x", "db:1521", "x")
+	f("oracle.db", "scott/tiger@//db/x", "db", "x")
+	f("oracle.db", "scott/tiger", "", "")
+	f("mysql", "u:p?h@nter2@tcp(db:3306)/shop", "", "")
+	f("mysql", "u:p@tcp(db:3306)/shop?x=a@hunter2", "", "")
+	f("mysql", "u:/@tcp(db)/shop", "db", "shop")
+	f("mysql", "u://hun/ter@tcp(db)/shop", "", "")
+	f("microsoft.sql_server", "server=db;password=a host=S3cret;database=shop", "db", "shop")
+	f("microsoft.sql_server", "server=db;password={a;server=S3cret};database=shop", "db", "shop")
+	f("microsoft.sql_server", "odbc:server=db;password=S3@cret", "", "")
+	f("microsoft.sql_server", "sqlserver://db;password=S3cret", "", "")
+	f("microsoft.sql_server", "sqlserver://db/x;password=S3cret", "db", "")
+	f("other_sql", "server=db;password=x;database=shop", "", "")
 	f("other_sql", "://%", "", "")
 	f("other_sql", "", "", "")
 }
 
+// FuzzReadDSN looks for a password in what is read, whatever it is, as far as a
+// driver takes it so.
 func FuzzReadDSN(f *testing.F) {
-	f.Add("postgres://u:hunter2@db:5432/shop")
-	f.Add("u@tcp(a:1)/b?c")
-	f.Add("host=a port=b")
-	f.Add("@)(/")
-	f.Fuzz(func(t *testing.T, dsn string) {
-		for _, system := range []string{"sqlite", "postgresql"} {
-			readDSN(system, dsn)
-		}
-		hostPort(dsn)
-		hideValues(dsn)
-	})
-}
-
-func TestHideValues(t *testing.T) {
-	for text, want := range map[string]string{
-		"Duplicate entry 'it''s x' for key 'k'":           "Duplicate entry ? for key ?",
-		`duplicate key violates constraint "users_email"`: `duplicate key violates constraint "users_email"`,
-		`invalid input syntax for type integer: "abc"`:    `invalid input syntax for type integer: ?`,
-		`near "x": syntax error`:                          `near ?: syntax error`,
-		"can't":                                           "can?",
-		"plain":                                           "plain",
-	} {
-		if got := hideValues(text); got != want {
-			t.Errorf("%q becomes %q, want %q", text, got, want)
-		}
+	for _, password := range []string{"hunter2", "p@ss", "p@s/S3cret", "a@b)c", "a b", "a;server=b", "a host=b", "'", `"`, `\`, "://", "?@", "tcp(a)/", "}", "#", "%"} {
+		f.Add(password)
 	}
+	f.Fuzz(func(t *testing.T, password string) {
+		readDSN("sqlite", password)
+		readDSN("other_sql", password)
+		readDSN("postgresql", password)
+		hostPort(password)
+		const mark = "S3cret"
+		for _, secret := range []string{password + mark, mark + password, password + mark + password} {
+			if strings.ContainsRune(secret, 0) {
+				continue
+			}
+			forms := map[string]string{
+				"mysql": "u:" + secret + "@tcp(db:3306)/shop", "oracle.db": "scott/" + secret + "@db:1521/shop", "other_sql": "u:" + secret + "@db/shop?a=b",
+				"postgresql":           "host=db password='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(secret) + "' dbname=shop",
+				"aws.redshift":         "postgres://u:" + secret + "@db:5432/shop",
+				"microsoft.sql_server": "odbc:server=db;password={" + strings.ReplaceAll(secret, "}", "}}") + "};database=shop",
+			}
+			if !strings.ContainsAny(secret, " \t\r\n\v\f'\\\u00a0\u0085") {
+				forms["cockroachdb"] = "user=u password=" + secret + " host=db dbname=shop"
+			}
+			if !strings.ContainsAny(secret, `";`) {
+				forms["ibm.db2"] = "HOSTNAME=db;PWD=" + secret + ";DATABASE=shop"
+			}
+			for system, dsn := range forms {
+				if server, namespace := readDSN(system, dsn); strings.Contains(server+namespace, mark) {
+					t.Errorf("%s: %q shows the password: server %q, namespace %q", system, dsn, server, namespace)
+				}
+			}
+		}
+	})
 }

@@ -97,7 +97,8 @@ func (c *sqlCall) describe() {
 	c.Span().SetAttrs(attrs...)
 }
 
-// end ends the operation with what the driver says.
+// end ends the operation with what the driver says. It is deferred with the error
+// set to errPanicked before the driver is called.
 //
 // driver.ErrSkip asks database/sql to take another way: nothing was done, and
 // nothing is told. driver.ErrBadConn of a connection that worked before, outside
@@ -105,10 +106,11 @@ func (c *sqlCall) describe() {
 // is recorded, says so, but that is no failure and no operation of its own. With
 // a new connection or in a transaction it is one. (It is not seen here whether
 // the caller holds on to a sql.Conn, for which nothing is tried again.)
-func (c *sqlCall) end(err error) {
+func (c *sqlCall) end(said *error) {
 	if c == nil {
 		return
 	}
+	err := *said
 	conn, key := c.conn, sqlKey{target: c.conn.db.target, shape: c.shape}
 	switch {
 	case err == driver.ErrSkip: // as database/sql compares it

@@ -152,6 +152,8 @@ func (c *sqlConn) Raw() driver.Conn { return c.Conn }
 // ExecContext implements driver.ExecerContext.
 func (e sqlExecer) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
 	call, ctx := e.c.begin(ctx, nil, query)
+	defer call.end(&err)
+	err = errPanicked
 	if with, ok := e.c.Conn.(driver.ExecerContext); ok {
 		res, err = with.ExecContext(ctx, query, args)
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
@@ -159,13 +161,14 @@ func (e sqlExecer) ExecContext(ctx context.Context, query string, args []driver.
 	} else {
 		res, err = e.c.Conn.(oldExecer).Exec(query, values)
 	}
-	call.end(err)
 	return res, err
 }
 
 // QueryContext implements driver.QueryerContext.
 func (q sqlQueryer) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
 	call, ctx := q.c.begin(ctx, nil, query)
+	defer call.end(&err)
+	err = errPanicked
 	if with, ok := q.c.Conn.(driver.QueryerContext); ok {
 		rows, err = with.QueryContext(ctx, query, args)
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
@@ -173,7 +176,6 @@ func (q sqlQueryer) QueryContext(ctx context.Context, query string, args []drive
 	} else {
 		rows, err = q.c.Conn.(oldQueryer).Query(query, values)
 	}
-	call.end(err)
 	return rows, err
 }
 
@@ -206,27 +208,29 @@ var (
 )
 
 // Ping implements driver.Pinger.
-func (c *sqlConn) Ping(ctx context.Context) error {
+func (c *sqlConn) Ping(ctx context.Context) (err error) {
 	with, ok := c.Conn.(driver.Pinger)
 	if !ok {
 		return nil
 	}
 	call, ctx := c.begin(ctx, sqlPing, "")
-	err := with.Ping(ctx)
-	call.end(err)
+	defer call.end(&err)
+	err = errPanicked
+	err = with.Ping(ctx)
 	return err
 }
 
 // PrepareContext implements driver.ConnPrepareContext.
 func (c *sqlConn) PrepareContext(ctx context.Context, query string) (stmt driver.Stmt, err error) {
 	call, ctx := c.begin(ctx, sqlPrepare, query)
+	defer call.end(&err)
+	err = errPanicked
 	if with, ok := c.Conn.(driver.ConnPrepareContext); ok {
 		stmt, err = with.PrepareContext(ctx, query)
 	} else if stmt, err = c.Conn.Prepare(query); err == nil && ctx.Err() != nil {
 		_ = stmt.Close()
 		stmt, err = nil, ctx.Err()
 	}
-	call.end(err)
 	if err != nil || stmt == nil {
 		return stmt, err
 	}
@@ -240,12 +244,13 @@ func (c *sqlConn) PrepareContext(ctx context.Context, query string) (stmt driver
 // BeginTx implements driver.ConnBeginTx.
 func (c *sqlConn) BeginTx(ctx context.Context, opts driver.TxOptions) (tx driver.Tx, err error) {
 	call, inner := c.begin(ctx, sqlBegin, "")
+	defer call.end(&err)
+	err = errPanicked
 	if with, ok := c.Conn.(driver.ConnBeginTx); ok {
 		tx, err = with.BeginTx(inner, opts)
 	} else {
 		tx, err = c.beginPlain(ctx, opts)
 	}
-	call.end(err)
 	if err != nil || tx == nil {
 		return tx, err
 	}
@@ -296,11 +301,14 @@ func (t *sqlTx) Commit() error { return t.finish(sqlCommit, t.Tx.Commit) }
 // Rollback implements driver.Tx.
 func (t *sqlTx) Rollback() error { return t.finish(sqlRollback, t.Tx.Rollback) }
 
-func (t *sqlTx) finish(step *sqltext.Shape, f func() error) error {
+func (t *sqlTx) finish(step *sqltext.Shape, f func() error) (err error) {
 	call, _ := t.conn.begin(t.ctx, step, "")
-	err := f()
-	call.end(err)
-	t.conn.inTx = false
+	defer func() {
+		call.end(&err)
+		t.conn.inTx = false
+	}()
+	err = errPanicked
+	err = f()
 	return err
 }
 
@@ -332,6 +340,8 @@ func (s *sqlStmt) CheckNamedValue(v *driver.NamedValue) error {
 // ExecContext implements driver.StmtExecContext.
 func (s *sqlStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
 	call, ctx := s.conn.begin(ctx, nil, s.query)
+	defer call.end(&err)
+	err = errPanicked
 	if with, ok := s.Stmt.(driver.StmtExecContext); ok {
 		res, err = with.ExecContext(ctx, args)
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
@@ -340,13 +350,14 @@ func (s *sqlStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (re
 		//lint:ignore SA1019 the driver has nothing newer
 		res, err = s.Stmt.Exec(values)
 	}
-	call.end(err)
 	return res, err
 }
 
 // QueryContext implements driver.StmtQueryContext.
 func (s *sqlStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
 	call, ctx := s.conn.begin(ctx, nil, s.query)
+	defer call.end(&err)
+	err = errPanicked
 	if with, ok := s.Stmt.(driver.StmtQueryContext); ok {
 		rows, err = with.QueryContext(ctx, args)
 	} else if values, bad := plainArgs(ctx, args); bad != nil {
@@ -355,6 +366,5 @@ func (s *sqlStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (r
 		//lint:ignore SA1019 the driver has nothing newer
 		rows, err = s.Stmt.Query(values)
 	}
-	call.end(err)
 	return rows, err
 }

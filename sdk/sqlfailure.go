@@ -7,10 +7,14 @@ import (
 	"errors"
 	"reflect"
 	"strconv"
-	"strings"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/internal/message"
 )
+
+// errPanicked stands for what the driver would have said, had it not panicked. A
+// panic is not stopped to see it: it goes on as it would.
+var errPanicked = errors.New("the driver panicked")
 
 // sqlFailure is the class of an error of a database, which is its code where it
 // has one, and that code. Both are empty for what is no failure.
@@ -18,6 +22,8 @@ func sqlFailure(err error) (failure, status string) {
 	switch {
 	case err == nil, errors.Is(err, sql.ErrNoRows):
 		return "", ""
+	case err == errPanicked:
+		return failureOfPanic, ""
 	case errors.Is(err, context.Canceled):
 		return "canceled", ""
 	case errors.Is(err, context.DeadlineExceeded):
@@ -65,40 +71,13 @@ func statusOf(err error) string {
 
 // describeFailure says more about an error than its class.
 func describeFailure(sp *Span, err error, status string) {
+	tellStatus(sp, status)
+	sp.SetStatus(core.StatusError, message.Plain(err.Error()))
+}
+
+// tellStatus sets the code that the database gave an error.
+func tellStatus(sp *Span, status string) {
 	if status != "" {
 		sp.SetAttr(core.String("db.response.status_code", status))
 	}
-	sp.SetStatus(core.StatusError, hideValues(err.Error()))
-}
-
-// maxMessage bounds what of an error's text is kept.
-const maxMessage = 512
-
-// hideValues takes out of an error's text what databases quote in it and may be
-// a value: what is in single quotes, and in double ones after a colon or the
-// word near; elsewhere these are names.
-func hideValues(text string) string {
-	text = text[:min(len(text), maxMessage)]
-	if !strings.ContainsAny(text, `'"`) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		c := text[i]
-		if c == '\'' || c == '"' && (strings.HasSuffix(text[:i], ": ") || strings.HasSuffix(text[:i], "near ")) {
-			b.WriteByte('?')
-			to := i + 1 // of an apostrophe, "can't", everything after it is hidden, too
-			for to < len(text) && (text[to] != c || to+1 < len(text) && text[to+1] == c) {
-				if text[to] == c {
-					to++
-				}
-				to++
-			}
-			i = to + 1
-			continue
-		}
-		b.WriteByte(c)
-		i++
-	}
-	return b.String()
 }

@@ -23,7 +23,8 @@ type ConnectionStats struct {
 
 // ObserveConnections reports a pool of connections, with the names that the
 // semantic conventions have for it: its state whenever the SDK that runs
-// collects metrics. stats must not block. Pools of the same name are added up.
+// collects metrics. stats must not wait for anything: all metrics wait for it.
+// Pools of the same name are added up.
 // Call stop when the pool is closed.
 func ObserveConnections(name string, stats func() ConnectionStats) (stop func()) {
 	p := &dbPool{name: core.String("db.client.connection.pool.name", name), stats: stats}
@@ -38,21 +39,21 @@ func ObserveConnections(name string, stats func() ConnectionStats) (stop func())
 		defer dbPools.mu.Unlock()
 		if _, ok := dbPools.all[p]; ok {
 			delete(dbPools.all, p)
-			p.stats = func() ConnectionStats { return ConnectionStats{} }
-			p.observe(p.meter, true)
+			p.observe(p.meter, ConnectionStats{}, true)
 		}
 	}
 }
 
 // dbPools are the pools that are observed.
 var dbPools struct {
-	mu  sync.Mutex // of them all: they are looked at every few seconds
+	mu  sync.Mutex // of them all and what they told; not held while one is asked
 	all map[*dbPool]struct{}
 }
 
 type dbPool struct {
 	name  core.Attr
 	stats func() ConnectionStats
+	asked bool        // now: by one collection at a time, so that no sum goes back
 	meter *core.Meter // that it was reported to last
 	told  map[toldKey]float64
 }
@@ -67,25 +68,38 @@ func observePools(s *SDK) {
 		return
 	}
 	m := s.meter(scopeOfSDK, Version)
+	for _, p := range poolsToAsk() {
+		now, ok := p.ask()
+		dbPools.mu.Lock()
+		p.asked = false
+		if _, there := dbPools.all[p]; ok && there { // it may have been closed meanwhile
+			p.observe(m, now, false)
+		}
+		dbPools.mu.Unlock()
+	}
+}
+
+// poolsToAsk are the pools that no other collection is asking.
+func poolsToAsk() (pools []*dbPool) {
 	dbPools.mu.Lock()
 	defer dbPools.mu.Unlock()
 	for p := range dbPools.all {
-		p.observe(m, false)
+		if !p.asked {
+			p.asked = true
+			pools = append(pools, p)
+		}
 	}
+	return pools
 }
 
 // observe reports to a meter. A pool that is gone takes back what goes up and
 // down.
-func (p *dbPool) observe(m *core.Meter, gone bool) {
+func (p *dbPool) observe(m *core.Meter, s ConnectionStats, gone bool) {
 	if m == nil {
 		return
 	}
 	if p.meter != m {
 		p.meter, p.told = m, map[toldKey]float64{}
-	}
-	s, ok := p.ask()
-	if !ok {
-		return
 	}
 	const connections = "{connection}"
 	count := func(metric, description, unit string, n int, attr ...string) {

@@ -359,8 +359,9 @@ func (s *SDK) Flush(ctx context.Context) error {
 	)
 }
 
-// Shutdown flushes and stops. What is recorded afterwards is dropped. It may be
-// called again.
+// Shutdown flushes and stops. What is recorded afterwards is dropped, except for
+// log lines: why a process ends is often told last. They are written at once, by
+// the goroutine that logs. It may be called again.
 func (s *SDK) Shutdown(ctx context.Context) error {
 	s.once.Do(func() {
 		s.err = together(func() error { return s.log.closeLines(ctx) }, func() error {
@@ -409,15 +410,24 @@ func (s *SDK) sendAll(ctx context.Context, spans, logs, metrics func(context.Con
 
 // sendLastMetrics is sendMetrics when what runs beside has ended.
 func (s *SDK) sendLastMetrics(ctx context.Context) error {
-	ended := make(chan struct{})
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	return s.sendMetrics(ctx)
+}
+
+// await waits until what runs beside the service has stopped. What calls hooks
+// of others, as the collection of metrics does, may never do so.
+func (s *SDK) await(ctx context.Context) error {
+	stopped := make(chan struct{})
 	go func() {
+		defer close(stopped)
 		s.stopped.Wait()
-		close(ended)
 	}()
 	select {
-	case <-ended:
-		return s.sendMetrics(ctx)
+	case <-stopped:
+		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("send the last metrics: those before are not done: %w", ctx.Err())
+		return fmt.Errorf("stop the collection of metrics: %w", ctx.Err())
 	}
 }

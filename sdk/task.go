@@ -82,6 +82,7 @@ type handover struct {
 	taskKey
 	waited time.Duration // below 0: it did not have to
 	links  []Carrier     // of a batch
+	began  time.Time     // set by run, where there are links
 	fatal  bool          // nobody above recovers from a panic
 	rescue bool          // a panic becomes an error
 	fn     func(context.Context) error
@@ -89,6 +90,9 @@ type handover struct {
 
 // run does the work in a span. Without an SDK it only does the work.
 func (t *handover) run(ctx context.Context) (err error) {
+	if t.links != nil {
+		t.began = time.Now()
+	}
 	op := tasks.Start(ctx, t.name)
 	if waits, ok := taskWaits.of(); ok && t.waited >= 0 {
 		sc := *op.recorded().Context()
@@ -120,7 +124,7 @@ func (t *handover) run(ctx context.Context) (err error) {
 				sp.SetStatus(core.StatusError, "")
 				sp.AddEvent("exception", time.Time{}, exceptionOf(thrown)...)
 			case err != nil:
-				sp.SetStatus(core.StatusError, err.Error())
+				sp.SetStatus(core.StatusError, errorText(err))
 			}
 		}
 		op.End(t.taskKey)
@@ -142,7 +146,7 @@ func (t *handover) run(ctx context.Context) (err error) {
 	return err
 }
 
-// describe sets what is known when a task begins.
+// describe sets what is known when a task begins; it may have ended since.
 func (t *handover) describe(sp *Span) {
 	if t.pool != "" {
 		sp.SetAttr(core.String(attrPool, t.pool))
@@ -152,20 +156,22 @@ func (t *handover) describe(sp *Span) {
 	}
 	for i := range t.links {
 		if c := &t.links[i]; c.span.IsValid() {
-			sp.AddLink(&c.span, core.Float(attrWait, c.wait().Seconds()))
+			sp.AddLink(&c.span, core.Float(attrWait, t.began.Sub(c.left).Seconds()))
 		}
 	}
 }
 
 // taskFailure is the class of an error.
 func taskFailure(err error) string {
-	if _, ok := errors.AsType[*PanicError](err); ok {
+	if panicOf(err) != nil {
 		return failureOfPanic
 	}
-	if errors.Is(err, context.Canceled) {
-		return "canceled"
-	}
-	return failureOf(err)
+	return askError(err, func() string {
+		if errors.Is(err, context.Canceled) {
+			return "canceled"
+		}
+		return failureOf(err)
+	}, typeName)
 }
 
 // lastFlush is how long a process that is about to crash waits for its last

@@ -1,14 +1,18 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/baggage"
@@ -128,6 +132,34 @@ func waitFor(t *testing.T, what func() bool) {
 		}
 		runtime.Gosched()
 	}
+}
+
+// How long the parts of a batch waited is known when it begins, also where that
+// is told at its end.
+func TestWaitOfABatchIsWithoutItsWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []byte
+		pipe := core.NewPipe(nil, core.PipeOptions{Send: func(_ context.Context, b []byte, _ int) (int, error) { sent = append(sent, b...); return 0, nil }})
+		stopped(t)
+		s := &SDK{enabled: true, provider: NewTracerProvider(core.NewProvider(core.Options{Sampler: core.NewByThreshold(0), Pipe: pipe})), meters: map[string]*core.Meter{}}
+		running.Store(s)
+		ctx, span := s.provider.Tracer("t").Start(t.Context(), "sender")
+		c := Capture(ctx)
+		span.End()
+		time.Sleep(3 * time.Second)
+		_ = RunBatch(t.Context(), "batch", []Carrier{c}, func(context.Context) error {
+			time.Sleep(time.Hour)
+			return errors.New("no")
+		})
+		if err := pipe.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// As AnyValue{double_value} in the attribute of the span and of the link.
+		want := binary.LittleEndian.AppendUint64([]byte(attrWait+"\x12\x09\x21"), math.Float64bits(3))
+		if n := bytes.Count(sent, want); n != 2 {
+			t.Errorf("a wait of 3 s is told %d times, want for the span and the link: %q", n, sent)
+		}
+	})
 }
 
 func TestTasksWithoutAnSDK(t *testing.T) {

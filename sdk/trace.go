@@ -98,15 +98,15 @@ func (h *handle) Value(key any) any {
 		return &h.request
 	}
 	if v := spanView.Load(); v != nil && key == v.key {
-		return v.of(h)
+		return v.face(h)
 	}
 	return h.Context.Value(key)
 }
 
 // SetSpanView teaches contexts with a span of this SDK to answer another tracing
 // API: under the key that it looks for spans with, a context holds what view
-// makes of it. There is one such API at a time; a nil view is none. It is for
-// adapters, as package sdk/opentracing.
+// makes of it, once for each span. There is one such API at a time; a nil view is
+// none. It is for adapters, as package sdk/opentracing.
 func SetSpanView(key any, view func(context.Context) any) {
 	if view == nil {
 		spanView.Store(nil)
@@ -120,6 +120,28 @@ type viewOfSpans struct {
 	of  func(context.Context) any
 }
 
+// face is the one face of a span: what is set on it must be there when the next
+// one looks.
+func (v *viewOfSpans) face(h *handle) any {
+	var made any
+	for {
+		old := h.span.rare.Load()
+		if old != nil && old.view == v {
+			return old.face
+		}
+		if made == nil {
+			made = v.of(h)
+		}
+		with := &rare{view: v, face: made}
+		if old != nil {
+			with.failed = old.failed
+		}
+		if h.span.rare.CompareAndSwap(old, with) {
+			return made
+		}
+	}
+}
+
 var spanView atomic.Pointer[viewOfSpans]
 
 // sealed is what the API wants embedded.
@@ -130,7 +152,23 @@ type span struct {
 	*sealed // nil: nothing of it is called, and a pointer is half of an interface
 	core    core.Span
 	tracer  *tracer
-	failed  atomic.Pointer[failure] // the last error, for who ends the span
+	rare    atomic.Pointer[rare] // or nil
+}
+
+// rare is what few spans have, so that all are a pointer larger only. It is
+// replaced, not changed.
+type rare struct {
+	failed *failure     // the last error, for who ends the span; or nil
+	view   *viewOfSpans // that face is of; or nil
+	face   any
+}
+
+// failure is the last error, or nil.
+func (s *span) failure() *failure {
+	if r := s.rare.Load(); r != nil {
+		return r.failed
+	}
+	return nil
 }
 
 // Start implements trace.Tracer. A local child of a span that is not sampled is

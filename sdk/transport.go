@@ -83,6 +83,13 @@ func (q *call) Value(key any) any {
 	return q.Ctx().Value(key)
 }
 
+// CloseIdleConnections is for http.Client.
+func (t *transport) CloseIdleConnections() {
+	if next, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		next.CloseIdleConnections()
+	}
+}
+
 // RoundTrip implements http.RoundTripper. The span ends when the body of the
 // answer has been read or closed, the duration when its head is there.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -94,7 +101,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	key := callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
 	q := &call{}
-	t.client.operations.StartIn(&q.Operation, r.Context(), key.method)
+	t.client.operations.StartIn(&q.Operation, r.Context(), nameOfMethod(key.method))
 	described := q.Recording()
 	if described {
 		key.describe(q.Span(), r)
@@ -107,7 +114,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := t.next.RoundTrip(inner)
 	switch {
 	case err != nil:
-		key.failure = failureOf(err)
+		key.failure = askError(err, func() string { return failureOf(err) }, typeName)
 	default:
 		if key.status = res.StatusCode; res.StatusCode >= 400 {
 			key.failure = strconv.Itoa(res.StatusCode)
@@ -119,7 +126,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		key.describe(q.Span(), r)
 	}
 	if err != nil {
-		q.Span().SetStatus(core.StatusError, err.Error())
+		q.Span().SetStatus(core.StatusError, errorText(err))
 		q.end()
 		return res, err
 	}
@@ -199,7 +206,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
 		if err != io.EOF {
-			b.call.Span().SetStatus(core.StatusError, err.Error())
+			b.call.Span().SetStatus(core.StatusError, errorText(err))
 		}
 		b.call.end()
 	}
@@ -212,7 +219,16 @@ func (b *answerBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
+// duplexBody is a connection.
 type duplexBody struct {
 	answerBody
 	io.Writer
+}
+
+// CloseWrite is for proxies, which pass on that one side has said all it had to.
+func (b *duplexBody) CloseWrite() error {
+	if w, ok := b.Writer.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return http.ErrNotSupported
 }

@@ -1,12 +1,16 @@
 package sdk
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +95,85 @@ func TestTransport(t *testing.T) {
 	}
 	if s := s.pipe.Stats(); s.Sent != 6 {
 		t.Errorf("%d spans were sent, want the root and five calls", s.Sent)
+	}
+}
+
+// Idle connections are closed by the client, as without us.
+func TestCloseIdleConnections(t *testing.T) {
+	s, _ := start(t, Options{})
+	over := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(over)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	client := &http.Client{Transport: s.HTTPClient().Transport(&http.Transport{})}
+	res, err := client.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	client.CloseIdleConnections()
+	select {
+	case <-over:
+	case <-time.After(10 * time.Second):
+		t.Error("the connection is open")
+	}
+	client.Transport = s.HTTPClient().Transport(struct{ http.RoundTripper }{http.DefaultTransport})
+	client.CloseIdleConnections() // has none
+}
+
+// A client that has said all it had to still gets its answer, through a proxy
+// whose connections to both sides are ours.
+func TestProxiedUpgradeIsHalfClosed(t *testing.T) {
+	s, _ := start(t, Options{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, buf, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		all, err := io.ReadAll(buf)
+		fmt.Fprintf(conn, "got %q, error %v", all, err)
+	}))
+	defer backend.Close()
+	at, err := url.Parse(backend.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(at)
+	proxy.Transport = s.HTTPClient().Transport(&http.Transport{})
+	proxy.ErrorLog = discardLog()
+	server := httptest.NewServer(s.HTTPServer().Handler(proxy))
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	answer := bufio.NewReader(conn)
+	res, err := http.ReadResponse(answer, nil)
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatal(res, err)
+	}
+	fmt.Fprint(conn, "all")
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(answer); err != nil || string(got) != `got "all", error <nil>` {
+		t.Errorf("the client reads %q, error %v", got, err)
+	}
+	if err := (&duplexBody{Writer: io.Discard}).CloseWrite(); err != http.ErrNotSupported {
+		t.Errorf("half of what has no halves is closed: %v", err)
 	}
 }
 

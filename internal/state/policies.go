@@ -19,7 +19,8 @@ import (
 
 // Errors of a change. After either, what held before holds on.
 var (
-	// ErrFull: there are MaxPolicies already.
+	// ErrFull: there are MaxPolicies already, or so many of such size that
+	// their file would be longer than one may be.
 	ErrFull = errors.New("too many sampling policies")
 	// ErrNotSaved: the file could not be written; the text says why.
 	ErrNotSaved = errors.New("the sampling policies could not be saved")
@@ -32,8 +33,9 @@ const (
 	// MaxPolicies is how many there are of all tenants together: the file is
 	// written anew with every change.
 	MaxPolicies = 1000
-	// maxPoliciesFile is what that many policies of full size would take; a
-	// longer file is none of ours.
+	// maxPoliciesFile is what that many policies of full size would take,
+	// written without spaces: with them, some fewer fit. A longer file is not
+	// written, and none of ours.
 	maxPoliciesFile = MaxPolicies * (sampling.MaxBody + 1<<10)
 )
 
@@ -54,10 +56,11 @@ type policiesDocument struct {
 	Tenants map[string][]sampling.Rule `json:"tenants"`
 }
 
-// OpenPolicies reads the policies in a folder, which it makes. A file that
-// cannot be read does not keep Guanlan from running: it is put aside under
-// another name, the log says so, and services get the default policy until
-// somebody puts it right.
+// OpenPolicies reads the policies in a folder, which it makes. A file that is
+// damaged does not keep Guanlan from running: it is put aside under another
+// name, the log says so, and services get the default policy until somebody
+// puts it right. One that cannot be read, as when the disk fails, may be well:
+// it stays where it is, and policies cannot be changed before the next start.
 func OpenPolicies(dir string, log *slog.Logger) *Policies {
 	p := &Policies{path: filepath.Join(dir, policiesFile), log: log}
 	p.byTenant.Store(&map[string]sampling.Set{})
@@ -66,14 +69,24 @@ func OpenPolicies(dir string, log *slog.Logger) *Policies {
 		log.Error("sampling policies cannot be kept", "error", p.blocked)
 		return p
 	}
-	read, err := readPolicies(p.path)
+	text, err := readPolicies(p.path)
 	switch {
-	case err == nil:
-		p.byTenant.Store(&read)
-	case !errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
+		return p
+	case err != nil:
 		p.damaged = 1
-		p.putAside(err)
+		p.blocked = fmt.Errorf("what is there cannot be read: %w; put it right and start Guanlan again", err)
+		log.Error("the sampling policies cannot be read; all services get the default policy, and none can be set. Put the file right and start Guanlan again",
+			"error", err, "file", p.path)
+		return p
 	}
+	read, err := decodePolicies(text)
+	if err != nil {
+		p.damaged = 1
+		p.putAside(fmt.Errorf("read %q: %w", p.path, err))
+		return p
+	}
+	p.byTenant.Store(&read)
 	return p
 }
 
@@ -100,7 +113,7 @@ func (p *Policies) putAside(why error) {
 	p.log.Error("the sampling policies can be neither read nor put aside; all services get the default policy, and none can be set", "error", errors.Join(why, p.blocked))
 }
 
-func readPolicies(path string) (map[string]sampling.Set, error) {
+func readPolicies(path string) ([]byte, error) {
 	in, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -113,11 +126,7 @@ func readPolicies(path string) (map[string]sampling.Set, error) {
 	if len(text) > maxPoliciesFile {
 		return nil, fmt.Errorf("read %q: longer than %d bytes", path, maxPoliciesFile)
 	}
-	byTenant, err := decodePolicies(text)
-	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", path, err)
-	}
-	return byTenant, nil
+	return text, nil
 }
 
 func decodePolicies(text []byte) (map[string]sampling.Set, error) {
@@ -187,8 +196,12 @@ func (p *Policies) change(tenant string, set sampling.Set) error {
 		d.Tenants[name] = rules
 	}
 	text, err := json.MarshalIndent(d, "", "  ")
+	text = append(text, '\n')
+	if err == nil && len(text) > maxPoliciesFile {
+		return fmt.Errorf("%w: their file would be longer than %d bytes; delete one, or make one smaller, first", ErrFull, maxPoliciesFile)
+	}
 	if err == nil {
-		err = writeFile(p.path, append(text, '\n'))
+		err = writeFile(p.path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSaved, err)

@@ -150,6 +150,54 @@ func TestPoliciesAreBounded(t *testing.T) {
 	}
 }
 
+// What was accepted is there after a restart: a file that would be too long to be
+// read is not written.
+func TestPoliciesFileIsBounded(t *testing.T) {
+	p := OpenPolicies(t.TempDir(), quiet)
+	full := rule("", 0.5)
+	full.Policy.Critical = []string{strings.Repeat("x", maxPoliciesFile/(MaxPolicies-1))}
+	all := make([]sampling.Rule, MaxPolicies-1)
+	for i := range all {
+		all[i] = full
+		all[i].Service = fmt.Sprint("s", i)
+	}
+	before := map[string]sampling.Set{"1": all}
+	p.byTenant.Store(&before)
+	if err := p.Put("0", rule("order", 0.5)); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("put: %v", err)
+	}
+	if _, err := os.Stat(p.path); !errors.Is(err, os.ErrNotExist) || p.List("0") != nil {
+		t.Errorf("the file is there: %v; policies %v", err, p.List("0"))
+	}
+}
+
+// A file that cannot be read may be well, and is all that there is.
+func TestPoliciesThatCannotBeRead(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"folder": func(path string) error { return os.Mkdir(path, 0o700) },
+		"too long": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, maxPoliciesFile+1))
+		},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, policiesFile)
+		if err := spoil(path); err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		p := OpenPolicies(dir, slog.New(slog.NewTextHandler(&log, nil)))
+		if err := p.Put("0", rule("order", 0.5)); !errors.Is(err, ErrNotSaved) || !strings.Contains(err.Error(), "cannot be read") || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: put: %v", name, err)
+		}
+		if p.Stats() != (PoliciesStats{0, 1}) || strings.Count(log.String(), "level=ERROR") != 1 {
+			t.Errorf("%s: %+v, log %s", name, p.Stats(), log.String())
+		}
+		if names, _ := filepath.Glob(dir + "/*"); len(names) != 1 || names[0] != path {
+			t.Errorf("%s: files %v", name, names)
+		}
+	}
+}
+
 func TestPoliciesChangeConcurrently(t *testing.T) {
 	dir := t.TempDir()
 	p := OpenPolicies(dir, quiet)

@@ -66,3 +66,10 @@ type latest struct{}
 func (latest) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
+
+// CloseIdleConnections is for http.Client.
+func (latest) CloseIdleConnections() {
+	if t, ok := http.DefaultTransport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}

@@ -2,8 +2,10 @@ package auto
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,49 +21,96 @@ const (
 	hurry = 200 * time.Millisecond
 )
 
+// looks is when is looked, after the start, whether the program listens: it asks
+// for signals when it begins, and a look costs the copying of page tables, which
+// are few then.
+var looks = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
+
 // flushAtSignals flushes when the process is told to end. Then, if the program
 // does not listen for the signal itself, the process ends by it as it would have
 // without us; if it does, that is its business, and we flush until it is gone.
-// A second signal does not wait.
+//
+// Programs stop listening as soon as they have heard, so it must be known before
+// whether they did; the look at the signal itself is for those that began to
+// listen later than the last of looks. Where it cannot be found out, nothing is
+// done at signals.
 func flushAtSignals(s *sdk.SDK) {
-	signals := make(chan os.Signal, 2)
-	for _, sig := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		if !signal.Ignored(sig) { // under nohup, say: it must stay so
-			signal.Notify(signals, sig)
+	var all []os.Signal
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		if signal.Ignored(sig) { // under nohup, say: it must stay so
+			continue
 		}
+		if _, err := listened(sig); err != nil {
+			return
+		}
+		all = append(all, sig)
 	}
+	if len(all) == 0 {
+		return
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, all...)
 	go func() {
-		sig := (<-signals).(syscall.Signal)
-		ctx, cancel := context.WithTimeout(context.Background(), lastWord)
-		flushed := make(chan struct{})
-		go func() {
-			defer close(flushed)
-			_ = s.Flush(ctx) // what failed is counted, and nobody can do anything about it now
-		}()
-		select {
-		case <-flushed:
-		case <-signals:
+		sig, heard := wait(signals, all)
+		signal.Stop(signals) // from here on a second signal is the program's, or ends it
+		if !heard {
+			heard, _ = listened(sig)
 		}
-		cancel()
-		signal.Stop(signals)
-		if !listened(sig) {
+		flush(s)
+		if !heard {
 			_ = syscall.Kill(os.Getpid(), sig)
 		}
 		for range time.Tick(hurry) {
-			ctx, cancel := context.WithTimeout(context.Background(), lastWord)
-			_ = s.Flush(ctx)
-			cancel()
+			flush(s)
 		}
 	}()
 }
 
+// wait waits for a signal, and finds out until then whether the program listens
+// for any of them.
+func wait(signals chan os.Signal, all []os.Signal) (sig syscall.Signal, heard bool) {
+	began := time.Now()
+	for _, at := range looks {
+		timer := time.NewTimer(time.Until(began.Add(at)))
+		select {
+		case got := <-signals:
+			timer.Stop()
+			return got.(syscall.Signal), heard
+		case <-timer.C:
+		}
+		if heard {
+			continue
+		}
+		// What comes in this millisecond does what it would without us.
+		signal.Stop(signals)
+		for _, sig := range all {
+			yes, err := listened(sig.(syscall.Signal))
+			heard = heard || yes || err != nil
+		}
+		signal.Notify(signals, all...)
+		looked.Add(1)
+	}
+	return (<-signals).(syscall.Signal), heard
+}
+
+func flush(s *sdk.SDK) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWord)
+	defer cancel()
+	_ = s.Flush(ctx) // what failed is counted, and nobody can do anything about it now
+}
+
+// looked counts looks, for tests to wait for.
+var looked atomic.Int32
+
+var errNoCopy = errors.New("no copy of the process could be made")
+
 // listened reports whether the program has asked for sig by os/signal, which
 // Go does not tell. So a copy of the process tries it out: it sends itself the
-// signal and dies of it, or lives and exits. False when there can be no copy.
-func listened(sig syscall.Signal) bool {
+// signal and dies of it, or lives and exits. We must not listen meanwhile.
+func listened(sig syscall.Signal) (bool, error) {
 	pid := tryOut(uintptr(sig))
 	if pid == 0 {
-		return false
+		return false, errNoCopy
 	}
 	var status syscall.WaitStatus
 	for {
@@ -70,7 +119,7 @@ func listened(sig syscall.Signal) bool {
 		if err == syscall.EINTR {
 			continue
 		}
-		return err == nil && status.Exited()
+		return status.Exited(), err
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +119,72 @@ func TestSpool(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Who flushes or closes waits for the lines before, not for those that others go
+// on to add; and the disk is asked to keep what is there.
+func TestSpoolUnderATrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d disk
+		d.room.Store(-1)
+		f, err := newFile(FileOptions{Path: filepath.Join(t.TempDir(), "app.log")}, func(path string) (handle, error) {
+			h, err := d.open(path)
+			return slowHandle{h}, err
+		}, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := NewFileSpool(f, 0)
+		stop, stopped := make(chan struct{}), make(chan int)
+		go func() { // several lines come while one is written
+			taken, tick := 0, time.NewTicker(slowHandleTakes/5)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+					if s.Line([]byte("trickle\n"), SeverityInfo) {
+						taken++
+					}
+				case <-stop:
+					stopped <- taken
+					return
+				}
+			}
+		}()
+		time.Sleep(10 * time.Second)
+		if n := d.syncs.Load(); n < 9 || n > 11 {
+			t.Errorf("%d syncs in 10 s, want one each second", n)
+		}
+		const soon = spoolLinger + 5*slowHandleTakes
+		for range 3 {
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := s.Flush(ctx); err != nil || time.Since(began) > soon {
+				t.Errorf("Flush takes %v: %v", time.Since(began), err)
+			}
+			cancel()
+		}
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil || time.Since(began) > soon || !s.Closed() {
+			t.Errorf("Close takes %v: %v", time.Since(began), err)
+		}
+		close(stop)
+		if taken, st := <-stopped, s.Stats(); st.Written != uint64(taken) || st.Waiting != 0 {
+			t.Errorf("%d lines were taken, stats %+v", taken, st)
+		}
+	})
+}
+
+// slowHandle is a file on a slow disk.
+type slowHandle struct{ handle }
+
+const slowHandleTakes = time.Millisecond
+
+func (h slowHandle) Write(b []byte) (int, error) {
+	time.Sleep(slowHandleTakes)
+	return h.handle.Write(b)
 }
 
 // A disk that is full must cost lines, not the service.

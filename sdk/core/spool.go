@@ -22,12 +22,13 @@ type Spool struct {
 	filling []byte // lines that wait
 	lines   int    // of filling
 	urgent  bool   // one of them tells of an error
-	writing bool   // the other buffer is being written
+	writing int    // lines of the other buffer, which is being written
 	torn    bool   // the writer took half a line
 	spare   []byte
 	stats   SpoolStats
-	closed  bool
-	idle    *sync.Cond    // of mu: everything is written
+	closing bool          // Close was called
+	closed  bool          // what was there then is written: no more lines are taken
+	written *sync.Cond    // of mu: a buffer is
 	wake    chan struct{} // a line waits
 	hurry   chan struct{} // so much waits, or so somebody
 	done    chan struct{}
@@ -64,7 +65,7 @@ func NewFileSpool(f *File, limit int) *Spool { return newSpool(f, f, limit) }
 func newSpool(w io.Writer, f *File, limit int) *Spool {
 	limit = orDefault(limit, DefaultSpool)
 	s := &Spool{w: w, file: f, limit: limit, full: min(spoolFull, limit/4), wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), done: make(chan struct{})}
-	s.idle = sync.NewCond(&s.mu)
+	s.written = sync.NewCond(&s.mu)
 	go s.loop()
 	return s
 }
@@ -79,7 +80,7 @@ func (s *Spool) Line(line []byte, severity Severity) bool {
 	}
 	s.filling = append(s.filling, line...)
 	s.urgent = s.urgent || severity >= SeverityError
-	if s.lines++; s.lines == 1 {
+	if s.lines++; s.lines == 1 && !s.closing {
 		signal(s.wake)
 	}
 	if n := len(s.filling); n >= s.full && n-len(line) < s.full {
@@ -115,15 +116,12 @@ func (s *Spool) loop() {
 				}
 			}
 			urgent := s.drain()
-			if s.file == nil {
-				if !open {
-					return
-				}
-				continue
-			}
 			if !open {
-				_ = s.file.Close() // it tells of errors itself
+				s.end()
 				return
+			}
+			if s.file == nil {
+				continue
 			}
 			every := s.file.opts.Sync
 			if every > 0 && urgent {
@@ -140,32 +138,46 @@ func (s *Spool) loop() {
 	}
 }
 
-// drain writes until nothing waits. It reports whether there was an error among
-// the lines.
+// drain writes what waits, and not what comes meanwhile: lines may never stop
+// coming, and others wait for their turn. It reports whether there was an error
+// among the lines.
 func (s *Spool) drain() (urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.filling) > 0 {
-		text, lines := s.filling, s.lines
-		urgent = urgent || s.urgent
-		s.filling, s.lines, s.spare, s.urgent = s.spare[:0], 0, nil, false
-		s.writing = true
-		s.mu.Unlock()
-		n, err := s.write(text)
-		s.mu.Lock()
-		s.writing = false
-		if s.spare = text[:0]; cap(text) > s.limit/4 && len(text) < cap(text)/4 {
-			s.spare = nil // what a burst needed is not kept after it
-		}
-		if err != nil {
-			took := min(bytes.Count(text[:n], newline), lines)
-			s.stats.Failed += uint64(lines - took)
-			lines = took
-		}
-		s.stats.Written += uint64(lines)
+	if len(s.filling) == 0 {
+		return false
 	}
-	s.idle.Broadcast()
+	text, lines := s.filling, s.lines
+	urgent = s.urgent
+	s.filling, s.lines, s.spare, s.urgent = s.spare[:0], 0, nil, false
+	s.writing = lines
+	s.mu.Unlock()
+	n, err := s.write(text)
+	s.mu.Lock()
+	s.writing = 0
+	if s.spare = text[:0]; cap(text) > s.limit/4 && len(text) < cap(text)/4 {
+		s.spare = nil // what a burst needed is not kept after it
+	}
+	if err != nil {
+		took := min(bytes.Count(text[:n], newline), lines)
+		s.stats.Failed += uint64(lines - took)
+		lines = took
+	}
+	s.stats.Written += uint64(lines)
+	s.written.Broadcast()
 	return urgent
+}
+
+// end takes no more lines and writes the last ones: those that came while what
+// was there at Close was written.
+func (s *Spool) end() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.drain()
+	if s.file != nil {
+		_ = s.file.Close() // it tells of errors itself
+	}
 }
 
 // write keeps half a line that the writer took apart from what follows it.
@@ -191,36 +203,49 @@ func (s *Spool) Stats() SpoolStats {
 	return stats
 }
 
-// Flush waits until what was added before is written, or ctx ends.
+// Flush waits until what was added before is written, or ctx ends. What others
+// add meanwhile it does not wait for.
 func (s *Spool) Flush(ctx context.Context) error {
-	defer wakeAtEnd(ctx, s.idle)()
+	defer wakeAtEnd(ctx, s.written)()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	signal(s.hurry)
-	for len(s.filling) > 0 || s.writing {
+	added := s.settled() + uint64(s.writing+s.lines)
+	for s.settled() < added {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		s.idle.Wait()
+		signal(s.hurry)
+		s.written.Wait()
 	}
 	return nil
 }
 
-// Close flushes and stops. When ctx ends first, it returns, and a writer that is
-// stuck is left behind. It may be called again.
+// settled is how many lines were written or failed; mu is held.
+func (s *Spool) settled() uint64 { return s.stats.Written + s.stats.Failed }
+
+// Close writes what was added before and stops. When ctx ends first, it returns,
+// and a writer that is stuck is left behind. It may be called again.
 func (s *Spool) Close(ctx context.Context) error {
-	err := s.Flush(ctx)
 	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
+	if !s.closing {
+		s.closing = true
 		close(s.wake)
-		signal(s.hurry)
 	}
+	signal(s.hurry)
 	s.mu.Unlock()
 	select {
 	case <-s.done:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return err
+}
+
+// Closed reports whether Line takes no more lines since Close. As long as the
+// writer is stuck with what was there before, it is false: whoever then wrote
+// past the spool would wait, too.
+func (s *Spool) Closed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }

@@ -94,7 +94,7 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.detail)
 	}
 	if e.cause != nil {
-		b.WriteString(": " + e.cause.Error())
+		b.WriteString(": " + text(e.cause))
 	}
 	return b.String()
 }
@@ -130,7 +130,7 @@ func (e *Error) LogValue() slog.Value {
 		attrs = append(attrs, slog.String("detail", e.detail))
 	}
 	if e.cause != nil {
-		attrs = append(attrs, slog.String("cause", e.cause.Error()))
+		attrs = append(attrs, slog.String("cause", text(e.cause)))
 	}
 	if id := e.TraceID(); id != "" {
 		attrs = append(attrs, slog.String("trace_id", id))
@@ -151,8 +151,25 @@ func CodeOf(err error) *Code {
 	return code
 }
 
-// find is the code of err and, if there is one, the error that has it.
-func find(err error) (*Code, *Error) {
+// text is the text of somebody's error, which may panic when it is asked: a nil
+// *MyError that was returned as an error, say.
+func text(err error) (text string) {
+	defer func() {
+		if p := recover(); p != nil {
+			text = fmt.Sprintf("!PANIC: %v", p)
+		}
+	}()
+	return err.Error()
+}
+
+// find is the code of err and, if there is one, the error that has it. An error
+// that panics when it is asked is Internal.
+func find(err error) (code *Code, coded *Error) {
+	defer func() {
+		if recover() != nil {
+			code, coded = Internal, nil
+		}
+	}()
 	if e, ok := errors.AsType[*Error](err); ok && e != nil {
 		return e.code, e
 	}
@@ -185,7 +202,7 @@ func Log(ctx context.Context, msg string, err error) {
 	}
 	attrs := []slog.Attr{{Key: "error", Value: value}}
 	if error(e) != err && error(code) != err { // what was wrapped around it says more
-		attrs = append(attrs, slog.String("error_text", err.Error()))
+		attrs = append(attrs, slog.String("error_text", text(err)))
 	}
 	log.LogAttrs(ctx, code.level, msg, attrs...)
 }

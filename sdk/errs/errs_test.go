@@ -242,6 +242,31 @@ func TestLogHasLevelCodeAndCause(t *testing.T) {
 	}
 }
 
+// A nil pointer that was returned as an error is one that panics when it is asked.
+func TestErrorsThatPanic(t *testing.T) {
+	var nobody *lost
+	var out bytes.Buffer
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
+	w := httptest.NewRecorder()
+	HandlerFunc(func(http.ResponseWriter, *http.Request) error { return nobody }).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Code != http.StatusInternalServerError || CodeOf(nobody) != Internal {
+		t.Errorf("answered with %d, code %v", w.Code, CodeOf(nobody))
+	}
+	if err := Internal.Wrap(t.Context(), nobody); !strings.Contains(err.Error(), "!PANIC") || !strings.Contains(err.LogValue().String(), "!PANIC") {
+		t.Errorf("text %q, logged as %v", err.Error(), err.LogValue())
+	}
+	if !strings.Contains(out.String(), "!PANIC") {
+		t.Errorf("logged: %s", out.String())
+	}
+}
+
+type lost struct{ inner error }
+
+func (e *lost) Error() string { return e.inner.Error() }
+func (e *lost) Unwrap() error { return e.inner }
+
 func TestHandlerFunc(t *testing.T) {
 	_, stock, _ := shop()
 	var w *httptest.ResponseRecorder

@@ -1,6 +1,7 @@
 package sdkgin
 
 import (
+	"io"
 	"net/http/httptest"
 	"testing"
 
@@ -27,5 +28,30 @@ func TestIDs(t *testing.T) {
 	}
 	if in != "r-1" {
 		t.Errorf("the handler finds request id %q", in)
+	}
+}
+
+// A server that is wrapped streams as gin alone does.
+func TestStreamWithinHandler(t *testing.T) {
+	defer start(t, 1)()
+	r := gin.New()
+	r.GET("/", func(c *gin.Context) {
+		left := 3
+		c.Stream(func(w io.Writer) bool {
+			_, _ = io.WriteString(w, "line\n")
+			left--
+			return left > 0
+		})
+	})
+	server := httptest.NewServer(sdk.Handler(r))
+	defer server.Close()
+	res, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	_ = res.Body.Close()
+	if err != nil || string(body) != "line\nline\nline\n" {
+		t.Errorf("got %q, error %v", body, err)
 	}
 }

@@ -16,6 +16,8 @@
 package sdkgin
 
 import (
+	"strings"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/guanlan-io/guanlan/sdk"
@@ -37,6 +39,13 @@ func serve(c *gin.Context) {
 	q.SetRoute(c.FullPath())
 	defer done(c, q, began)
 	c.Next()
+}
+
+// lasts reports whether the request lasts as long as the client wants: a
+// connection that the handler has taken over, or a stream of events.
+func lasts(c *gin.Context) bool {
+	return c.IsWebsocket() && c.Writer.Written() && c.Writer.Size() <= 0 ||
+		strings.HasPrefix(strings.ToLower(c.Writer.Header().Get("Content-Type")), "text/event-stream")
 }
 
 // told is set on a context whose errors are in the span, for those who use the
@@ -61,6 +70,9 @@ func done(c *gin.Context, q sdk.Request, began bool) {
 		}
 	}
 	if began {
+		if lasts(c) {
+			q.Lasting()
+		}
 		q.Done(status, int64(max(c.Writer.Size(), 0)))
 	}
 }

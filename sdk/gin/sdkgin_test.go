@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -260,5 +261,56 @@ func TestContext(t *testing.T) {
 	s := got().spans["GET /"]
 	if inner.TraceID().String() != "4bf92f3577b34da6a3ce929d0e0e4736" || inner.SpanID() != trace.SpanID(s.GetSpanId()) || outer.SpanID() != inner.SpanID() {
 		t.Errorf("span contexts %v, %v, span %v", inner, outer, s)
+	}
+}
+
+// What lasts as long as the client wants is not slow for being long, and probes
+// that gin routes are no requests of the service.
+func TestStreamsAndProbes(t *testing.T) {
+	stop := start(t, 1)
+	var health sdk.Health
+	health.Started()
+	lasting := map[string]bool{}
+	var mu sync.Mutex
+	r := shop(Middleware(), func(c *gin.Context) {
+		c.Next()
+		mu.Lock()
+		defer mu.Unlock()
+		lasting[c.FullPath()] = lasts(c)
+	})
+	r.GET("/readyz", gin.WrapH(&health))
+	r.GET("/socket", func(c *gin.Context) {
+		conn, _, err := c.Writer.Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+	})
+	r.GET("/refused", func(c *gin.Context) { c.String(http.StatusBadRequest, "no") })
+	r.GET("/events", func(c *gin.Context) { c.SSEvent("tick", 1); c.Writer.Flush() })
+	server := httptest.NewServer(r)
+	defer server.Close()
+	want := map[string]bool{"/readyz": false, "/orders/:id": false, "/socket": true, "/refused": false, "/events": true}
+	for path := range want {
+		req, _ := http.NewRequest("GET", server.URL+path, nil)
+		if path != "/orders/:id" && path != "/readyz" && path != "/events" {
+			req.Header.Set("Connection", "Upgrade")
+			req.Header.Set("Upgrade", "websocket")
+		}
+		res, err := server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	server.Close()
+	if !maps.Equal(lasting, want) {
+		t.Errorf("lasting: %v, want %v", lasting, want)
+	}
+	got := stop()
+	if got.n != len(want)-1 || got.spans["GET /readyz"] != nil || got.series["/readyz 200"] != 0 || got.series["/events 200"] != 1 {
+		t.Errorf("%d spans, series %v", got.n, got.series)
 	}
 }

@@ -394,6 +394,30 @@ func TestPanics(t *testing.T) {
 	}
 }
 
+// uncomparable is a context that == panics of.
+type uncomparable struct {
+	context.Context
+	_ []int
+}
+
+// streamOf is a stream with a context that another interceptor has put there.
+type streamOf struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s streamOf) Context() context.Context { return s.ctx }
+
+func TestContextThatCannotBeCompared(t *testing.T) {
+	defer start(t, 1)()
+	s := Server{Trace: func(string) bool { return false }}
+	served := false
+	err := s.stream(nil, streamOf{ctx: uncomparable{Context: t.Context()}}, &grpc.StreamServerInfo{FullMethod: "/a/b"}, func(any, grpc.ServerStream) error { served = true; return nil })
+	if err != nil || !served {
+		t.Errorf("served is %v, error %v", served, err)
+	}
+}
+
 // Health checks are counted, and have spans for those who want them.
 func TestWhatIsTraced(t *testing.T) {
 	for _, all := range []bool{false, true} {

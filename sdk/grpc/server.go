@@ -80,6 +80,7 @@ type served struct {
 	known     bool                      // it is one of the server's
 	described bool
 	began     time.Time // of one without a span
+	own       bool      // ctx is another one than came
 }
 
 func (s *Server) begin(ctx context.Context, method string, known bool) served {
@@ -87,7 +88,7 @@ func (s *Server) begin(ctx context.Context, method string, known bool) served {
 	if off() {
 		return c
 	}
-	c.ctx = read(ctx)
+	c.ctx, c.own = read(ctx), true
 	if !s.Trace(method) {
 		c.began = time.Now()
 		return c
@@ -141,7 +142,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	if c.op != nil {
 		c.op.Lasting()
 	}
-	if c.ctx != ss.Context() {
+	if c.own { // contexts may be of types that cannot be compared
 		ss = &serverStream{ss, c.ctx}
 	}
 	return handler(srv, ss)

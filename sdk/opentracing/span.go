@@ -14,14 +14,22 @@ import (
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/guanlan-io/guanlan/sdk"
 )
 
 // span is the OpenTracing face of a span.
 type span struct {
-	tracer *Tracer
-	otel   trace.Span
-	mu     sync.Mutex
-	ctx    context.Context // with the span, the ids and the baggage
+	tracer  *Tracer
+	otel    trace.Span
+	ctx     context.Context // with the span and the ids
+	mu      sync.Mutex
+	baggage baggage.Baggage // takes the place of that of ctx
+}
+
+// span makes the face of the span in ctx.
+func (t *Tracer) span(ctx context.Context) *span {
+	return &span{tracer: t, otel: trace.SpanFromContext(ctx), ctx: ctx, baggage: baggage.FromContext(ctx)}
 }
 
 // Tags that have a meaning of their own in OpenTelemetry.
@@ -30,32 +38,30 @@ const (
 	tagError = "error"
 )
 
-// context is what children start in.
+// context is ctx with the baggage as it is now.
 func (s *span) context() context.Context {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ctx
+	return baggage.ContextWithBaggage(s.ctx, s.baggage)
 }
 
 // meet adds baggage to what the span has; where both have a member, the span's
-// stays. It returns what children start in.
-func (s *span) meet(b baggage.Baggage) context.Context {
+// stays.
+func (s *span) meet(b baggage.Baggage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b.Len() == 0 {
-		return s.ctx
-	}
-	for _, m := range baggage.FromContext(s.ctx).Members() {
-		if with, err := b.SetMember(m); err == nil {
-			b = with
+	for _, m := range b.Members() {
+		if s.baggage.Member(m.Key()).Key() == m.Key() {
+			continue
+		}
+		if with, err := s.baggage.SetMember(m); err == nil {
+			s.baggage = with
 		}
 	}
-	s.ctx = baggage.ContextWithBaggage(s.ctx, b)
-	return s.ctx
 }
 
 // Context implements opentracing.Span.
-func (s *span) Context() opentracing.SpanContext { return spanContext{s.context()} }
+func (s *span) Context() opentracing.SpanContext { return spanContext(sdk.Capture(s.context())) }
 
 // Tracer implements opentracing.Span.
 func (s *span) Tracer() opentracing.Tracer { return s.tracer }
@@ -120,17 +126,19 @@ func (s *span) event(at time.Time, fields []log.Field) {
 		opts = append(opts, trace.WithTimestamp(at))
 	}
 	var failure error
+	e := encoder{add: func(key string, v any) {
+		if key == "event" {
+			name = fmt.Sprint(v)
+			return
+		}
+		attrs = append(attrs, attributeOf(key, v))
+	}}
 	for _, f := range fields {
-		v := f.Value()
-		if err, ok := v.(error); ok && failure == nil {
+		if err, ok := f.Value().(error); ok && failure == nil {
 			failure = err
 			continue
 		}
-		if f.Key() == "event" {
-			name = fmt.Sprint(v)
-			continue
-		}
-		attrs = append(attrs, attributeOf(f.Key(), v))
+		f.Marshal(e)
 	}
 	opts = append(opts, trace.WithAttributes(attrs...))
 	if failure != nil {
@@ -138,6 +146,27 @@ func (s *span) event(at time.Time, fields []log.Field) {
 		return
 	}
 	s.otel.AddEvent(name, opts...)
+}
+
+// encoder is a log.Encoder.
+type encoder struct{ add func(key string, v any) }
+
+func (e encoder) EmitString(key, v string)          { e.add(key, v) }
+func (e encoder) EmitBool(key string, v bool)       { e.add(key, v) }
+func (e encoder) EmitInt(key string, v int)         { e.add(key, v) }
+func (e encoder) EmitInt32(key string, v int32)     { e.add(key, v) }
+func (e encoder) EmitInt64(key string, v int64)     { e.add(key, v) }
+func (e encoder) EmitUint32(key string, v uint32)   { e.add(key, v) }
+func (e encoder) EmitUint64(key string, v uint64)   { e.add(key, v) }
+func (e encoder) EmitFloat32(key string, v float32) { e.add(key, v) }
+func (e encoder) EmitFloat64(key string, v float64) { e.add(key, v) }
+func (e encoder) EmitObject(key string, v any)      { e.add(key, v) }
+
+// EmitLazyLogger implements log.Encoder: a lazy field has any number of others.
+func (e encoder) EmitLazyLogger(v log.LazyLogger) {
+	if v != nil {
+		v(e)
+	}
 }
 
 // SetBaggageItem implements opentracing.Span. What OpenTelemetry's baggage cannot
@@ -149,15 +178,17 @@ func (s *span) SetBaggageItem(key, value string) opentracing.Span {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b, err := baggage.FromContext(s.ctx).SetMember(m); err == nil {
-		s.ctx = baggage.ContextWithBaggage(s.ctx, b)
+	if with, err := s.baggage.SetMember(m); err == nil {
+		s.baggage = with
 	}
 	return s
 }
 
 // BaggageItem implements opentracing.Span.
 func (s *span) BaggageItem(key string) string {
-	return baggage.FromContext(s.context()).Member(key).Value()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.baggage.Member(key).Value()
 }
 
 // LogEvent implements opentracing.Span.

@@ -47,7 +47,7 @@ var (
 // opentracing.StartSpanFromContext find the spans of this SDK.
 func New() *Tracer {
 	t := &Tracer{otel.Tracer(scope, trace.WithInstrumentationVersion(sdk.Version))}
-	sdk.SetSpanView(activeSpanKey, func(ctx context.Context) any { return &span{tracer: t, ctx: ctx, otel: trace.SpanFromContext(ctx)} })
+	sdk.SetSpanView(activeSpanKey, func(ctx context.Context) any { return t.span(ctx) })
 	return t
 }
 
@@ -66,13 +66,18 @@ type keyProbe struct {
 
 func (p *keyProbe) Value(key any) any { p.key = key; return nil }
 
-// spanContext is what of a span goes to its children: a context with the span,
-// the ids and the baggage.
-type spanContext struct{ ctx context.Context }
+// spanContext is what of a span goes to its children: its own context, the ids
+// and the baggage, but not the context it was started in, nor those before that.
+type spanContext sdk.Carrier
+
+// context is one with what goes to children.
+func (c spanContext) context() context.Context {
+	return sdk.Carrier(c).Context(context.Background())
+}
 
 // ForeachBaggageItem implements opentracing.SpanContext.
 func (c spanContext) ForeachBaggageItem(handler func(k, v string) bool) {
-	for _, m := range baggage.FromContext(c.ctx).Members() {
+	for _, m := range baggage.FromContext(c.context()).Members() {
 		if !handler(m.Key(), m.Value()) {
 			return
 		}
@@ -106,7 +111,7 @@ func (t *Tracer) StartSpan(name string, opts ...opentracing.StartSpanOption) ope
 	if failed {
 		s.SetStatus(codes.Error, "")
 	}
-	return &span{tracer: t, ctx: ctx, otel: s}
+	return t.span(ctx)
 }
 
 // parentOf finds the parent, a context without a span if there is none.
@@ -122,11 +127,10 @@ func parentOf(refs []opentracing.SpanReference) (parent context.Context, links [
 	}
 	for i, r := range refs {
 		if c, ok := r.ReferencedContext.(spanContext); ok && i != at {
-			links = append(links, trace.Link{SpanContext: trace.SpanContextFromContext(c.ctx)})
+			links = append(links, trace.Link{SpanContext: trace.SpanContextFromContext(c.context())})
 		}
 	}
-	// What goes on must not end with the parent: OpenTracing has no such thing.
-	return context.WithoutCancel(refs[at].ReferencedContext.(spanContext).ctx), links
+	return refs[at].ReferencedContext.(spanContext).context(), links
 }
 
 // ContextWithSpanHook implements opentracing.TracerContextWithSpanExtension: a
@@ -136,7 +140,8 @@ func (t *Tracer) ContextWithSpanHook(ctx context.Context, other opentracing.Span
 	if !ok {
 		return ctx
 	}
-	from := s.meet(baggage.FromContext(ctx))
+	s.meet(baggage.FromContext(ctx))
+	from := s.context()
 	if trace.SpanFromContext(ctx) != s.otel {
 		ctx = trace.ContextWithSpan(ctx, s.otel)
 	}
@@ -152,7 +157,7 @@ func (t *Tracer) ContextWithSpanHook(ctx context.Context, other opentracing.Span
 // fields is what Inject writes.
 func fields(c spanContext) propagation.MapCarrier {
 	m := propagation.MapCarrier{}
-	sdk.Propagator{}.Inject(c.ctx, m)
+	sdk.Propagator{}.Inject(c.context(), m)
 	return m
 }
 
@@ -174,7 +179,7 @@ func (t *Tracer) Inject(sc opentracing.SpanContext, format, carrier any) error {
 		return opentracing.ErrUnsupportedFormat
 	}
 	if h, ok := carrier.(opentracing.HTTPHeadersCarrier); ok {
-		sdk.Propagator{}.Inject(c.ctx, propagation.HeaderCarrier(h))
+		sdk.Propagator{}.Inject(c.context(), propagation.HeaderCarrier(h))
 		return nil
 	}
 	w, ok := carrier.(opentracing.TextMapWriter)
@@ -221,7 +226,7 @@ func (t *Tracer) Extract(format, carrier any) (opentracing.SpanContext, error) {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return nil, opentracing.ErrSpanContextNotFound
 	}
-	return spanContext{ctx}, nil
+	return spanContext(sdk.Capture(ctx)), nil
 }
 
 // maxBinary bounds what is read: the headers of W3C are at most 8 KiB of baggage

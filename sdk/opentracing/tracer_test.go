@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -78,7 +80,7 @@ func (probe) SameTrace(a, b opentracing.Span) bool {
 }
 
 func (probe) SameSpanContext(a opentracing.Span, c opentracing.SpanContext) bool {
-	return a.(*span).otel.SpanContext().SpanID() == trace.SpanContextFromContext(c.(spanContext).ctx).SpanID()
+	return a.(*span).otel.SpanContext().SpanID() == trace.SpanContextFromContext(c.(spanContext).context()).SpanID()
 }
 
 // A service that is half migrated: both APIs in turn, in one process and over
@@ -153,6 +155,98 @@ func TestOneTree(t *testing.T) {
 	}
 	if k := spans["old client"].GetKind(); k != tracepb.Span_SPAN_KIND_CLIENT {
 		t.Errorf("kind of the old client %v", k)
+	}
+}
+
+// A span that began elsewhere has one face, which keeps what it is given.
+func TestOneFace(t *testing.T) {
+	stop := start(t)
+	opentracing.SetGlobalTracer(New())
+	defer opentracing.SetGlobalTracer(opentracing.NoopTracer{})
+	defer sdk.SetSpanView(nil, nil)
+	check := func(ctx context.Context) {
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				opentracing.SpanFromContext(ctx).SetBaggageItem("k"+strconv.Itoa(i), "v")
+				trace.SpanFromContext(ctx).RecordError(errors.New("no"))
+			})
+		}
+		wg.Wait()
+		child, _ := opentracing.StartSpanFromContext(ctx, "child")
+		defer child.Finish()
+		for i := range 8 {
+			key := "k" + strconv.Itoa(i)
+			if a, b := opentracing.SpanFromContext(ctx).BaggageItem(key), child.BaggageItem(key); a != "v" || b != "v" {
+				t.Errorf("item %s of the span is %q, of its child %q", key, a, b)
+			}
+		}
+	}
+	rec := httptest.NewRecorder()
+	sdk.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { check(r.Context()) })).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+	ctx, s := otel.Tracer("x").Start(t.Context(), "migrated")
+	check(ctx)
+	first := opentracing.SpanFromContext(ctx)
+	New() // another tracer has other faces
+	if second := opentracing.SpanFromContext(ctx); second == first || second.BaggageItem("k1") != "" {
+		t.Error("a span has the face of a tracer that was replaced")
+	}
+	s.End()
+	stop()
+}
+
+// A lazy field has others, and one that does nothing is none.
+func TestFields(t *testing.T) {
+	stop := start(t)
+	tracer := New()
+	defer sdk.SetSpanView(nil, nil)
+	s := tracer.StartSpan("n")
+	s.LogFields(log.Noop(), log.Lazy(func(e log.Encoder) {
+		e.EmitString("event", "lazy")
+		e.EmitInt("n", 7)
+		e.EmitLazyLogger(func(e log.Encoder) { e.EmitObject("o", []int{1}) })
+	}), log.Bool("b", true))
+	s.Finish()
+	events := stop()["n"].Events
+	if len(events) != 1 || events[0].Name != "lazy" || len(events[0].Attributes) != 3 {
+		t.Fatalf("events %v", events)
+	}
+	for i, want := range []string{"n", "o", "b"} {
+		if got := events[0].Attributes[i].Key; got != want {
+			t.Errorf("attribute %d is %q, want %q", i, got, want)
+		}
+	}
+}
+
+// What refers to a span does not keep the context that the span was started in.
+func TestReferencesAreLight(t *testing.T) {
+	stop := start(t)
+	defer stop()
+	opentracing.SetGlobalTracer(New())
+	defer opentracing.SetGlobalTracer(opentracing.NoopTracer{})
+	defer sdk.SetSpanView(nil, nil)
+	type key struct{}
+	gone := make(chan struct{})
+	last := func() opentracing.Span {
+		request := new([1 << 10]byte)
+		runtime.AddCleanup(request, func(c chan struct{}) { close(c) }, gone)
+		ctx, s := otel.Tracer("x").Start(context.WithValue(t.Context(), key{}, request), "request")
+		defer s.End()
+		first := opentracing.StartSpan("first", opentracing.ChildOf(opentracing.SpanFromContext(ctx).Context()))
+		defer first.Finish()
+		return opentracing.StartSpan("last", opentracing.FollowsFrom(first.Context()))
+	}()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		runtime.GC()
+		select {
+		case <-gone:
+			last.Finish()
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a span keeps what the request had that it follows from")
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func text(cmds []redis.Cmder, keys bool) string {
 				break
 			}
 			key, isText := args[n].(string)
-			if n > 1 || !keys || !isText || keyless(name) {
+			if n > 1 || !keys || !isText || !keyFirst[name] {
 				b.WriteString(" ?")
 				continue
 			}
@@ -141,15 +141,27 @@ func text(cmds []redis.Cmder, keys bool) string {
 	return b.String()
 }
 
-// keyless tells the commands whose first argument is no key and may be a
-// secret, a message or a script.
-func keyless(name string) bool {
-	switch name {
-	case "ACL", "CONFIG", "ECHO", "EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FUNCTION", "MIGRATE", "MODULE", "PING", "SCRIPT", otherName:
-		return true
+// keyFirst are the commands whose first argument is a key. That of others may be
+// a password, a message or a script.
+var keyFirst = func() map[string]bool {
+	all := map[string]bool{}
+	for name := range strings.FieldsSeq(`
+		APPEND DECR DECRBY GET GETBIT GETDEL GETEX GETRANGE GETSET INCR INCRBY INCRBYFLOAT MGET MSET MSETNX PSETEX SET SETBIT SETEX SETNX SETRANGE STRLEN SUBSTR BITCOUNT BITFIELD BITFIELD_RO BITPOS
+		COPY DEL DUMP EXISTS EXPIRE EXPIREAT EXPIRETIME MOVE PERSIST PEXPIRE PEXPIREAT PEXPIRETIME PTTL RENAME RENAMENX RESTORE SORT SORT_RO TOUCH TTL TYPE UNLINK WATCH
+		HDEL HEXISTS HEXPIRE HEXPIREAT HEXPIRETIME HGET HGETALL HGETDEL HGETEX HINCRBY HINCRBYFLOAT HKEYS HLEN HMGET HMSET HPERSIST HPEXPIRE HPEXPIREAT HPEXPIRETIME HPTTL HRANDFIELD HSCAN HSET HSETEX HSETNX HSTRLEN HTTL HVALS
+		BLMOVE BLPOP BRPOP BRPOPLPUSH LINDEX LINSERT LLEN LMOVE LPOP LPOS LPUSH LPUSHX LRANGE LREM LSET LTRIM RPOP RPOPLPUSH RPUSH RPUSHX
+		SADD SCARD SDIFF SDIFFSTORE SINTER SINTERSTORE SISMEMBER SMEMBERS SMISMEMBER SMOVE SPOP SRANDMEMBER SREM SSCAN SUNION SUNIONSTORE
+		BZPOPMAX BZPOPMIN ZADD ZCARD ZCOUNT ZDIFFSTORE ZINCRBY ZINTERSTORE ZLEXCOUNT ZMSCORE ZPOPMAX ZPOPMIN ZRANDMEMBER ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANGESTORE ZRANK ZREM ZREMRANGEBYLEX ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYLEX ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE ZUNIONSTORE
+		GEOADD GEODIST GEOHASH GEOPOS GEORADIUS GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEORADIUS_RO GEOSEARCH GEOSEARCHSTORE PFADD PFCOUNT PFMERGE
+		XACK XACKDEL XADD XAUTOCLAIM XCLAIM XDEL XDELEX XLEN XPENDING XRANGE XREVRANGE XSETID XTRIM`) {
+		all[name] = true
 	}
-	return false
-}
+	return all
+}()
+
+// errPanicked stands for an outcome that is not known, as a hook or a dialer has
+// panicked. A panic is not stopped to see it: it goes on as it would.
+var errPanicked = errors.New("a hook panicked")
 
 // failureOf is the class of an error: the prefix that Redis gave it, which is
 // also the status, or what went wrong on the way. Both are empty for what is no
@@ -168,6 +180,8 @@ func classify(err error) (failure, status string) {
 	var op *net.OpError
 	var redisError redis.Error
 	switch {
+	case err == errPanicked:
+		return "panic", ""
 	case errors.Is(err, redis.Nil), errors.Is(err, redis.TxFailedErr):
 		return "", ""
 	case errors.Is(err, context.Canceled):
@@ -210,17 +224,4 @@ func prefix(text string) string {
 		}
 	}
 	return word
-}
-
-// maxMessage bounds what of an error's text is kept.
-const maxMessage = 256
-
-// message is the text of an error without what it quotes, which are arguments.
-func message(err error) string {
-	all := err.Error()
-	at := strings.IndexAny(all, "'`\"")
-	if at >= 0 {
-		all = all[:at] + "?"
-	}
-	return strings.ToValidUTF8(all[:min(len(all), maxMessage)], "")
 }

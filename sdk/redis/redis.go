@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unique"
 	"weak"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/guanlan-io/guanlan/sdk"
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/internal/message"
 )
 
 // Options say what is shown of commands. The zero value works.
@@ -78,40 +80,77 @@ func (o Options) Instrument(rdb redis.UniversalClient) {
 		o.Pool = strings.Trim(t.address()+"/"+t.namespace, "/")
 	}
 	h := &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}
-	rdb.AddHook(h)
 	switch c := rdb.(type) {
 	case *redis.Client:
-		observe(c, o.Pool, limits, (*redis.Client).PoolStats)
+		h.client = c
+		observe(h, o.Pool, limits, func(h *hook) []*redis.PoolStats { return []*redis.PoolStats{h.client.PoolStats()} })
 	case *redis.ClusterClient:
-		c.OnNewNode(func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) })
-		observe(c, o.Pool, limits, (*redis.ClusterClient).PoolStats)
+		// PoolStats of the cluster may ask the servers for its nodes first, and
+		// wait for them without end.
+		known := new(nodes)
+		c.OnNewNode(func(node *redis.Client) {
+			node.AddHook(&dialHook{hook: h})
+			known.add(node)
+		})
+		observe(c, o.Pool, limits, func(*redis.ClusterClient) []*redis.PoolStats { return known.stats() })
 	case *redis.Ring:
 		dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) }
 		c.OnNewNode(dial)
 		_ = c.ForEachShard(context.Background(), func(_ context.Context, node *redis.Client) error { dial(node); return nil }) // those that are there
-		observe(c, o.Pool, limits, (*redis.Ring).PoolStats)
+		observe(c, o.Pool, limits, func(c *redis.Ring) []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} })
 	}
+	rdb.AddHook(h)
+}
+
+// nodes are those of a cluster, as long as it has them.
+type nodes struct {
+	mu  sync.Mutex
+	all []weak.Pointer[redis.Client]
+}
+
+func (n *nodes) add(node *redis.Client) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.all = append(slices.DeleteFunc(n.all, func(p weak.Pointer[redis.Client]) bool { return p.Value() == nil }), weak.Make(node))
+}
+
+func (n *nodes) stats() (all []*redis.PoolStats) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.all {
+		if node := p.Value(); node != nil {
+			all = append(all, node.PoolStats())
+		}
+	}
+	return all
 }
 
 // sentinelAddr is what go-redis has for an address where a sentinel tells it.
 const sentinelAddr = "FailoverClient"
 
-// observe reports the pool of a client for as long as somebody uses the client:
-// what is reported must not keep it.
-func observe[C any](client *C, name string, limits sdk.ConnectionStats, stats func(*C) *redis.PoolStats) {
-	there := weak.Make(client)
+// observe reports pools for as long as somebody uses their owner: what is
+// reported must not keep it.
+func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats func(*T) []*redis.PoolStats) {
+	there := weak.Make(owner)
 	stop := sdk.ObserveConnections(name, func() sdk.ConnectionStats {
-		c := there.Value()
-		if c == nil {
+		owner := there.Value()
+		if owner == nil {
 			return sdk.ConnectionStats{}
 		}
-		s, now := stats(c), limits
-		now.Used, now.Idle, now.Pending = int(s.TotalConns)-int(s.IdleConns), int(s.IdleConns), int(s.PendingRequests)
-		now.Waits, now.WaitTime, now.Timeouts = int64(s.WaitCount), time.Duration(s.WaitDurationNs), int64(s.Timeouts)
-		now.Closed = map[string]int64{"stale": int64(s.StaleConns)}
+		now, stale := limits, int64(0)
+		for _, s := range stats(owner) {
+			now.Used += int(s.TotalConns) - int(s.IdleConns)
+			now.Idle += int(s.IdleConns)
+			now.Pending += int(s.PendingRequests)
+			now.Waits += int64(s.WaitCount)
+			now.WaitTime += time.Duration(s.WaitDurationNs)
+			now.Timeouts += int64(s.Timeouts)
+			stale += int64(s.StaleConns)
+		}
+		now.Closed = map[string]int64{"stale": stale}
 		return now
 	})
-	runtime.AddCleanup(client, func(stop func()) { stop() }, stop)
+	runtime.AddCleanup(owner, func(stop func()) { stop() }, stop)
 }
 
 // target is what the series of all commands of a client have in common.
@@ -205,30 +244,38 @@ type hook struct {
 	attrs  []core.Attr // of target
 	pool   string
 	keys   bool
+	// client has the pool, which what WithTimeout makes of the client shares, as
+	// it shares the hook: the pool is there as long as one of them is.
+	client *redis.Client
 }
 
 // DialHook implements redis.Hook.
 func (h *hook) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		op := connects.Start(ctx, "CONNECT")
-		conn, err := next(op.Ctx(), network, addr)
-		failure, _ := failureOf(err)
-		if op.Finish(failure) {
-			op.Span().SetAttrs(h.attrs...)
-			op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
+		defer func() {
 			if err == nil && conn != nil && conn.RemoteAddr() != nil { // a sentinel has told it, say
 				addr = conn.RemoteAddr().String()
 			}
-			if addr != sentinelAddr {
-				describePeer(op.Span(), addr)
-			}
-			if failure != "" {
-				op.Span().SetStatus(core.StatusError, err.Error())
-			}
-		}
-		op.End(connectKey{h.pool, failure})
+			h.dialed(op, addr, err)
+		}()
+		err = errPanicked
+		conn, err = next(op.Ctx(), network, addr)
 		return conn, err
 	}
+}
+
+// dialed ends the opening of a connection.
+func (h *hook) dialed(op *sdk.Operation[connectKey], addr string, err error) {
+	failure, _ := failureOf(err)
+	if op.Finish(failure) {
+		op.Span().SetAttrs(h.attrs...)
+		op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
+		if addr != sentinelAddr {
+			describePeer(op.Span(), addr)
+		}
+	}
+	op.End(connectKey{h.pool, failure})
 }
 
 func describePeer(sp *sdk.Span, addr string) {
@@ -242,7 +289,7 @@ func describePeer(sp *sdk.Span, addr string) {
 
 // ProcessHook implements redis.Hook.
 func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
+	return func(ctx context.Context, cmd redis.Cmder) (err error) {
 		if isHandshake(cmd) {
 			return next(ctx, cmd)
 		}
@@ -252,15 +299,18 @@ func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if described {
 			h.describe(op.Span(), operation, cmd)
 		}
-		err := next(op.Ctx(), cmd)
-		failure, status := failureOf(err)
-		if op.Finish(failure) {
-			if !described {
-				h.describe(op.Span(), operation, cmd)
+		defer func() {
+			failure, status := failureOf(err)
+			if op.Finish(failure) {
+				if !described {
+					h.describe(op.Span(), operation, cmd)
+				}
+				describeFailure(op.Span(), err, failure, status)
 			}
-			describeFailure(op.Span(), err, failure, status)
-		}
-		op.End(commandKey{h.target, operation, failure, status})
+			op.End(commandKey{h.target, operation, failure, status})
+		}()
+		err = errPanicked
+		err = next(op.Ctx(), cmd)
 		return err
 	}
 }
@@ -268,7 +318,7 @@ func (h *hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // ProcessPipelineHook implements redis.Hook. A pipeline fails when one of its
 // commands does.
 func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
+	return func(ctx context.Context, cmds []redis.Cmder) (err error) {
 		if !slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return !isHandshake(c) }) {
 			return next(ctx, cmds)
 		}
@@ -278,23 +328,26 @@ func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		if described {
 			h.describe(op.Span(), operation, inside...)
 		}
-		err := next(op.Ctx(), cmds)
-		failure, status := failureOf(err)
-		first := err
-		for _, c := range cmds {
-			if failure != "" {
-				break
+		defer func() {
+			failure, status := failureOf(err)
+			first := err
+			for _, c := range cmds {
+				if failure != "" {
+					break
+				}
+				first = c.Err()
+				failure, status = failureOf(first)
 			}
-			first = c.Err()
-			failure, status = failureOf(first)
-		}
-		if op.Finish(failure) {
-			if !described {
-				h.describe(op.Span(), operation, inside...)
+			if op.Finish(failure) {
+				if !described {
+					h.describe(op.Span(), operation, inside...)
+				}
+				describeFailure(op.Span(), first, failure, status)
 			}
-			describeFailure(op.Span(), first, failure, status)
-		}
-		op.End(commandKey{h.target, operation, failure, status})
+			op.End(commandKey{h.target, operation, failure, status})
+		}()
+		err = errPanicked
+		err = next(op.Ctx(), cmds)
 		return err
 	}
 }
@@ -317,7 +370,7 @@ func describeFailure(sp *sdk.Span, err error, failure, status string) {
 	if status != "" {
 		sp.SetAttr(core.String("db.response.status_code", status))
 	}
-	sp.SetStatus(core.StatusError, message(err))
+	sp.SetStatus(core.StatusError, message.Plain(err.Error()))
 }
 
 // dialHook is for the nodes of a cluster, whose commands are seen at the

@@ -9,6 +9,10 @@
 // log records and the instruments of OpenTelemetry's API go through
 // OpenTelemetry's SDK and exporters, at what they cost. The instrumentation is
 // the same, and so is what a receiver gets, but for this: a span that was not
-// sampled cannot be kept for its failure, and durations that the instrumentation
-// measures itself still come from Guanlan's.
+// sampled cannot be kept for its failure; durations that the instrumentation
+// measures itself still come from Guanlan's; and a trace that begins with a
+// request id of 32 hexadecimal digits has a random trace id.
+//
+// It sends by the protocol http/protobuf. With OTEL_EXPORTER_OTLP_PROTOCOL=grpc
+// sdk.Start returns an error that says so, and Guanlan's SDK is used.
 package stock

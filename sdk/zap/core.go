@@ -34,9 +34,9 @@ func New(opts ...zap.Option) *zap.Logger { return zap.New(Core(nil), opts...) }
 func Core(level zapcore.LevelEnabler) zapcore.Core { return &logCore{level: level} }
 
 // Context is a field that says which span a record belongs to. For child
-// loggers, pass it to With. It is no attribute, and other cores ignore it. Any
-// other field that holds a context, as zap.Any and zap.Reflect make them, does
-// the same.
+// loggers, pass it to With. It is no attribute, and other cores ignore it. A
+// field with the key ctx or context that holds one, as zap.Any and zap.Reflect
+// make them, does the same.
 func Context(ctx context.Context) zap.Field {
 	return zap.Field{Key: "context", Type: zapcore.SkipType, Interface: ctx}
 }
@@ -142,9 +142,13 @@ func contextIn(fields []zapcore.Field) context.Context {
 	return nil
 }
 
-// contextOf is the context that a field holds. zap.Any takes one that has a
-// method String for a Stringer, as those of package context have.
+// contextOf is the context that a field is there for. One under another key is a
+// value as any other, which embeds a context perhaps. zap.Any takes one that has
+// a method String for a Stringer, as those of package context have.
 func contextOf(f *zapcore.Field) context.Context {
+	if f.Key != "ctx" && f.Key != "context" {
+		return nil
+	}
 	switch f.Type {
 	case zapcore.SkipType, zapcore.ReflectType, zapcore.StringerType:
 		ctx, _ := f.Interface.(context.Context)

@@ -291,6 +291,78 @@ func TestSpanOfALine(t *testing.T) {
 	f(nil, New(), zap.Skip())
 }
 
+// job is a value that is a context, too.
+type job struct {
+	context.Context
+	ID int
+}
+
+// A context that panics costs no more than its ids, and a value that embeds one
+// is a value.
+func TestContextsThatAreValues(t *testing.T) {
+	s := start(t, slog.LevelInfo)
+	ctx, span := s.TracerProvider().Tracer("x").Start(t.Context(), "1")
+	defer span.End()
+	f := func(want string, fields ...zap.Field) {
+		t.Helper()
+		New().Info("m", fields...)
+		lines, records := s.logged()
+		if got, want := lines[len(lines)-1], `{"level":"INFO","msg":"m"`+want+`}`; got != want {
+			t.Errorf("line %s, want %s", got, want)
+		}
+		if r := records[len(records)-1]; (len(r.SpanId) > 0) != strings.Contains(want, "span_id") {
+			t.Errorf("sent %v, want as in %s", r, want)
+		}
+	}
+	ids := fmt.Sprintf(`,"trace_id":"%s","span_id":"%s"`, span.SpanContext().TraceID(), span.SpanContext().SpanID())
+	f(`,"job":{"Context":null,"ID":7}`, zap.Any("job", job{nil, 7}))
+	f(`,"job":{"Context":{},"ID":7}`, zap.Reflect("job", job{context.Background(), 7}))
+	f(ids+`,"job":{"Context":{},"ID":7}`, Context(ctx), zap.Any("job", job{context.Background(), 7}))
+	f(`,"n":1`, zap.Any("ctx", job{nil, 7}), zap.Int("n", 1))
+	f(`,"n":1`, zap.Any("ctx", (*job)(nil)), zap.Int("n", 1))
+	f(`,"n":1`, Context(late{ctx}), zap.Int("n", 1))
+}
+
+// late is a context that panics when its span is known already.
+type late struct{ context.Context }
+
+func (l late) Value(key any) any {
+	if v := l.Context.Value(key); v != nil {
+		return v
+	}
+	panic("late")
+}
+
+// What With was given may be changed afterwards.
+func TestSlicesOfWith(t *testing.T) {
+	s := start(t, slog.LevelInfo)
+	b, list := []byte("before"), []string{"before"}
+	log := New().With(zap.Binary("b", b), zap.Reflect("r", b), zap.Reflect("s", list))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				copy(b, "after.")
+				list[0] = "after"
+			}
+		}
+	})
+	for range 100 {
+		log.Info("m")
+	}
+	close(stop)
+	wg.Wait()
+	log.Info("m")
+	_, records := s.logged()
+	if got, want := attrs(records[len(records)-1]), "b=bytes:before r=bytes:before s=[before]"; got != want {
+		t.Errorf("sent %s, want %s", got, want)
+	}
+}
+
 func TestLevels(t *testing.T) {
 	s := start(t, slog.LevelDebug)
 	log := New(zap.WithFatalHook(zapcore.WriteThenPanic))

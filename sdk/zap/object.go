@@ -1,6 +1,7 @@
 package sdkzap
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -79,7 +80,12 @@ func (a *array) AppendReflected(v any) error {
 
 func (o *object) OpenNamespace(key string) { o.into.openGroup(key) }
 
-func (o *object) AddBinary(key string, v []byte)     { o.into.add(core.Of(key, core.BytesValue(v))) }
+// AddBinary implements zapcore.ObjectEncoder. Fields of With are kept, and the
+// caller may change v.
+func (o *object) AddBinary(key string, v []byte) {
+	o.into.add(core.Of(key, core.BytesValue(slices.Clone(v))))
+}
+
 func (o *object) AddByteString(key string, v []byte) { o.into.add(core.String(key, string(v))) }
 func (o *object) AddBool(key string, v bool)         { o.into.add(core.Bool(key, v)) }
 func (o *object) AddComplex128(key string, v complex128) {

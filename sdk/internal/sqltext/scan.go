@@ -7,6 +7,8 @@ type Dialect struct {
 	known bool
 	// stringQuotes2 has "x" for a string; elsewhere it is a name.
 	stringQuotes2 bool
+	// maybeString2 has "x" for a name, and for a string where no such name is.
+	maybeString2 bool
 	// backslash escapes in strings.
 	backslash bool
 	// brackets has [x] for a name.
@@ -35,7 +37,7 @@ func DialectOf(system string) Dialect {
 	case "postgresql", "cockroachdb", "aws.redshift":
 		return Dialect{known: true, dollar: true, nested: true}
 	case "sqlite":
-		return Dialect{known: true, brackets: true, colon: true}
+		return Dialect{known: true, maybeString2: true, brackets: true, colon: true}
 	case "microsoft.sql_server":
 		return Dialect{known: true, brackets: true, nested: true, hashName: true, money: true}
 	case "oracle.db":

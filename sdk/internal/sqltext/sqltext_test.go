@@ -105,7 +105,9 @@ func TestText(t *testing.T) {
 	f("postgresql", `SELECT 'C:\', 'hunter2'`, `SELECT ?, ?`)
 	f("postgresql", "SELECT 1 /* a /* b */ hunter2 */, x #> 'y', x--2\n, z", "SELECT ? , x #> ?, x , z")
 	f("mysql", "SELECT `a b`, \"hunter2\", 'it\\'s', _utf8'x', @v, 5--3 # hunter2\n, 2", "SELECT `a b`, ?, ?, ?, @v, ?--? , ?")
-	f("sqlite", "SELECT [a b], \"c\", :name, @name, $name, ?1 FROM t", "SELECT [a b], \"c\", :name, @name, $name, ?1 FROM t")
+	f("sqlite", "SELECT [a b], \"c\", :name, @name, $name, ?1 FROM t", "SELECT [a b], ?, :name, @name, $name, ?1 FROM t")
+	f("sqlite", `SELECT a."b" FROM "t" JOIN "u" WHERE c = "hunter2" AND d IN ("hunter2", "x")`, `SELECT a."b" FROM "t" JOIN "u" WHERE c = ? AND d IN (?, ?)`)
+	f("sqlite", `INSERT INTO "t" VALUES ("hunter2"); UPDATE "main"."t" SET a = "hunter2"; DROP TABLE "t"`, `INSERT INTO "t" VALUES (?); UPDATE "main"."t" SET a = ?; DROP TABLE "t"`)
 	f("microsoft.sql_server", "SELECT [a]]b], $1.50 FROM #t WHERE x = @p1", "SELECT [a]]b], ? FROM #t WHERE x = @p1")
 	f("oracle.db", "SELECT q'[it's hunter2]', nq'!x'y!', :1, :name FROM dual", "SELECT ?, ?, :1, :name FROM dual")
 

@@ -23,6 +23,7 @@ func (d Dialect) Text(query string) string {
 	b.Grow(min(len(query), maxText))
 	s := scanner{Dialect: d, src: query[:min(len(query), maxScanned)]}
 	in, values := false, false // the word before
+	named := false             // what is next can only be a name
 	row, rows := -1, -1        // where the first row ends, and the last one
 	for first := true; ; first = false {
 		t := s.next()
@@ -37,8 +38,8 @@ func (d Dialect) Text(query string) string {
 			b.WriteByte(' ')
 		}
 		w := s.src[t.from:t.to]
-		switch t.kind {
-		case unsure, literal:
+		switch {
+		case t.kind == unsure, t.kind == literal, t.kind == quoted && d.maybeString2 && w[0] == '"' && !named:
 			b.WriteByte('?')
 		default:
 			b.WriteString(w[:min(len(w), maxText)])
@@ -59,6 +60,7 @@ func (d Dialect) Text(query string) string {
 		if s.at == row {
 			s.at = rows
 		}
+		named = t.kind == punct && w == "." || t.kind == word && (is(w, "FROM") || is(w, "JOIN") || is(w, "INTO") || is(w, "UPDATE") || is(w, "TABLE"))
 		in, values = t.kind == word && is(w, "IN"), t.kind == word && is(w, "VALUES")
 	}
 	text := b.String()

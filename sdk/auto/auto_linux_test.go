@@ -1,3 +1,5 @@
+//go:build linux
+
 package auto
 
 import (
@@ -12,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,9 +67,16 @@ func service(mode string) int {
 		signals = make(chan os.Signal, 2)
 		signal.Notify(signals, syscall.SIGTERM)
 	case "listens by a context":
-		ctx, _ = signal.NotifyContext(ctx, syscall.SIGTERM) // for the rest of the process
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGTERM)
+		defer stop()
+		// The usual way: once the signal has come, a second one is to end it.
+		go func() { <-ctx.Done(); stop() }()
 	}
 	work("at work")
+	for mode != "plain" && looked.Load() == 0 { // after a second
+		time.Sleep(time.Millisecond)
+	}
 	fmt.Println("ready")
 	select {
 	case <-signals:
@@ -77,7 +85,13 @@ func service(mode string) int {
 	work("while draining")
 	fmt.Println("draining")
 	stdin := make(chan error, 1)
-	go func() { _, err := io.ReadAll(os.Stdin); stdin <- err }()
+	go func() {
+		in := bufio.NewReader(os.Stdin)
+		_, _ = in.ReadString('\n')
+		work("while still draining")
+		_, err := io.ReadAll(in)
+		stdin <- err
+	}()
 	select {
 	case <-signals:
 		fmt.Println("a second signal")
@@ -99,7 +113,7 @@ func newReceiver(t *testing.T) *receiver {
 	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(q.Body)
 		if err != nil {
-			t.Error(err)
+			return // the process has ended meanwhile
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -127,7 +141,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 
 type child struct {
 	*exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
 	out   *bufio.Reader
 }
 
@@ -166,9 +180,6 @@ func (c *child) until(t *testing.T, want string) {
 }
 
 func TestSignals(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("signals are only handled on Linux")
-	}
 	t.Run("nobody listens", func(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 			r := newReceiver(t)
@@ -202,6 +213,10 @@ func TestSignals(t *testing.T) {
 			// Batches wait for a minute: this one comes by the haste after a
 			// signal only.
 			eventually(t, "a span of the draining arrives", func() bool { return r.has("while draining") })
+			// What is done after that one has come is sent by the haste
+			// that follows the decision not to end the process.
+			fmt.Fprintln(c.stdin)
+			eventually(t, "one more span of the draining arrives", func() bool { return r.has("while still draining") })
 			_ = c.stdin.Close()
 			rest, _ := io.ReadAll(c.out)
 			if err := c.Wait(); err != nil {
@@ -227,6 +242,28 @@ func TestCalls(t *testing.T) {
 		t.Errorf("requests with a context: %q, want those of the default client and of the default transport", got)
 	}
 }
+
+// http.Client finds it, and must reach what is the default by then.
+func TestCloseIdleConnections(t *testing.T) {
+	was := http.DefaultTransport
+	defer func() { http.DefaultTransport = was }()
+	fake := &idleCloser{RoundTripper: was}
+	http.DefaultTransport = fake
+	client := &http.Client{Transport: sdk.Transport(latest{})}
+	client.CloseIdleConnections()
+	if fake.closed != 1 {
+		t.Errorf("closed %d times, want once", fake.closed)
+	}
+	http.DefaultTransport = struct{ http.RoundTripper }{was}
+	client.CloseIdleConnections() // has none
+}
+
+type idleCloser struct {
+	http.RoundTripper
+	closed int
+}
+
+func (c *idleCloser) CloseIdleConnections() { c.closed++ }
 
 func TestDisabled(t *testing.T) {
 	c := run(t, "disabled", "OTEL_SDK_DISABLED=true")
