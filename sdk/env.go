@@ -162,7 +162,8 @@ const (
 func (e *environment) exporter(opts *Options, signal string) exporter {
 	const base = "OTEL_EXPORTER_OTLP_"
 	own := base + strings.ToUpper(signal) + "_"
-	s := exporter{protocol: e.protocol(opts, own, base), signal: signal}
+	s := exporter{protocol: e.protocol(opts, own, base), signal: signal, none: e.none(signal)}
+	s.TLS = e.tls(own, base)
 	s.Client, s.Headers, s.Timeout = opts.Client, map[string]string{}, e.millis(0, own+"TIMEOUT", base+"TIMEOUT")
 	switch how, name := e.text(own+"COMPRESSION", base+"COMPRESSION"); how {
 	case "", "none":
@@ -232,7 +233,7 @@ func (e *environment) sampler() core.Sampler {
 	case "always_on":
 		return core.NewByThreshold(1)
 	case "always_off":
-		return core.NewByThreshold(0)
+		return core.Never{ByParent: kind != "always_off"}
 	case "traceidratio":
 		v, _ := e.text(arg)
 		p, err := strconv.ParseFloat(v, 64)
@@ -314,6 +315,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 		idHeaders: e.idHeaders(&opts.IDs), hosts: e.hosts(&opts.IDs), proxies: e.proxies(&opts.HTTP),
 		accessLog: opts.HTTP.AccessLog || e.bool("GUANLAN_ACCESS_LOG"),
 	}
+	c.observe = c.observe && !c.metrics.none
 	if c.sampler == nil {
 		if remote, adaptive := e.remoteSampling(&opts, c); adaptive != nil {
 			c.remote, c.sampler = remote, adaptive

@@ -152,12 +152,13 @@ func withBizMember(b baggage.Baggage, id string) baggage.Baggage {
 type idHeaders struct {
 	request, biz           string // as net/http keeps them
 	requestEntry, bizEntry string // of other carriers
+	without                without
 }
 
 var defaultIDHeaders = newIDHeaders("X-Request-ID", "X-Biz-ID")
 
 func newIDHeaders(request, biz string) *idHeaders {
-	return &idHeaders{http.CanonicalHeaderKey(request), http.CanonicalHeaderKey(biz), strings.ToLower(request), strings.ToLower(biz)}
+	return &idHeaders{request: http.CanonicalHeaderKey(request), biz: http.CanonicalHeaderKey(biz), requestEntry: strings.ToLower(request), bizEntry: strings.ToLower(biz)}
 }
 
 // idHeadersOf are those of the SDK that runs.
@@ -186,7 +187,9 @@ func (e *environment) idHeaders(opts *IDOptions) *idHeaders {
 		}
 		return given
 	}
-	return newIDHeaders(name(opts.RequestHeader, "GUANLAN_REQUEST_ID_HEADER", "X-Request-ID"), name(opts.BizHeader, "GUANLAN_BIZ_ID_HEADER", "X-Biz-ID"))
+	ids := newIDHeaders(name(opts.RequestHeader, "GUANLAN_REQUEST_ID_HEADER", "X-Request-ID"), name(opts.BizHeader, "GUANLAN_BIZ_ID_HEADER", "X-Biz-ID"))
+	ids.without = e.propagators()
+	return ids
 }
 
 // isToken is stricter than HTTP: such a name goes through all transports.

@@ -29,8 +29,14 @@ const (
 
 // Fields implements propagation.TextMapPropagator.
 func (Propagator) Fields() []string {
-	fields := []string{"traceparent", "tracestate", "baggage"}
+	var fields []string
 	ids := idHeadersOf()
+	if !ids.without.trace {
+		fields = append(fields, "traceparent", "tracestate")
+	}
+	if !ids.without.baggage {
+		fields = append(fields, "baggage")
+	}
 	for _, name := range []string{ids.requestEntry, ids.bizEntry} {
 		if name != "" {
 			fields = append(fields, name)
@@ -49,6 +55,7 @@ func (Propagator) Extract(ctx context.Context, carrier propagation.TextMapCarrie
 		c = cameIn(h, ids)
 	} else {
 		c = came{carrier.Get("traceparent"), carrier.Get("tracestate"), carrier.Get("baggage"), idIn(carrier, ids.requestEntry), idIn(carrier, ids.bizEntry)}
+		ids.without.clear(&c)
 	}
 	return c.in(ctx)
 }
@@ -59,6 +66,7 @@ func (Propagator) ExtractEntries(ctx context.Context, entries map[string][]strin
 	ids := idHeadersOf()
 	c := came{parent: only(entries, "traceparent"), state: header(entries, "tracestate"), members: header(entries, "baggage")}
 	c.ids(entries, ids.requestEntry, ids.bizEntry)
+	ids.without.clear(&c)
 	return c.in(ctx)
 }
 
@@ -86,6 +94,7 @@ var noneCame came
 func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
 	c.parent, c.state, c.members = only(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
 	c.ids(h, ids.request, ids.biz)
+	ids.without.clear(&c)
 	return c
 }
 
@@ -251,17 +260,17 @@ func isIDEntry(name string) bool {
 // AppendEntries appends what Inject sets: names in lower case, each followed by
 // its value.
 func (Propagator) AppendEntries(dst []string, ctx context.Context) []string {
-	if sc, ok := contextOf(ctx); ok {
+	ids := idHeadersOf()
+	if sc, ok := contextOf(ctx); ok && !ids.without.trace {
 		dst = append(dst, "traceparent", string(core.AppendTraceparent(make([]byte, 0, 55), &sc)))
 		if sc.State != "" {
 			dst = append(dst, "tracestate", sc.State)
 		}
 	}
 	b := baggage.FromContext(ctx)
-	if b.Len() > 0 {
+	if b.Len() > 0 && !ids.without.baggage {
 		dst = append(dst, "baggage", b.String())
 	}
-	ids := idHeadersOf()
 	if id := requestIDOf(ctx); id != nil && ids.requestEntry != "" {
 		dst = append(dst, ids.requestEntry, *id)
 	}

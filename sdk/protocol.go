@@ -49,10 +49,15 @@ var errNoGRPC = errors.New(`protocol grpc: the program cannot; add import _ "git
 // exporter is how to send a signal.
 type exporter struct {
 	protocol, signal string
+	none             bool // the signal is not sent
 	core.SenderOptions
 }
 
+// open is nil for a signal that is not sent.
 func (e *exporter) open() (Sender, error) {
+	if e.none {
+		return nil, nil
+	}
 	if e.protocol != protocolGRPC {
 		return core.NewSender(e.SenderOptions)
 	}

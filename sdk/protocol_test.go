@@ -58,9 +58,15 @@ func TestProtocolGRPC(t *testing.T) {
 				}
 				return
 			}
+			if err := s.Flush(t.Context()); err != nil { // what became of metrics is told by the next ones
+				t.Fatal(err)
+			}
 			got := sent(t, s, sink)
 			if !strings.Contains(got["/traces"], "a span") || len(failed) > 0 {
 				t.Errorf("got %v", got)
+			}
+			if m := got["/metrics"]; !strings.Contains(m, "otlp_grpc_span_exporter") || !strings.Contains(m, "otlp_grpc_metric_exporter") || strings.Contains(m, "otlp_http_") {
+				t.Errorf("what sends is not called by its protocol in %.2000q", m)
 			}
 			if opened.Load() < 2 || closed.Load() != opened.Load() {
 				t.Errorf("%d senders were opened, %d closed", opened.Load(), closed.Load())

@@ -33,7 +33,7 @@ type recorder struct{ sp Span }
 // StockConfig is what the SDK was told, for whoever starts OpenTelemetry's.
 type StockConfig struct {
 	Resource              []attribute.KeyValue
-	Traces, Metrics, Logs core.SenderOptions
+	Traces, Metrics, Logs core.SenderOptions // without URL: the signal is not sent
 	Sampler               core.Sampler
 	Baggage               []string // members that become attributes
 	SpanDelay, LogDelay   time.Duration
@@ -54,6 +54,14 @@ var useStock func(context.Context, StockConfig) (*StockProviders, error)
 // UseStock is how package stock says that it is there.
 func UseStock(start func(context.Context, StockConfig) (*StockProviders, error)) { useStock = start }
 
+// given is what a signal is sent with.
+func (e *exporter) given() core.SenderOptions {
+	if e.none {
+		return core.SenderOptions{}
+	}
+	return e.SenderOptions
+}
+
 type other struct{ *StockProviders }
 
 // startOther puts OpenTelemetry's SDK in the place of ours.
@@ -65,7 +73,7 @@ func (s *SDK) startOther(ctx context.Context, c *config) error {
 		return errors.New("start OpenTelemetry's SDK: package sdk/stock sends by protocol http/protobuf only, and the configuration says grpc; Guanlan's is used")
 	}
 	p, err := useStock(ctx, StockConfig{
-		Resource: keyValues(c.resource), Traces: c.traces.SenderOptions, Metrics: c.metrics.SenderOptions, Logs: c.logs.SenderOptions,
+		Resource: keyValues(c.resource), Traces: c.traces.given(), Metrics: c.metrics.given(), Logs: c.logs.given(),
 		Sampler: c.sampler, Baggage: c.members, SpanDelay: c.delay, LogDelay: c.logDelay, Interval: c.interval,
 	})
 	if err != nil {

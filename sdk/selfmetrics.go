@@ -10,6 +10,7 @@ import "github.com/guanlan-io/guanlan/sdk/core"
 type selfMetrics struct {
 	counters []selfCounter
 	points   *core.Instrument
+	exporter string       // of points
 	sent     *core.Series // data points
 }
 
@@ -26,7 +27,7 @@ const (
 	failedOther    = "_OTHER"
 )
 
-func newSelfMetrics(meter *core.Meter, log *Log) *selfMetrics {
+func newSelfMetrics(meter *core.Meter, log *Log, c *config) *selfMetrics {
 	m := new(selfMetrics)
 	counter := func(name, unit, description string) *core.Instrument {
 		return meter.Instrument(core.InstrumentOptions{Name: name, Unit: unit, Description: description, Form: core.Counter, Integer: true})
@@ -36,24 +37,29 @@ func newSelfMetrics(meter *core.Meter, log *Log) *selfMetrics {
 	}
 	for _, signal := range []struct {
 		name, records string
+		exporter      *exporter
 		of            func(*Stats) *core.PipeStats
 	}{
-		{"span", "spans", func(s *Stats) *core.PipeStats { return &s.Spans }},
-		{"log", "log records", func(s *Stats) *core.PipeStats { return &s.Logs }},
+		{"span", "spans", &c.traces, func(s *Stats) *core.PipeStats { return &s.Spans }},
+		{"log", "log records", &c.logs, func(s *Stats) *core.PipeStats { return &s.Logs }},
 	} {
+		if signal.exporter.none {
+			continue
+		}
 		unit := map[string]string{"span": "{span}", "log": "{log_record}"}[signal.name]
 		batches := "batching_" + signal.name + "_processor"
 		processed := counter("otel.sdk.processor."+signal.name+".processed", unit, "The number of "+signal.records+" that were queued for sending or dropped because the queue was full.")
 		show(processed, batches, "", func(s *Stats) uint64 { return signal.of(s).Added })
 		show(processed, batches, failedFull, func(s *Stats) uint64 { return signal.of(s).Full })
-		sends := "otlp_http_" + signal.name + "_exporter"
+		sends := signal.exporter.component(signal.name)
 		exported := counter("otel.sdk.exporter."+signal.name+".exported", unit, "The number of "+signal.records+" for which the export has finished, either successful or failed.")
 		show(exported, sends, "", func(s *Stats) uint64 { return signal.of(s).Sent })
 		show(exported, sends, failedRejected, func(s *Stats) uint64 { return signal.of(s).Rejected })
 		show(exported, sends, failedOther, func(s *Stats) uint64 { return signal.of(s).Failed })
 	}
 	m.points = counter("otel.sdk.exporter.metric_data_point.exported", "{data_point}", "The number of metric data points for which the export has finished, either successful or failed.")
-	m.sent = componentSeries(m.points, pointsExporter, "")
+	m.exporter = c.metrics.component("metric")
+	m.sent = componentSeries(m.points, m.exporter, "")
 
 	lines := counter("guanlan.sdk.log.lines", "{line}", "The number of log lines that were written, dropped because too many waited, or not taken by the file.")
 	for _, sink := range []struct {
@@ -84,7 +90,14 @@ func newSelfMetrics(meter *core.Meter, log *Log) *selfMetrics {
 	return m
 }
 
-const pointsExporter = "otlp_http_metric_exporter"
+// component is the otel.component.type of what sends spans, log records or
+// metrics.
+func (e *exporter) component(of string) string {
+	if e.protocol == protocolGRPC {
+		return "otlp_grpc_" + of + "_exporter"
+	}
+	return "otlp_http_" + of + "_exporter"
+}
 
 // componentSeries is the series of a component of the SDK, of which there is one.
 func componentSeries(i *core.Instrument, component, failure string) *core.Series {
@@ -108,11 +121,11 @@ func (m *selfMetrics) sentPoints(points, rejected int, err error) {
 	rejected = max(0, min(rejected, points))
 	switch {
 	case err != nil:
-		componentSeries(m.points, pointsExporter, failedOther).Add(int64(points))
+		componentSeries(m.points, m.exporter, failedOther).Add(int64(points))
 	default:
 		m.sent.Add(int64(points - rejected))
 		if rejected > 0 {
-			componentSeries(m.points, pointsExporter, failedRejected).Add(int64(rejected))
+			componentSeries(m.points, m.exporter, failedRejected).Add(int64(rejected))
 		}
 	}
 }

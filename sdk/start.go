@@ -76,8 +76,8 @@ type SDK struct {
 	self     *selfMetrics
 	mu       sync.Mutex             // of meters
 	meters   map[string]*core.Meter // by scope and version
-	metrics  Sender
-	senders  []Sender // of all signals
+	metrics  Sender                 // nil: none are sent
+	senders  []Sender               // of all signals
 	failed   func(error)
 	runtime  *observer.Observer
 	memory   *memoryLimit
@@ -122,27 +122,33 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	traces, err1 := c.traces.open()
 	metrics, err2 := c.metrics.open()
 	logs, err3 := c.logs.open()
-	s.senders = []Sender{traces, metrics, logs}
+	for _, sender := range []Sender{traces, metrics, logs} {
+		if sender != nil {
+			s.senders = append(s.senders, sender)
+		}
+	}
 	if bad := errors.Join(err1, err2, err3); bad != nil {
 		return s, errors.Join(err, bad, closeSenders(s.senders...))
 	}
 	s.metrics = metrics
 	s.pipe = core.NewPipe(s.resource, core.PipeOptions{
-		Send: traces.Send, Delay: c.delay,
+		Send: sendOf(traces), Delay: c.delay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d spans: %w", n, err)) },
 	})
 	s.logs = core.NewPipe(s.resource, core.PipeOptions{
-		Send: logs.Send, Delay: c.logDelay,
+		Send: sendOf(logs), Delay: c.logDelay,
 		Failed: func(n int, err error) { s.failed(fmt.Errorf("drop %d log records: %w", n, err)) },
 	})
-	s.log.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	if !c.logs.none {
+		s.log.logger = core.NewLogger(s.logs, core.NewScope(scopeOfSDK, Version, ""), c.logLimit)
+	}
 	s.log.members = c.members
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.members, s.provider.members = c.members, c.members
 	s.enabled = true
 	s.meters = map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
-	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log)
+	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log, c)
 	s.server, s.client = newHTTPServer(s), newHTTPClient(s)
 	s.server.quiet, s.server.proxies = opts.IDs.Quiet, c.proxies
 	if c.accessLog {
@@ -151,7 +157,13 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	s.counts = NewMeterProvider(MeterOptions{Failed: s.failed, Timeout: min(defaultCallbackTimeout, c.interval/2)})
 	s.records = NewLoggerProvider(s.logs, c.logLimit)
 	s.records.members = c.members
-	s.traces, s.counted, s.recorded = s.provider, s.counts, s.records
+	s.traces = s.provider // also when none are sent: whoever is called may send theirs
+	if !c.metrics.none {
+		s.counted = s.counts
+	}
+	if !c.logs.none {
+		s.recorded = s.records
+	}
 	err = errors.Join(err, s.startOther(ctx, c))
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -172,6 +184,14 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	otel.SetLoggerProvider(s.recorded)
 	otel.SetTextMapPropagator(Propagator{})
 	return s, err
+}
+
+// sendOf is nil for what is not sent.
+func sendOf(to Sender) func(context.Context, []byte, int) (int, error) {
+	if to == nil {
+		return nil
+	}
+	return to.Send
 }
 
 // guarded makes a hook harmless: when it panics, what runs on our goroutines must
@@ -269,6 +289,9 @@ func (s *SDK) sendMetrics(ctx context.Context) error {
 	defer context.AfterFunc(s.over, cancel)()
 	s.freshen(time.Now())
 	observePools(s)
+	if s.metrics == nil {
+		return nil
+	}
 	s.mu.Lock()
 	meters := slices.Collect(maps.Values(s.meters))
 	s.mu.Unlock()
@@ -329,9 +352,11 @@ func (s *SDK) Flush(ctx context.Context) error {
 	if s.pipe == nil {
 		return s.log.FlushLines(ctx)
 	}
-	return together(func() error { return s.log.FlushLines(ctx) }, func() error {
-		return errors.Join(s.pipe.Flush(ctx), s.logs.Flush(ctx), s.sendMetrics(ctx), s.other.flush(ctx))
-	})
+	return together(
+		func() error { return s.log.FlushLines(ctx) },
+		func() error { return s.sendAll(ctx, s.pipe.Flush, s.logs.Flush, s.sendMetrics) },
+		func() error { return s.other.flush(ctx) },
+	)
 }
 
 // Shutdown flushes and stops. What is recorded afterwards is dropped, except for
@@ -344,14 +369,51 @@ func (s *SDK) Shutdown(ctx context.Context) error {
 				return nil
 			}
 			s.stop()
-			late := s.await(ctx)
 			defer s.end()
 			defer s.counts.Stop()
 			s.records.Stop()
-			return errors.Join(late, s.pipe.Close(ctx), s.logs.Close(ctx), s.sendMetrics(ctx), s.other.shutdown(ctx), closeSenders(s.senders...))
+			err := together(
+				func() error { return s.sendAll(ctx, s.pipe.Close, s.logs.Close, s.sendLastMetrics) },
+				func() error { return s.other.shutdown(ctx) },
+			)
+			return errors.Join(err, closeSenders(s.senders...))
 		})
 	})
 	return s.err
+}
+
+// untilMetrics is how long metrics wait for spans and log records at most, which
+// they then tell the fate of. A receiver that is well takes a fraction of it.
+const untilMetrics = 500 * time.Millisecond
+
+// sendAll has the signals sent side by side: a receiver that hangs for one of
+// them must not use up the time of the others.
+func (s *SDK) sendAll(ctx context.Context, spans, logs, metrics func(context.Context) error) error {
+	wait := untilMetrics
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/4)
+	}
+	sent := make(chan struct{})
+	return together(func() error {
+		defer close(sent)
+		return together(func() error { return spans(ctx) }, func() error { return logs(ctx) })
+	}, func() error {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-sent:
+		case <-timer.C:
+		}
+		return metrics(ctx)
+	})
+}
+
+// sendLastMetrics is sendMetrics when what runs beside has ended.
+func (s *SDK) sendLastMetrics(ctx context.Context) error {
+	if err := s.await(ctx); err != nil {
+		return err
+	}
+	return s.sendMetrics(ctx)
 }
 
 // await waits until what runs beside the service has stopped. What calls hooks

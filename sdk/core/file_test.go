@@ -124,6 +124,40 @@ func TestFileRotates(t *testing.T) {
 }
 
 // Nothing is lost or doubled by moving, whatever the sizes are.
+// What has no end must not keep the file, and whoever writes next, busy for ever.
+func TestFileTakesWhatHasNoEnd(t *testing.T) {
+	for _, first := range []string{"", "0123456\n"} {
+		dir := t.TempDir()
+		f, err := OpenFile(FileOptions{Path: filepath.Join(dir, "app.log"), MaxBytes: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != "" {
+			write(t, f, first)
+		}
+		endless := "whole\n" + strings.Repeat("x", 50)
+		done := make(chan error, 1)
+		go func() {
+			_, err := f.Write([]byte(endless))
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("Write does not return") // nor would Close
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, texts := contents(t, dir); strings.Join(texts, "") != first+endless {
+			t.Errorf("the files hold %q, want %q", texts, first+endless)
+		}
+	}
+}
+
 func TestFileKeepsEveryLine(t *testing.T) {
 	dir := t.TempDir()
 	f := openTest(t, dir, FileOptions{MaxBytes: 1000, Keep: -1})

@@ -39,7 +39,8 @@ type Pipe struct {
 // PipeOptions configure a Pipe. The zero value of a field is its default.
 type PipeOptions struct {
 	// Send transmits one request; the body is the pipe's again after it has
-	// returned. It retries as it sees fit, and returns when ctx ends.
+	// returned. It retries as it sees fit, and returns when ctx ends. Without,
+	// the pipe is for what nobody wants: it takes nothing and counts nothing.
 	Send func(ctx context.Context, body []byte, items int) (rejected int, err error)
 	// Failed hears of batches that were given up. It must not block.
 	Failed func(items int, err error)
@@ -108,9 +109,12 @@ func NewPipe(resource []byte, opts PipeOptions) *Pipe {
 	opts.Senders = orDefault(opts.Senders, defaultSenders)
 	p := &Pipe{opts: opts, resource: resource, current: new(batch), pending: map[uint64]struct{}{}, wake: make(chan struct{}, opts.Senders)}
 	p.settled = sync.NewCond(&p.mu)
+	if opts.Send == nil {
+		p.opts.Senders = 0
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
-	for range opts.Senders {
+	for range p.opts.Senders {
 		p.senders.Add(1)
 		go p.sendLoop(ctx)
 	}
@@ -130,6 +134,9 @@ func (p *Pipe) Add(scope *Scope, item []byte) bool { return p.add(scope, item, 1
 
 // add is Add into the first per cent of the room.
 func (p *Pipe) add(scope *Scope, item []byte, room int) bool {
+	if p.opts.Send == nil {
+		return false
+	}
 	need := len(item) + 1 + binary.MaxVarintLen32
 	p.mu.Lock()
 	defer p.mu.Unlock()

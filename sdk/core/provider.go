@@ -42,6 +42,17 @@ func (s *ByThreshold) Decide(sc *SpanContext, _ string, _ SpanKind, _ []Attr) De
 	return Decision{true, WithThreshold(sc.State, s.threshold)}
 }
 
+// Never is a sampler that keeps nothing, not even what fails or is slow: it is
+// for who wants no spans at all.
+type Never struct {
+	// ByParent keeps what belongs to a trace that a caller keeps. Without, that
+	// ends here, and whoever is called does not keep it either.
+	ByParent bool
+}
+
+// Decide implements Sampler.
+func (Never) Decide(*SpanContext, string, SpanKind, []Attr) Decision { return Decision{} }
+
 // Options configure a Provider. The zero value of a field is its default.
 type Options struct {
 	Resource []Attr
@@ -53,6 +64,7 @@ type Options struct {
 // Provider makes tracers. It is safe for concurrent use.
 type Provider struct {
 	sampler Sampler
+	never   *Never // the sampler, if it is that
 	limits  Limits
 	pipe    *Pipe
 }
@@ -62,6 +74,9 @@ func NewProvider(opts Options) *Provider {
 	p := &Provider{sampler: opts.Sampler, limits: DefaultLimits, pipe: opts.Pipe}
 	if p.sampler == nil {
 		p.sampler = NewByThreshold(1)
+	}
+	if never, ok := p.sampler.(Never); ok {
+		p.never = &never
 	}
 	if opts.Limits != nil {
 		p.limits = *opts.Limits
@@ -92,7 +107,9 @@ func (t *Tracer) Start(s *Span, parent *SpanContext, name string, kind SpanKind,
 	keep := false
 	if parent.IsValid() {
 		sc.TraceID, sc.Flags, sc.State = parent.TraceID, parent.Flags, parent.State
-		keep = parent.IsSampled()
+		if keep = parent.IsSampled(); keep && t.provider.never != nil && !t.provider.never.ByParent {
+			keep, sc.Flags, sc.State = false, sc.Flags&^FlagSampled, WithThreshold(sc.State, KeepNone)
+		}
 	} else {
 		if sc.TraceID = parent.TraceID; sc.TraceID.IsZero() {
 			sc.TraceID, sc.Flags = NewTraceID(), FlagRandom

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type SenderOptions struct {
 	Gzip    bool
 	Timeout time.Duration // of one try; default DefaultTimeout
 	GiveUp  time.Duration // of all tries of a request; default DefaultGiveUp
+	TLS     *tls.Config   // authorities and certificates; a Client has its own
 	// Client sends the requests. The default has connections of its own, so
 	// that what wraps http.DefaultTransport does not trace them. Redirects
 	// are not followed.
@@ -67,6 +69,9 @@ func NewSender(opts SenderOptions) (*Sender, error) {
 	opts.GiveUp = orDefault(opts.GiveUp, DefaultGiveUp)
 	if opts.Client == nil {
 		t := &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: defaultSenders, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: DefaultTimeout}
+		if opts.TLS != nil {
+			t.TLSClientConfig, t.ForceAttemptHTTP2 = opts.TLS, true // which it does by itself without
+		}
 		opts.Client = &http.Client{Transport: t}
 	}
 	client := *opts.Client

@@ -375,13 +375,14 @@ func wireFlags(flags byte, remote bool) uint32 {
 // on, with what is given here, and one that was says that its weight is one. It
 // is for errors and slow requests, of which all are kept: those that were
 // sampled must not count for others, as the others are there themselves. Call
-// it once, before End; after End it does nothing. What goes over the wire stays
+// it once, before End; after End it does nothing, and a sampler that is Never
+// lets nothing be rescued. What goes over the wire stays
 // as it was decided.
 func (s *Span) Rescue(parent *SpanContext, name string, kind SpanKind, start time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rec == nil {
-		if s.tracer == nil || s.sc.IsSampled() {
+		if s.tracer == nil || s.sc.IsSampled() || s.tracer.provider.never != nil {
 			return
 		}
 		s.rec = newRecord(parent, name, kind, start)

@@ -70,7 +70,8 @@ const (
 
 // NewSender makes the sender of a signal: traces, metrics or logs. Of the URL,
 // scheme, host and port count. Of the options' Client, TLSClientConfig of its
-// http.Transport is used, for authorities and certificates of one's own.
+// http.Transport is used, for authorities and certificates of one's own; else
+// TLS.
 func NewSender(signal string, opts core.SenderOptions) (*Sender, error) {
 	method := methods[signal]
 	if method == "" {
@@ -92,7 +93,7 @@ func NewSender(signal string, opts core.SenderOptions) (*Sender, error) {
 	}
 	creds := insecure.NewCredentials()
 	if u.Scheme == "https" {
-		creds = credentials.NewTLS(tlsConfig(opts.Client))
+		creds = credentials.NewTLS(tlsConfig(&opts))
 	}
 	connect := backoff.DefaultConfig
 	connect.MaxDelay = longestConnect
@@ -121,11 +122,14 @@ func NewSender(signal string, opts core.SenderOptions) (*Sender, error) {
 	return &Sender{conn: conn, method: method, opts: opts, header: metadata.New(opts.Headers), calls: []grpc.CallOption{grpc.ForceCodecV2(passing{})}}, nil
 }
 
-func tlsConfig(c *http.Client) *tls.Config {
-	if c != nil {
+func tlsConfig(opts *core.SenderOptions) *tls.Config {
+	if c := opts.Client; c != nil {
 		if t, ok := c.Transport.(*http.Transport); ok && t.TLSClientConfig != nil {
 			return t.TLSClientConfig.Clone()
 		}
+	}
+	if opts.TLS != nil {
+		return opts.TLS.Clone()
 	}
 	return &tls.Config{}
 }

@@ -293,6 +293,10 @@ func TestTLS(t *testing.T) {
 	if _, err := newSender(t, core.SenderOptions{URL: "https://" + addr, Client: client}).Send(t.Context(), nil, 1); err != nil || !secure {
 		t.Errorf("secure %v, error %v", secure, err)
 	}
+	secure = false
+	if _, err := newSender(t, core.SenderOptions{URL: "https://" + addr, TLS: &tls.Config{RootCAs: roots}}).Send(t.Context(), nil, 1); err != nil || !secure {
+		t.Errorf("by TLS of the options: secure %v, error %v", secure, err)
+	}
 	if _, err := newSender(t, core.SenderOptions{URL: "https://" + addr, GiveUp: 1}).Send(t.Context(), nil, 1); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an authority that nobody knows: error %v", err)
 	}

@@ -25,18 +25,38 @@ import (
 func init() { sdk.UseStock(start) }
 
 func start(ctx context.Context, c sdk.StockConfig) (*sdk.StockProviders, error) {
-	spans, err1 := otlptracehttp.New(ctx, traceOptions(c.Traces)...)
-	metrics, err2 := otlpmetrichttp.New(ctx, metricOptions(c.Metrics)...)
-	logs, err3 := otlploghttp.New(ctx, logOptions(c.Logs)...)
+	var spans sdktrace.SpanExporter
+	var points metric.Exporter
+	var records sdklog.Exporter
+	var err1, err2, err3 error
+	if c.Traces.URL != "" {
+		spans, err1 = otlptracehttp.New(ctx, traceOptions(c.Traces)...)
+	}
+	if c.Metrics.URL != "" {
+		points, err2 = otlpmetrichttp.New(ctx, metricOptions(c.Metrics)...)
+	}
+	if c.Logs.URL != "" {
+		records, err3 = otlploghttp.New(ctx, logOptions(c.Logs)...)
+	}
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, err
 	}
 	res := resource.NewSchemaless(c.Resource...)
-	tracers := sdktrace.NewTracerProvider(sdktrace.WithResource(res), sdktrace.WithSampler(sampler{c.Sampler}),
-		sdktrace.WithSpanProcessor(copier(c.Baggage)), sdktrace.WithBatcher(spans, sdktrace.WithBatchTimeout(c.SpanDelay)))
-	meters := metric.NewMeterProvider(metric.WithResource(res), metric.WithReader(metric.NewPeriodicReader(metrics, metric.WithInterval(c.Interval))))
-	loggers := sdklog.NewLoggerProvider(sdklog.WithResource(res), sdklog.WithProcessor(logCopier(c.Baggage)),
-		sdklog.WithProcessor(sdklog.NewBatchProcessor(logs, sdklog.WithExportInterval(c.LogDelay))))
+	traced := []sdktrace.TracerProviderOption{sdktrace.WithResource(res), sdktrace.WithSampler(sampler{c.Sampler}), sdktrace.WithSpanProcessor(copier(c.Baggage))}
+	counted := []metric.Option{metric.WithResource(res)}
+	logged := []sdklog.LoggerProviderOption{sdklog.WithResource(res), sdklog.WithProcessor(logCopier(c.Baggage))}
+	if spans != nil {
+		traced = append(traced, sdktrace.WithBatcher(spans, sdktrace.WithBatchTimeout(c.SpanDelay)))
+	}
+	if points != nil {
+		counted = append(counted, metric.WithReader(metric.NewPeriodicReader(points, metric.WithInterval(c.Interval))))
+	}
+	if records != nil {
+		logged = append(logged, sdklog.WithProcessor(sdklog.NewBatchProcessor(records, sdklog.WithExportInterval(c.LogDelay))))
+	}
+	tracers := sdktrace.NewTracerProvider(traced...)
+	meters := metric.NewMeterProvider(counted...)
+	loggers := sdklog.NewLoggerProvider(logged...)
 	return &sdk.StockProviders{
 		Traces: tracers, Metrics: meters, Logs: loggers,
 		Flush: func(ctx context.Context) error {
@@ -77,7 +97,7 @@ func client(o core.SenderOptions) *http.Client {
 	if o.Client != nil {
 		return o.Client
 	}
-	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}, Timeout: o.Timeout}
+	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: o.TLS, ForceAttemptHTTP2: true}, Timeout: o.Timeout}
 }
 
 // sampler lets Guanlan's decide about traces that begin here.
@@ -88,6 +108,9 @@ func (s sampler) Description() string { return "Guanlan" }
 func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	parent := trace.SpanContextFromContext(p.ParentContext)
 	keep, state := parent.IsSampled(), parent.TraceState()
+	if never, ok := s.own.(core.Never); ok && !never.ByParent {
+		keep = false
+	}
 	if !parent.IsValid() {
 		sc := core.SpanContext{TraceID: core.TraceID(p.TraceID)}
 		d := s.own.Decide(&sc, p.Name, core.SpanKind(p.Kind), nil)
