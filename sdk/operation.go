@@ -24,8 +24,7 @@ import (
 type Operations[K comparable] struct {
 	opts  OperationOptions[K]
 	fixed *SDK // or nil: the running one
-	bound atomic.Pointer[binding[K]]
-	mu    sync.Mutex // of making bound
+	bound perSDK[*binding[K]]
 }
 
 // OperationOptions describe operations.
@@ -58,7 +57,9 @@ func NewOperations[K comparable](opts OperationOptions[K]) *Operations[K] {
 	if opts.Version == "" {
 		opts.Version = Version
 	}
-	return &Operations[K]{opts: opts}
+	o := &Operations[K]{opts: opts}
+	o.bound.make = o.bind
+	return o
 }
 
 // newOperations makes Operations of one SDK.
@@ -77,14 +78,10 @@ func (o *Operations[K]) of() *binding[K] {
 	if s == nil || !s.Enabled() {
 		return nil
 	}
-	if b := o.bound.Load(); b != nil && b.sdk == s {
-		return b
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if b := o.bound.Load(); b != nil && b.sdk == s {
-		return b
-	}
+	return o.bound.in(s)
+}
+
+func (o *Operations[K]) bind(s *SDK) *binding[K] {
 	b := &binding[K]{sdk: s, kind: o.opts.Kind, tracer: s.tracer(o.opts.Scope, o.opts.Version)}
 	if o.opts.Kind == core.KindServer || o.opts.Kind == core.KindConsumer {
 		b.sampler = s.adaptive
@@ -93,8 +90,42 @@ func (o *Operations[K]) of() *binding[K] {
 		b.duration = newBoundSeries(s.meter(o.opts.Scope, o.opts.Version), o.opts.Metric, o.opts.Description, o.opts.Bounds, o.opts.Attrs)
 		b.duration.slot = o.opts.slot
 	}
-	o.bound.Store(b)
 	return b
+}
+
+// perSDK keeps something for the SDK that runs.
+type perSDK[T any] struct {
+	make  func(*SDK) T
+	bound atomic.Pointer[ofSDK[T]]
+	mu    sync.Mutex // of making bound
+}
+
+type ofSDK[T any] struct {
+	sdk   *SDK
+	value T
+}
+
+// of is false when no SDK runs.
+func (p *perSDK[T]) of() (value T, ok bool) {
+	s := running.Load()
+	if s == nil || !s.Enabled() {
+		return value, false
+	}
+	return p.in(s), true
+}
+
+func (p *perSDK[T]) in(s *SDK) T {
+	if b := p.bound.Load(); b != nil && b.sdk == s {
+		return b.value
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.bound.Load(); b != nil && b.sdk == s {
+		return b.value
+	}
+	b := &ofSDK[T]{s, p.make(s)}
+	p.bound.Store(b)
+	return b.value
 }
 
 // Operation is an operation under way. It is for one goroutine at a time.

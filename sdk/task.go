@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -45,37 +43,6 @@ const (
 	attrPool = "guanlan.pool.name"
 	attrWait = "guanlan.task.wait" // seconds
 )
-
-// perSDK keeps something for the SDK that runs.
-type perSDK[T any] struct {
-	make  func(*SDK) T
-	bound atomic.Pointer[ofSDK[T]]
-	mu    sync.Mutex // of making bound
-}
-
-type ofSDK[T any] struct {
-	sdk   *SDK
-	value T
-}
-
-// of is false when no SDK runs.
-func (p *perSDK[T]) of() (value T, ok bool) {
-	s := Default()
-	if s == nil || !s.Enabled() {
-		return value, false
-	}
-	if b := p.bound.Load(); b != nil && b.sdk == s {
-		return b.value, true
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if b := p.bound.Load(); b != nil && b.sdk == s {
-		return b.value, true
-	}
-	b := &ofSDK[T]{s, p.make(s)}
-	p.bound.Store(b)
-	return b.value, true
-}
 
 // handover is work that crosses.
 type handover struct {
