@@ -74,7 +74,7 @@ func TestSDKGoesByPolicies(t *testing.T) {
 	t.Setenv("OTEL_TRACES_SAMPLER", "jaeger_remote")
 	t.Setenv("OTEL_TRACES_SAMPLER_ARG", "endpoint="+g.api+",pollingIntervalMs=100,initialSamplingRate=0")
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=staging")
-	g.setPolicy(t, "default", "--base", "0.5", "--few", "0", "--smoothing", "1", "--window", "100ms", "--all-p99", "1h")
+	g.setPolicy(t, "default", "--base", "0.5", "--few", "0", "--smoothing", "1", "--window", "100ms", "--busy", "1000000000", "--all-p99", "1h")
 	running, err := sdk.Start(t.Context(), sdk.Options{ServiceName: "shop", Endpoint: g.otlp, Failed: func(err error) {
 		if !strings.Contains(err.Error(), "drop") {
 			t.Error(err)
@@ -98,10 +98,10 @@ func TestSDKGoesByPolicies(t *testing.T) {
 		}
 	}
 	about(t, "everything, by the default policy", 0.5, share("work"))
-	g.setPolicy(t, "shop", "--base", "0.25", "--few", "0", "--smoothing", "1", "--window", "100ms", "--critical-operation", "pay", "--critical-floor", "0.75")
+	g.setPolicy(t, "shop", "--base", "0.25", "--few", "0", "--smoothing", "1", "--window", "100ms", "--busy", "1000000000", "--critical-operation", "pay", "--critical-floor", "0.75")
 	about(t, "everything, by the service's policy", 0.25, share("work"))
 	about(t, "the critical operation", 0.75, share("pay"))
-	g.setPolicy(t, "shop", "--environment", "staging", "--base", "1", "--few", "0", "--smoothing", "1", "--window", "100ms", "--operation", "work=0.125")
+	g.setPolicy(t, "shop", "--environment", "staging", "--base", "1", "--few", "0", "--smoothing", "1", "--window", "100ms", "--busy", "1000000000", "--operation", "work=0.125")
 	about(t, "everything, in the environment", 1, share("pay"))
 	about(t, "an operation of its own", 0.125, share("work"))
 	g.setPolicy(t, "shop", "--environment", "staging", "--delete")
