@@ -39,14 +39,14 @@ func (s *span) note(err error, c *trace.EventConfig, recorded bool) {
 			f.attrs = append(f.attrs, core.String("exception.stacktrace", stack()))
 		}
 	}
-	for {
+	// Also for those around it: of a trace that is not sampled all of them are
+	// one, and what a request failed of must not depend on that.
+	for s != nil {
 		old := s.rare.Load()
-		with := &rare{failed: f}
-		if old != nil {
-			with.view, with.face = old.view, old.face
-		}
+		with := old.copy()
+		with.failed = f
 		if s.rare.CompareAndSwap(old, with) {
-			return
+			s = with.outer
 		}
 	}
 }

@@ -119,3 +119,29 @@ func TestFailuresHaveTheirCodeAndClass(t *testing.T) {
 		t.Errorf("metrics %q", got)
 	}
 }
+
+// What a request failed of is the same whether its parts have spans of their own
+// or, not being sampled, are it.
+func TestFailuresOfPartsAreTheRequests(t *testing.T) {
+	logTo(t)
+	var table errs.Table
+	stock := table.Define("inventory", 7, errs.System, "Out of reach")
+	for _, sampled := range []float64{0, 1} {
+		s, sink := start(t, Options{Sampler: core.NewByThreshold(sampled)})
+		s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, outer := s.TracerProvider().Tracer("t").Start(r.Context(), "outer")
+			defer outer.End()
+			ctx, inner := s.TracerProvider().Tracer("t").Start(ctx, "inner")
+			defer inner.End()
+			errs.Record(ctx, stock)
+			w.WriteHeader(http.StatusInternalServerError)
+		})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		got := sent(t, s, sink)
+		if !strings.Contains(got["/v1/metrics"], "inventory.7") {
+			t.Errorf("sampled %v: the metric does not say what the request failed of", sampled)
+		}
+		if n := strings.Count(got["/v1/traces"], "exception.message"); n != 1 {
+			t.Errorf("sampled %v: the exception is told %d times", sampled, n)
+		}
+	}
+}

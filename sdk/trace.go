@@ -132,10 +132,8 @@ func (v *viewOfSpans) face(h *handle) any {
 		if made == nil {
 			made = v.of(h)
 		}
-		with := &rare{view: v, face: made}
-		if old != nil {
-			with.failed = old.failed
-		}
+		with := old.copy()
+		with.view, with.face = v, made
 		if h.span.rare.CompareAndSwap(old, with) {
 			return made
 		}
@@ -161,6 +159,16 @@ type rare struct {
 	failed *failure     // the last error, for who ends the span; or nil
 	view   *viewOfSpans // that face is of; or nil
 	face   any
+	outer  *span // the local one that this is a child of; nil: it is an operation's, or the first
+}
+
+// copy is another one to change; of nil, an empty one.
+func (r *rare) copy() *rare {
+	if r == nil {
+		return &rare{}
+	}
+	c := *r
+	return &c
 }
 
 // failure is the last error, or nil.
@@ -180,28 +188,38 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	}
 	c := trace.NewSpanStartConfig(opts...)
 	var parent core.SpanContext
-	var outer *core.Span
+	var outer *span
 	if !c.NewRoot() {
 		switch s := ctx.Value(spanKey).(type) {
 		case *span:
 			if !s.core.Context().IsSampled() {
 				return ctx, s
 			}
-			parent, outer = *s.core.Context(), &s.core
+			parent, outer = *s.core.Context(), s
 		case *remoteSpan:
 			parent = s.sc
 		case trace.Span:
 			parent = fromSpanContext(s.SpanContext())
 		}
 	}
-	h := &handle{Context: ctx}
+	var h *handle
+	if outer == nil {
+		h = &handle{Context: ctx}
+	} else { // one allocation for both
+		inner := &struct {
+			handle
+			rare rare
+		}{handle{Context: ctx}, rare{outer: outer}}
+		h = &inner.handle
+		h.span.rare.Store(&inner.rare)
+	}
 	s := &h.span
 	s.tracer = t
 	var few [8]core.Attr
 	attrs := t.provider.weighed(ctx, &parent, appendAttrs(few[:0], c.Attributes()))
 	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
 	if outer != nil {
-		s.core.Within(outer)
+		s.core.Within(&outer.core)
 	}
 	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
