@@ -39,6 +39,7 @@ var floors = map[string]int{
 	"internal/testkit":   0,
 	"internal/quiet":     0,
 	"internal/footprint": 0,
+	"internal/durable":   0,
 	"internal/api/prom":  4,
 }
 

@@ -1,6 +1,10 @@
 package journal
 
-import "os"
+import (
+	"os"
+
+	"github.com/guanlan-io/guanlan/internal/durable"
+)
 
 // file is what a journal needs of an open segment; disk makes them. Tests put
 // faults between the journal and the real ones.
@@ -34,11 +38,4 @@ func openFile(path string, flag int) (file, error) {
 	return f, nil
 }
 
-func (osDisk) syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
+func (osDisk) syncDir(path string) error { return durable.SyncDir(path) }

@@ -1,3 +1,5 @@
+// Package state keeps what users set while Guanlan runs: small files in the
+// data folder, each replaced as a whole.
 package state
 
 import (
@@ -14,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/guanlan-io/guanlan/internal/durable"
 	"github.com/guanlan-io/guanlan/internal/sampling"
 )
 
@@ -201,7 +204,7 @@ func (p *Policies) change(tenant string, set sampling.Set) error {
 		return fmt.Errorf("%w: their file would be longer than %d bytes; delete one, or make one smaller, first", ErrFull, maxPoliciesFile)
 	}
 	if err == nil {
-		err = writeFile(p.path, text)
+		err = durable.Replace(p.path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSaved, err)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/guanlan-io/guanlan/internal/durable"
 )
 
 const checkpointFile = "CHECKPOINT"
@@ -118,7 +120,7 @@ func (c *checkpoint) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, checkpointFile), data)
+	return durable.Replace(filepath.Join(dir, checkpointFile), data)
 }
 
 // readCheckpoint returns nil when there is none.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/guanlan-io/guanlan/internal/durable"
 )
 
 const (
@@ -82,7 +84,7 @@ func (f *folder) checkFormat() error {
 	path := filepath.Join(f.dir, formatFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return writeFile(path, []byte(formatPrefix+strconv.Itoa(formatVersion)+"\n"))
+		return durable.Replace(path, []byte(formatPrefix+strconv.Itoa(formatVersion)+"\n"))
 	}
 	if err != nil {
 		return fmt.Errorf("read format of data folder: %w", err)
@@ -166,36 +168,4 @@ func (f *folder) close() error {
 	err := debug.SetCrashOutput(nil, debug.CrashOptions{})
 	_ = os.Remove(filepath.Join(f.dir, crashFile))
 	return errors.Join(err, f.lock.Close()) // closing unlocks
-}
-
-// writeFile replaces path by data so that after a crash it holds the old or
-// the new content, and the new one once writeFile has returned.
-func writeFile(path string, data []byte) (err error) {
-	tmp := path + ".tmp"
-	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	_, err = out.Write(data)
-	if err == nil {
-		err = out.Sync()
-	}
-	if err = errors.Join(err, out.Close()); err == nil {
-		if err = os.Rename(tmp, path); err == nil {
-			err = syncDir(filepath.Dir(path))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

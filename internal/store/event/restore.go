@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/guanlan-io/guanlan/internal/durable"
 	"github.com/guanlan-io/guanlan/internal/journal"
 )
 
@@ -276,7 +277,7 @@ func (w swapper) restorePartition(dir, snapshot string) error {
 			return err
 		}
 	}
-	return w.do(func() error { return syncDir(dir) })
+	return w.do(func() error { return durable.SyncDir(dir) })
 }
 
 // link makes a copy of a tree whose files are hard links.
@@ -299,7 +300,7 @@ func (w swapper) link(from, to string) error {
 			return err
 		}
 	}
-	return w.do(func() error { return syncDir(to) })
+	return w.do(func() error { return durable.SyncDir(to) })
 }
 
 func (w swapper) do(change func() error) error {
