@@ -17,6 +17,7 @@ import (
 	"time"
 	"unsafe"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -52,6 +53,8 @@ func start(t testing.TB, opts Options) (*SDK, *sink) {
 	t.Helper()
 	sink := newSink(t)
 	opts.Endpoint = sink.URL
+	// What is looked for must not be in a random id by chance.
+	opts.Resource = append(opts.Resource, attribute.String("service.instance.id", "instance"))
 	opts.Failed = func(err error) { t.Error(err) }
 	s, err := Start(context.Background(), opts)
 	if err != nil {
