@@ -23,6 +23,9 @@ func ServeHTTP(h http.Handler, w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
 		return
 	}
+	if p := provisional.Load(); p != nil {
+		p.publishOnce()
+	}
 	s.server.serve(h, w, r)
 }
 

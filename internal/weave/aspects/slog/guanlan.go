@@ -27,7 +27,7 @@ type GuanlanIDs struct {
 	InSpan       bool
 	Trace        [32]byte // hexadecimal
 	Span         [16]byte
-	Request, Biz string   // or empty
+	Request, Biz string // or empty
 	More         []Attr
 }
 
