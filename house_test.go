@@ -29,6 +29,7 @@ var floors = map[string]int{
 	"collector":          5,
 	"internal/api":       4,
 	"ui":                 4,
+	"internal/weave":     3,
 	"internal/query":     2,
 	"internal/store":     1,
 	"internal/journal":   1,
