@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/guanlan-io/guanlan/internal/testkit/otlpsink"
+	"github.com/guanlan-io/guanlan/internal/weave"
 )
 
 // longestRun is what a sample may take until it has ended by itself: ten times
@@ -29,10 +30,25 @@ type Builder func(dir, out string, args ...string) error
 func Plain(dir, out string, args ...string) error {
 	cmd := exec.Command("go", slices.Concat([]string{"build", "-o", out}, args, []string{"."})...)
 	cmd.Dir = dir
-	// As any user has it, whatever is set for the test that calls.
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build in %s: %w\n%s", dir, err, text)
+	}
+	return nil
+}
+
+// Woven builds as `guanlan build` does. What cannot be woven in full is an error.
+func Woven(dir, out string, args ...string) error {
+	var told bytes.Buffer
+	w := weave.Weaver{
+		Dir: dir, Strict: true, Stdout: &told, Stderr: &told,
+		Warn: func(message string) { fmt.Fprintln(&told, message) },
+	}
+	code, err := w.Run(context.Background(), "build", slices.Concat([]string{"-o", out}, args, []string{"."}))
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit code %d", code)
+	}
+	if err != nil {
+		return fmt.Errorf("guanlan build in %s: %w\n%s", dir, err, told.String())
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write want.txt of samples, and the table of libraries")
 
 // build builds the samples of libraries that are woven.
-var build Builder = Plain
+var build Builder = Woven
 
 const (
 	aspects   = "../aspects"
@@ -31,6 +31,9 @@ func TestSamples(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program for each library and version")
 	}
+	// As any user has it, whatever is set for this test.
+	t.Setenv("GOWORK", "off")
+	t.Setenv("GOFLAGS", "")
 	samples, err := Samples(aspects)
 	if err != nil {
 		t.Fatal(err)
