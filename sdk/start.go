@@ -195,14 +195,14 @@ func launch(ctx context.Context, opts Options, provisional bool) (*SDK, error) {
 	s.over, s.end = context.WithCancel(context.Background())
 	if c.observe {
 		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
-		s.stopped.Go(func() { s.runtime.Run(run) })
+		s.beside(func() { s.runtime.Run(run) })
 	}
-	s.stopped.Go(func() { s.collectLoop(run, c.interval) })
+	s.beside(func() { s.collectLoop(run, c.interval) })
 	if s.adaptive != nil {
-		s.stopped.Go(func() { s.turnLoop(run) })
+		s.beside(func() { s.turnLoop(run) })
 	}
 	if c.remote != nil {
-		s.stopped.Go(func() { newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(run) })
+		s.beside(func() { newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(run) })
 	}
 	return s, err
 }
@@ -435,6 +435,15 @@ func (s *SDK) sendLastMetrics(ctx context.Context) error {
 		return err
 	}
 	return s.sendMetrics(ctx)
+}
+
+// beside runs f beside the service. It must end with the context of collection.
+func (s *SDK) beside(f func()) {
+	s.stopped.Add(1)
+	go func() {
+		defer s.stopped.Done()
+		f()
+	}()
 }
 
 // await waits until what runs beside the service has stopped. What calls hooks
