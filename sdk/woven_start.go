@@ -4,11 +4,18 @@ package sdk
 
 import (
 	"context"
+	"errors"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"guanlan/hook"
+
 	"go.opentelemetry.io/otel"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
 // provisional is the SDK that StartProvisional has started; nil after it gave way.
@@ -36,20 +43,11 @@ func StartProvisional(ctx context.Context, opts Options) (*SDK, error) {
 		return p.SDK, err
 	}
 	if !running.CompareAndSwap(nil, p.SDK) {
-		return running.Load(), errorOf(err, p.Shutdown(ctx))
+		return running.Load(), errors.Join(err, p.Shutdown(ctx))
 	}
 	provisional.Store(p)
 	time.AfterFunc(untilPublished, p.publishOnce)
 	return p.SDK, err
-}
-
-func errorOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 const (
@@ -108,8 +106,33 @@ func (s *SDK) giveWay() {
 // leaving is the one that gave way and still has something under way.
 var leaving atomic.Pointer[SDK]
 
-// FlushAll is Flush of the SDK that runs and of the one that gave way to it.
-func FlushAll(ctx context.Context) {
+// lastWord bounds the flush at the end of the process unless GUANLAN_EXIT_TIMEOUT,
+// in milliseconds, does: a receiver that does not answer must not keep a process
+// from ending.
+const lastWord = 2 * time.Second
+
+var atExit sync.Once
+
+// flushAtExit has what was recorded last sent when main returns or os.Exit is
+// called, also by programs that start their SDK themselves.
+func flushAtExit() {
+	atExit.Do(func() {
+		hook.AtExit(func() {
+			core.Exiting()
+			LastFlush()
+		})
+	})
+}
+
+// LastFlush flushes the SDK that runs and the one that gave way to it, before the
+// process ends.
+func LastFlush() {
+	limit := lastWord
+	if ms, err := strconv.Atoi(os.Getenv("GUANLAN_EXIT_TIMEOUT")); err == nil && ms >= 0 {
+		limit = time.Duration(ms) * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	var all []func() error
 	for _, s := range []*SDK{Default(), leaving.Load()} {
 		if s != nil {

@@ -7,26 +7,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"guanlan/hook"
-
 	"github.com/guanlan-io/guanlan/sdk"
-	"github.com/guanlan-io/guanlan/sdk/core"
 	"github.com/guanlan-io/guanlan/sdk/internal/exit"
 )
 
-const (
-	// lastWord bounds the flush at the end unless GUANLAN_EXIT_TIMEOUT, in
-	// milliseconds, does: a receiver that does not answer must not keep a process
-	// from ending.
-	lastWord = 2 * time.Second
-	// complainEvery is how often is told at most that telemetry cannot be sent.
-	complainEvery = time.Minute
-)
+// complainEvery is how often is told at most that telemetry cannot be sent.
+const complainEvery = time.Minute
 
 func init() {
 	opts := sdk.Options{Failed: complain}
@@ -41,23 +31,9 @@ func init() {
 	if !s.Enabled() {
 		return
 	}
-	hook.AtExit(func() {
-		core.Exiting()
-		flush()
-	})
 	if !testing {
-		exit.AtSignals(flush)
+		exit.AtSignals(sdk.LastFlush)
 	}
-}
-
-func flush() {
-	limit := lastWord
-	if ms, err := strconv.Atoi(os.Getenv("GUANLAN_EXIT_TIMEOUT")); err == nil && ms >= 0 {
-		limit = time.Duration(ms) * time.Millisecond
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	sdk.FlushAll(ctx)
 }
 
 // complained is when that was last, in nanoseconds.
