@@ -47,6 +47,9 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
+	if code := exitCode(0); errors.As(err, &code) {
+		return int(code)
+	}
 	fmt.Fprintln(os.Stderr, "guanlan:", err)
 	if errors.As(err, &usageError{}) {
 		return exitUsage
@@ -68,7 +71,8 @@ Start with:  guanlan up`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newUp(), newQuery(), newSampling(), newConfig(), newVersion())
+	root.AddCommand(newUp(), newQuery(), newSampling(), newWeave(), newConfig(), newVersion())
+	root.AddCommand(newBuilds()...)
 	strict(root)
 	return root
 }

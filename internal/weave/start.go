@@ -1,0 +1,101 @@
+package weave
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// startStd is the package that starts the SDK of a woven program.
+const startStd = sdkStd + "/start"
+
+// start links our part into the program. Nothing that a program imports may
+// import it, as it imports nearly all of them. So whatever makes a program does:
+// its main package; with coverage, whose tool reads the files of the main
+// package as they lie there, the package that writes the counters; and of tests
+// the one that Go's own main function of tests needs.
+func (p *planner) start(packages map[string]*pkg) error {
+	if err := p.mark(); err != nil {
+		return err
+	}
+	path := startStd
+	if p.own {
+		// The program starts its SDK itself.
+		path = hookStd
+	}
+	for _, at := range []string{"internal/coverage/cfile", "testing/internal/testdeps"} {
+		name := filepath.Base(at)
+		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), importOf(name, path)); err != nil {
+			return err
+		}
+	}
+	if p.inv.verb == "test" {
+		return nil
+	}
+	mains := 0
+	for _, at := range slices.Sorted(maps.Keys(packages)) {
+		q := packages[at]
+		if q.Name != "main" || q.DepOnly || q.Standard {
+			continue
+		}
+		mains++
+		if p.covered() {
+			continue
+		}
+		name := filepath.Join(q.Dir, filePrefix+"start.go")
+		if err := p.put(name, importOf("main", path)); err != nil {
+			return err
+		}
+		if dir, ok := p.inv.files(); ok {
+			p.plan.extra = append(p.plan.extra, filepath.Join(dir, filePrefix+"start.go"))
+		}
+	}
+	if mains == 0 {
+		return errNoMain
+	}
+	return nil
+}
+
+// covered reports whether the build counts coverage.
+func (p *planner) covered() bool {
+	for _, name := range []string{"cover", "covermode", "coverpkg"} {
+		if _, ok := p.inv.flag(name); ok || goFlag(p.tool.goFlags, name) != "" || slices.Contains(strings.Fields(p.tool.goFlags), "-"+name) {
+			return true
+		}
+	}
+	return false
+}
+
+func importOf(pkg, path string) string {
+	return "package " + pkg + "\n\nimport _ " + strconv.Quote(path) + "\n"
+}
+
+// Marker begins what a woven binary says of itself. It ends with a zero byte.
+const Marker = "guanlan woven\x00"
+
+// Mark is what a woven binary says of itself.
+type Mark struct {
+	Version int       `json:"v"` // of this form: 1
+	Go      string    `json:"go"`
+	Woven   []Woven   `json:"woven"`
+	LeftOut []LeftOut `json:"left_out,omitempty"`
+}
+
+// mark writes into the program what it carries.
+func (p *planner) mark() error {
+	m := Mark{Version: 1, Go: p.tool.version, LeftOut: p.plan.LeftOut}
+	for _, w := range p.plan.Woven {
+		w.Places, w.About = nil, ""
+		m.Woven = append(m.Woven, w)
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("write the marker: %w", err)
+	}
+	src := "package hook\n\nfunc init() { Woven = " + strconv.Quote(Marker+string(text)+"\x00") + " }\n"
+	return p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(hookStd), filePrefix+"mark.go"), src)
+}
