@@ -2,9 +2,10 @@ module example.com/shop
 
 go 1.25.0
 
+require github.com/uptrace/bun v1.3.0
+
 require (
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/uptrace/bun v1.3.0
 	github.com/uptrace/bun/dialect/pgdialect v1.3.0
 )
 

@@ -2,9 +2,10 @@ module example.com/shop
 
 go 1.24.0
 
+require gorm.io/gorm v1.25.12
+
 require (
 	gorm.io/driver/postgres v1.5.9
-	gorm.io/gorm v1.25.12
 )
 
 require (

@@ -2,9 +2,10 @@ module example.com/shop
 
 go 1.25.0
 
+require github.com/jmoiron/sqlx v1.4.0
+
 require (
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/jmoiron/sqlx v1.4.0
 )
 
 require (

@@ -2,9 +2,10 @@ module example.com/shop
 
 go 1.24.0
 
+require github.com/jmoiron/sqlx v1.3.5
+
 require (
 	github.com/jackc/pgx/v5 v5.7.1
-	github.com/jmoiron/sqlx v1.3.5
 )
 
 require (
