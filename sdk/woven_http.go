@@ -100,9 +100,10 @@ func (q *request) pattern() string {
 }
 
 // ServeStream is ServeHTTP for a server of HTTP/2. Its connection may have been a
-// request of HTTP/1 first, which nothing on it is a part of.
+// request of HTTP/1 first, which nothing on it is a part of, though the contexts
+// come from there.
 func ServeStream(h http.Handler, w http.ResponseWriter, r *http.Request) {
-	if q := requestIn(r.Context()); q != nil && q.r.ProtoMajor < r.ProtoMajor {
+	if q := requestIn(r.Context()); q != nil && q.status == http.StatusSwitchingProtocols {
 		r = r.WithContext(outside{r.Context()})
 	}
 	ServeHTTP(h, w, r)
