@@ -82,6 +82,9 @@ func withinLocal(ctx context.Context) context.Context {
 	if l == nil || ctx.Value(spanKey) != nil {
 		return ctx
 	}
+	if l.Value(spanKey) == nil && l.Value(requestIDKey) == nil && l.Value(baggageKey) == nil {
+		return ctx
+	}
 	return &contextWithLocal{ctx, l}
 }
 
