@@ -5,24 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
-
-// real returns the GOROOT of the Go that runs the test.
-func real(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatalf("go env GOROOT: %v", err)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 func makeOne(t *testing.T, o Options) string {
 	t.Helper()
@@ -195,6 +183,7 @@ func TestMakeTellsTheNextStep(t *testing.T) {
 		{Options{Goroot: real(t), Cache: filepath.Join(file, "below")}, "set GUANLAN_CACHE"},
 		{Options{Goroot: t.TempDir(), Cache: t.TempDir()}, "install Go"},
 		{Options{Cache: t.TempDir()}, "go env GOROOT"},
+		{Options{Goroot: fakeGo(t, "go1.23.12\n"), Cache: t.TempDir()}, "GOTOOLCHAIN=go1.24.0"},
 	} {
 		if _, err := Make(t.Context(), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Make(%+v): error %v, want one that says %q", c.o, err, c.want)
@@ -208,14 +197,6 @@ func TestMakeTellsTheNextStep(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(cache); len(left) != 0 {
 		t.Errorf("stopped, it left %v", left)
-	}
-}
-
-func TestMakeUsesTheVariable(t *testing.T) {
-	cache := t.TempDir()
-	t.Setenv(CacheVariable, cache)
-	if dir := makeOne(t, Options{Goroot: fakeGo(t, "go1.99.1")}); filepath.Dir(dir) != cache {
-		t.Errorf("made %s, want it in %s", dir, cache)
 	}
 }
 
@@ -254,85 +235,5 @@ func TestFold(t *testing.T) {
 	}
 	if got := Fold("sdk/none"); got != nil {
 		t.Errorf("Fold of no package is %v", got)
-	}
-}
-
-const program = `package main
-
-import (
-	"context"
-	"fmt"
-
-	"guanlan/otel"
-	"guanlan/sdk"
-	_ "guanlan/sdk/auto"
-)
-
-func main() {
-	_, span := otel.Tracer("test").Start(context.Background(), "work")
-	fmt.Println(span.SpanContext().IsValid())
-	span.End()
-	sdk.Shutdown(context.Background())
-}
-`
-
-// The packages build as packages of the standard library, and run.
-func TestBuild(t *testing.T) {
-	if testing.Short() {
-		t.Skip("compiles some 300 packages up to six times: not with -short")
-	}
-	goroot := makeOne(t, Options{Goroot: real(t), Cache: t.TempDir()})
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "go.mod"), "module program\n\ngo 1.24\n")
-	write(t, filepath.Join(dir, "main.go"), program)
-	goRun := func(t *testing.T, env []string, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(filepath.Join(goroot, "bin", "go"), args...)
-		cmd.Dir = dir
-		cmd.Env = append(append(os.Environ(), "GOROOT="+goroot, "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0",
-			"OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"), env...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-		return string(out)
-	}
-	var packages []string
-	for name := range archive().imports {
-		packages = append(packages, archive().imports[name])
-	}
-	if got := strings.Fields(goRun(t, nil, "list", "guanlan/...")); len(got) != len(packages) {
-		t.Errorf("guanlan/... is %q, want %q", got, packages)
-	}
-	for _, c := range []struct {
-		name string
-		env  []string
-		args []string
-		runs bool
-	}{
-		{"plain", nil, nil, true},
-		{"trimpath", nil, []string{"-trimpath"}, true},
-		{"race", []string{"CGO_ENABLED=1"}, []string{"-race"}, true},
-		{"darwin/arm64", []string{"GOOS=darwin", "GOARCH=arm64"}, nil, false},
-		{"windows/arm64", []string{"GOOS=windows", "GOARCH=arm64"}, nil, false},
-		{"linux/386", []string{"GOOS=linux", "GOARCH=386"}, nil, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if _, err := exec.LookPath("gcc"); err != nil && c.name == "race" {
-				t.Skip("the race detector needs gcc")
-			}
-			goRun(t, c.env, append(append([]string{"build"}, c.args...), "guanlan/...")...)
-			exe := filepath.Join(t.TempDir(), "program")
-			goRun(t, c.env, append(append([]string{"build", "-o", exe}, c.args...), ".")...)
-			if !c.runs || runtime.GOOS == "windows" {
-				return
-			}
-			cmd := exec.Command(exe)
-			cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none")
-			out, err := cmd.CombinedOutput()
-			if err != nil || strings.TrimSpace(string(out)) != "true" {
-				t.Errorf("the program prints %q, error %v; want true", out, err)
-			}
-		})
 	}
 }
