@@ -11,6 +11,7 @@ package sdkredis
 import (
 	"context"
 	"net"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -149,9 +150,9 @@ func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats fun
 		for _, s := range stats(owner) {
 			now.Used += int(s.TotalConns) - int(s.IdleConns)
 			now.Idle += int(s.IdleConns)
-			now.Pending += int(s.PendingRequests)
-			now.Waits += int64(s.WaitCount)
-			now.WaitTime += time.Duration(s.WaitDurationNs)
+			now.Pending += int(newer(s, "PendingRequests"))
+			now.Waits += newer(s, "WaitCount")
+			now.WaitTime += time.Duration(newer(s, "WaitDurationNs"))
 			now.Timeouts += int64(s.Timeouts)
 			stale += int64(s.StaleConns)
 		}
@@ -160,6 +161,19 @@ func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats fun
 	})
 	runtime.AddCleanup(owner, func(stop func()) { stop() }, stop)
 	return stop
+}
+
+// newer is a number that not all versions of go-redis have: woven, this package is
+// part of the one that the program uses.
+func newer(s *redis.PoolStats, name string) int64 {
+	switch v := reflect.ValueOf(s).Elem().FieldByName(name); {
+	case !v.IsValid():
+		return 0
+	case v.CanUint():
+		return int64(v.Uint())
+	default:
+		return v.Int()
+	}
 }
 
 // target is what the series of all commands of a client have in common.

@@ -46,8 +46,8 @@ func guanlanServer(s *Server) {
 	if guanlanAnyByHand(o.unaryInt, o.chainUnaryInts) || guanlanAnyByHand(o.streamInt, o.chainStreamInts) {
 		return
 	}
-	guanlanFirst(guanlanOwnServer.unary, &o.unaryInt, &o.chainUnaryInts)
-	guanlanFirst(guanlanOwnServer.stream, &o.streamInt, &o.chainStreamInts)
+	guanlanFirst[UnaryServerInterceptor](guanlanOwnServer.unary, &o.unaryInt, &o.chainUnaryInts)
+	guanlanFirst[StreamServerInterceptor](guanlanOwnServer.stream, &o.streamInt, &o.chainStreamInts)
 }
 
 // guanlanClient instruments a connection that is being made.
@@ -57,8 +57,8 @@ func guanlanClient(cc *ClientConn) {
 		return
 	}
 	ours := &guanlanSdkgrpc_client{trace: guanlanSdkgrpcDefaultTrace}
-	guanlanFirst(ours.unary, &o.unaryInt, &o.chainUnaryInts)
-	guanlanFirst(ours.stream, &o.streamInt, &o.chainStreamInts)
+	guanlanFirst[UnaryClientInterceptor](ours.unary, &o.unaryInt, &o.chainUnaryInts)
+	guanlanFirst[StreamClientInterceptor](ours.stream, &o.streamInt, &o.chainStreamInts)
 }
 
 // guanlanUnknown tells of a call of a method that the server does not have, which
