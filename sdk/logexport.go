@@ -93,6 +93,9 @@ func (l *Log) Export(ids *LogIDs, at time.Time, severity core.Severity, level, m
 	return r
 }
 
+// SetBody replaces the message of a record of Log.Export.
+func (r *LogRecord) SetBody(message string) { r.record.Body = message }
+
 // ExportFields are empty LogFields for records of Log.Export: of no use for
 // lines, they cost less.
 func ExportFields() *LogFields { return &LogFields{sendOnly: true} }

@@ -1,0 +1,139 @@
+//go:build guanlan_woven
+
+package zerolog
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/guanlan-io/guanlan/sdk"
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+const (
+	// guanlanMost is how much of an event is decoded: what is longer is somebody's
+	// document in a field, and must not cost more the longer it is.
+	guanlanMost = 64 << 10
+	// guanlanRest is how much is kept of what cannot be decoded, to see why.
+	guanlanRest = 1 << 10
+)
+
+// guanlanWrite exports an event that is complete but for its end, and adds the ids
+// of its request to it.
+func (e *Event) guanlanWrite() {
+	if e.w == nil { // a part of another event
+		return
+	}
+	ids := sdk.LogIDsOf(e.ctx)
+	if e.w != LevelWriter(LevelWriterAdapter{io.Discard}) {
+		e.guanlanExport(&ids)
+	}
+	for name, value := range ids.All {
+		if !e.guanlanHas(name) {
+			e.buf = enc.AppendString(enc.AppendKey(e.buf, name), value)
+		}
+	}
+}
+
+// guanlanHas reports whether the program has set a field itself.
+func (e *Event) guanlanHas(key string) bool {
+	var room [24]byte
+	return bytes.Contains(e.buf, enc.AppendKey(enc.AppendBeginMarker(room[:0]), key)[1:])
+}
+
+// guanlanExport exports the event. Its fields were encoded as they came, so they
+// are decoded here; a program that has set odd functions for encoding may have
+// made something odd, of which the rest is told as it is.
+func (e *Event) guanlanExport(ids *sdk.LogIDs) {
+	severity, level := guanlanLevel(e.level)
+	var message string
+	r := sdk.DefaultLog().Export(ids, time.Now(), severity, level, "")
+	if r == nil {
+		return
+	}
+	rest := guanlanJsonlogAdd(&r.LogFields, e.guanlanText(), func(key string, v core.Value) bool {
+		switch key {
+		case LevelFieldName:
+			return e.level != NoLevel
+		case TimestampFieldName:
+			return true
+		case MessageFieldName:
+			message = guanlanString(v)
+			return true
+		case CallerFieldName:
+			return guanlanCaller(&r.LogFields, guanlanString(v))
+		}
+		return false
+	})
+	if rest != "" {
+		r.Add(core.String("zerolog.undecoded", strings.ToValidUTF8(rest[:min(len(rest), guanlanRest)], "\uFFFD")))
+	}
+	r.SetBody(message)
+	r.Write()
+}
+
+// guanlanText is the event as JSON, as far as it is decoded.
+func (e *Event) guanlanText() (text string) {
+	if len(e.buf) > 0 && e.buf[0] == '{' {
+		return string(e.buf[:min(len(e.buf), guanlanMost)])
+	}
+	// CBOR, whose decoder panics at what it does not know.
+	defer func() {
+		if recover() != nil {
+			text = ""
+		}
+	}()
+	text = decodeIfBinaryToString(enc.AppendEndMarker(bytes.Clone(e.buf)))
+	return text[:min(len(text), guanlanMost)]
+}
+
+func guanlanString(v core.Value) string {
+	if s, ok := v.Any().(string); ok {
+		return s
+	}
+	return string(v.AppendJSON(nil))
+}
+
+// guanlanCaller adds a caller as zerolog writes it if it is not told otherwise.
+func guanlanCaller(f *sdk.LogFields, caller string) bool {
+	i := strings.LastIndexByte(caller, ':')
+	if i <= 0 {
+		return false
+	}
+	line, err := strconv.ParseInt(caller[i+1:], 10, 64)
+	if err != nil {
+		return false
+	}
+	f.Add(core.String("code.file.path", caller[:i]))
+	f.Add(core.Int("code.line.number", line))
+	return true
+}
+
+// guanlanLevel maps levels as those of zap are.
+func guanlanLevel(l Level) (core.Severity, string) {
+	switch l {
+	case TraceLevel:
+		return core.SeverityTrace, "TRACE"
+	case DebugLevel:
+		return core.SeverityDebug, "DEBUG"
+	case InfoLevel:
+		return core.SeverityInfo, "INFO"
+	case WarnLevel:
+		return core.SeverityWarn, "WARN"
+	case ErrorLevel:
+		return core.SeverityError, "ERROR"
+	case PanicLevel:
+		return core.SeverityFatal + 1, "PANIC"
+	case FatalLevel:
+		return core.SeverityFatal + 2, "FATAL"
+	case NoLevel:
+		return 0, ""
+	}
+	if l < TraceLevel { // of the program's own
+		return core.SeverityTrace, l.String()
+	}
+	return core.SeverityFatal + 3, l.String()
+}
