@@ -12,9 +12,9 @@ import (
 // of the business case. They are for loggers of others, which write their lines
 // themselves. The zero value has none.
 type LogIDs struct {
-	ctx          context.Context
 	span         core.SpanContext // valid, or zero
 	request, biz string
+	more         []core.Attr // of baggage
 }
 
 // LogIDsOf finds the ids of ctx, which may be nil. In woven programs those of the
@@ -22,29 +22,33 @@ type LogIDs struct {
 // context that panics has none.
 func LogIDsOf(ctx context.Context) (ids LogIDs) {
 	if ctx == nil {
-		ctx = context.Background()
+		ctx = ours(context.Background(), spanKey)
 	}
 	defer func() {
 		if recover() != nil {
 			ids = LogIDs{}
 		}
 	}()
-	ids.ctx = ctx
 	ids.span, _ = contextOf(ctx)
 	if id := requestIDOf(ctx); id != nil {
 		ids.request = *id
 	}
 	ids.biz = BizID(ctx)
+	for _, a := range appendMembers(ctx, nil, DefaultLog().members) {
+		if a.Key != attrBizID {
+			ids.more = append(ids.more, a)
+		}
+	}
 	return ids
 }
 
 // None reports whether there is none.
 func (ids *LogIDs) None() bool {
-	return !ids.span.IsValid() && ids.request == "" && ids.biz == ""
+	return !ids.span.IsValid() && ids.request == "" && ids.biz == "" && len(ids.more) == 0
 }
 
 // All calls yield for each id, as lines of this package name them: trace_id,
-// span_id, request_id and biz_id. No value needs quoting, in JSON or elsewhere.
+// span_id, request_id, biz_id and the members of the baggage that were asked for.
 func (ids *LogIDs) All(yield func(name, value string) bool) {
 	if ids.span.IsValid() {
 		var room [2 * (len(core.TraceID{}) + len(core.SpanID{}))]byte
@@ -57,8 +61,13 @@ func (ids *LogIDs) All(yield func(name, value string) bool) {
 	if ids.request != "" && !yield(attrRequestID, ids.request) {
 		return
 	}
-	if ids.biz != "" {
-		yield(attrBizID, ids.biz)
+	if ids.biz != "" && !yield(attrBizID, ids.biz) {
+		return
+	}
+	for _, a := range ids.more {
+		if text, _ := a.Value.Any().(string); !yield(a.Key, text) {
+			return
+		}
 	}
 }
 
@@ -83,13 +92,7 @@ func (l *Log) Export(ids *LogIDs, at time.Time, severity core.Severity, level, m
 	if ids.biz != "" {
 		r.attrs = append(r.attrs, core.String(attrBizID, ids.biz))
 	}
-	if len(l.members) > 0 && ids.ctx != nil {
-		for _, a := range appendMembers(ids.ctx, nil, l.members) {
-			if a.Key != attrBizID {
-				r.attrs = append(r.attrs, a)
-			}
-		}
-	}
+	r.attrs = append(r.attrs, ids.more...)
 	return r
 }
 

@@ -242,6 +242,9 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 	b = append(b, `,"msg":`...)
 	b = core.AppendJSONString(b, message)
 	r.line = b
+	if ctx == nil && woven { // what the goroutine works for is known
+		ctx = context.Background()
+	}
 	if ctx != nil {
 		r.ids(ctx)
 	}

@@ -5,6 +5,7 @@ package logrus
 import (
 	"fmt"
 	"io"
+	"log"
 	"time"
 
 	"github.com/guanlan-io/guanlan/sdk"
@@ -64,6 +65,8 @@ func (entry *Entry) guanlanExports() bool {
 	defer l.mu.Unlock()
 	return l.Out != io.Discard || len(l.Hooks[entry.Level]) > 0
 }
+
+func guanlanPipe(w *io.PipeWriter) { log.GuanlanSends(w) }
 
 func guanlanAdd(f *sdk.LogFields, key string, v any) {
 	switch v := v.(type) {

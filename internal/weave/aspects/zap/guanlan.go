@@ -76,6 +76,11 @@ func (own *guanlanOwn) id(name string) *bool {
 	return nil
 }
 
+func (own *guanlanOwn) has(name string) bool {
+	id := own.id(name)
+	return id != nil && *id
+}
+
 // guanlanEncode encodes an entry with the ids of its request, and exports it.
 func (c *ioCore) guanlanEncode(ent Entry, fields []Field) (*buffer.Buffer, error) {
 	ctx := guanlanFieldsContext(fields)
@@ -107,7 +112,7 @@ func (c *ioCore) guanlanEncode(ent Entry, fields []Field) (*buffer.Buffer, error
 	}
 	all := make([]Field, 0, 4+len(fields))
 	for name, value := range ids.All {
-		if !*own.id(name) {
+		if !own.has(name) {
 			all = append(all, Field{Key: name, Type: StringType, String: value})
 		}
 	}
@@ -118,7 +123,7 @@ func (c *ioCore) guanlanEncode(ent Entry, fields []Field) (*buffer.Buffer, error
 func (enc *jsonEncoder) guanlanWith(ids *sdk.LogIDs, own guanlanOwn) *jsonEncoder {
 	with := enc.clone()
 	for name, value := range ids.All {
-		if !*own.id(name) {
+		if !own.has(name) {
 			with.AddString(name, value)
 		}
 	}
