@@ -24,8 +24,14 @@ func (entry *Entry) guanlanWithIDs() *Entry {
 	for key, v := range entry.Data {
 		with.Data[key] = v
 	}
+	_, trace := entry.Data["trace_id"]
+	_, span := entry.Data["span_id"]
 	for name, value := range ids.All {
-		if _, ok := with.Data[name]; !ok {
+		_, own := entry.Data[name]
+		if name == "trace_id" || name == "span_id" { // which belong together
+			own = trace || span
+		}
+		if !own {
 			with.Data[name] = value
 		}
 	}

@@ -44,7 +44,7 @@ func (w guanlanWith) with(fields []Field) guanlanWith {
 
 // guanlanOwn says which ids a line has by itself: the program's own stay the only
 // ones. Those in a namespace are something else.
-type guanlanOwn struct{ trace, span, request, biz, nested bool }
+type guanlanOwn struct{ span, request, biz, nested bool }
 
 func (own guanlanOwn) and(fields []Field) guanlanOwn {
 	for i := range fields {
@@ -64,9 +64,7 @@ func (own guanlanOwn) and(fields []Field) guanlanOwn {
 
 func (own *guanlanOwn) id(name string) *bool {
 	switch name {
-	case "trace_id":
-		return &own.trace
-	case "span_id":
+	case "trace_id", "span_id": // which belong together
 		return &own.span
 	case "request_id":
 		return &own.request

@@ -31,8 +31,13 @@ func (e *Event) guanlanWrite() {
 	if e.w != LevelWriter(LevelWriterAdapter{io.Discard}) {
 		e.guanlanExport(&ids)
 	}
+	spanned := e.guanlanHas("trace_id") || e.guanlanHas("span_id") // which belong together
 	for name, value := range ids.All {
-		if !e.guanlanHas(name) {
+		own := spanned
+		if name != "trace_id" && name != "span_id" {
+			own = e.guanlanHas(name)
+		}
+		if !own {
 			e.buf = enc.AppendString(enc.AppendKey(e.buf, name), value)
 		}
 	}
@@ -49,12 +54,12 @@ func (e *Event) guanlanHas(key string) bool {
 // made something odd, of which the rest is told as it is.
 func (e *Event) guanlanExport(ids *sdk.LogIDs) {
 	severity, level := guanlanLevel(e.level)
-	var message string
 	r := sdk.DefaultLog().Export(ids, time.Now(), severity, level, "")
 	if r == nil {
 		return
 	}
-	rest := guanlanJsonlogAdd(&r.LogFields, e.guanlanText(), func(key string, v core.Value) bool {
+	var message string
+	taken := func(key string, v core.Value) bool {
 		switch key {
 		case LevelFieldName:
 			return e.level != NoLevel
@@ -67,9 +72,15 @@ func (e *Event) guanlanExport(ids *sdk.LogIDs) {
 			return guanlanCaller(&r.LogFields, guanlanString(v))
 		}
 		return false
-	})
+	}
+	text := e.guanlanText()
+	rest := guanlanJsonlogAdd(&r.LogFields, text[:min(len(text), guanlanMost)], taken)
 	if rest != "" {
 		r.Add(core.String("zerolog.undecoded", strings.ToValidUTF8(rest[:min(len(rest), guanlanRest)], "\uFFFD")))
+		// The message comes last.
+		if i := strings.LastIndex(text, strconv.Quote(MessageFieldName)+":"); i >= 0 {
+			guanlanJsonlogAdd(&r.LogFields, "{"+text[i:], taken)
+		}
 	}
 	r.SetBody(message)
 	r.Write()
@@ -79,10 +90,10 @@ func (e *Event) guanlanExport(ids *sdk.LogIDs) {
 // event.
 func (Logger) GuanlanSends() {}
 
-// guanlanText is the event as JSON, as far as it is decoded.
+// guanlanText is the event as JSON.
 func (e *Event) guanlanText() (text string) {
 	if len(e.buf) > 0 && e.buf[0] == '{' {
-		return string(e.buf[:min(len(e.buf), guanlanMost)])
+		return string(e.buf)
 	}
 	// CBOR, whose decoder panics at what it does not know.
 	defer func() {
@@ -90,8 +101,7 @@ func (e *Event) guanlanText() (text string) {
 			text = ""
 		}
 	}()
-	text = decodeIfBinaryToString(enc.AppendEndMarker(bytes.Clone(e.buf)))
-	return text[:min(len(text), guanlanMost)]
+	return decodeIfBinaryToString(enc.AppendEndMarker(bytes.Clone(e.buf)))
 }
 
 func guanlanString(v core.Value) string {
