@@ -65,7 +65,7 @@ func (ids *LogIDs) All(yield func(name, value string) bool) {
 		return
 	}
 	for _, a := range ids.more {
-		if text, _ := a.Value.Any().(string); !yield(a.Key, text) {
+		if !yield(a.Key, a.Value.Text()) {
 			return
 		}
 	}

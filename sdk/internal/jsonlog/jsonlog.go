@@ -27,11 +27,10 @@ type Fields interface {
 }
 
 // Add adds the members of an object, which may lack its end. Objects in it are
-// groups, numbers stay numbers. Of each member at the top that is no object, taken
-// is asked first: what it wants is not added. Add stops at what is no JSON, and at
-// a bounded number of members; the text from there on is what it returns.
-func Add(f Fields, object string, taken func(key string, v core.Value) bool) (rest string) {
-	r := reader{text: object, into: f, taken: taken, left: maxMembers}
+// groups, numbers stay numbers. Add stops at what is no JSON, and at a bounded
+// number of members; the text from there on is what it returns.
+func Add(f Fields, object string) (rest string) {
+	r := reader{text: object, into: f, left: maxMembers}
 	r.space()
 	if !r.byte('{') {
 		return object
@@ -48,7 +47,6 @@ type reader struct {
 	member int // where the one begins that is being read
 	left   int // members that may come
 	into   Fields
-	taken  func(string, core.Value) bool
 }
 
 func (r *reader) space() {
@@ -92,7 +90,7 @@ func (r *reader) members(depth int) bool {
 			r.into.CloseGroup()
 		} else {
 			var v core.Value
-			if v, ok = r.value(depth + 1); ok && (depth > 0 || !r.taken(key, v)) {
+			if v, ok = r.value(depth + 1); ok {
 				r.into.Add(core.Of(key, v))
 			}
 		}
@@ -161,10 +159,10 @@ func number(text string) (v core.Value, ok bool) {
 	if digit == "" || digit[0] < '0' || digit[0] > '9' {
 		return v, false
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return core.IntValue(n), true
-	}
 	if strings.Trim(digit, "0123456789") == "" {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return core.IntValue(n), true
+		}
 		return core.StringValue(text), true
 	}
 	if strings.ContainsAny(digit, "xXpP_") { // which Go has, and JSON has not
@@ -227,7 +225,12 @@ func (r *reader) string() (s string, ok bool) {
 	if !escaped {
 		return r.text[begin+1 : r.at-1], true
 	}
-	return s, json.Unmarshal([]byte(r.text[begin:r.at]), &s) == nil
+	return unescaped(r.text[begin:r.at])
+}
+
+func unescaped(quoted string) (s string, ok bool) {
+	err := json.Unmarshal([]byte(quoted), &s)
+	return s, err == nil
 }
 
 // quoted goes past a string.

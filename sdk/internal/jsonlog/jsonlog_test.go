@@ -44,8 +44,6 @@ func plain(v core.Value) any {
 	}
 }
 
-func none(string, core.Value) bool { return false }
-
 func TestAdd(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, maxDepth+1) + `[1,"}"]` + strings.Repeat("}", maxDepth+1)
 	for _, c := range []struct{ name, text, want, rest string }{
@@ -67,7 +65,7 @@ func TestAdd(t *testing.T) {
 		{"deep", deep, strings.Repeat(`{"a":`, maxDepth+1) + `"[1,\"}\"]"` + strings.Repeat("}", maxDepth+1), ""},
 	} {
 		got := newTree()
-		rest := Add(got, c.text, none)
+		rest := Add(got, c.text)
 		text, err := json.Marshal(got.open[0])
 		if err != nil {
 			t.Fatal(err)
@@ -82,18 +80,10 @@ func TestAdd(t *testing.T) {
 	}
 }
 
-func TestTaken(t *testing.T) {
-	got := newTree()
-	Add(got, `{"a":1,"b":"x","c":{"b":2}}`, func(key string, v core.Value) bool { return key == "b" && v.Any() == "x" })
-	if want := map[string]any{"a": int64(1), "c": map[string]any{"b": int64(2)}}; !reflect.DeepEqual(got.open[0], want) {
-		t.Errorf("got %v, want %v", got.open[0], want)
-	}
-}
-
 func TestMembersAreBounded(t *testing.T) {
 	got := newTree()
 	many := "{" + strings.Repeat(`"a":[{"b":1}],`, maxMembers)
-	rest := Add(got, many, none)
+	rest := Add(got, many)
 	if want := many[1+len(many)/2:]; rest != want {
 		t.Errorf("%d bytes are left, want %d", len(rest), len(want))
 	}
@@ -105,7 +95,7 @@ func FuzzAdd(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		got := newTree()
-		rest := Add(got, text, none)
+		rest := Add(got, text)
 		if len(got.open) != 1 || !strings.HasSuffix(text, rest) {
 			t.Fatalf("%q: %d groups are open, rest %q", text, len(got.open)-1, rest)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/guanlan-io/guanlan/sdk"
@@ -43,10 +44,74 @@ func (e *Event) guanlanWrite() {
 	}
 }
 
-// guanlanHas reports whether the program has set a field itself.
+// guanlanHas reports whether the program has set a field itself. Its key stands in
+// quotes with a colon behind it; in CBOR, behind its length.
 func (e *Event) guanlanHas(key string) bool {
-	var room [24]byte
-	return bytes.Contains(e.buf, enc.AppendKey(enc.AppendBeginMarker(room[:0]), key)[1:])
+	for rest := e.buf; ; {
+		i := bytes.Index(rest, []byte(key))
+		if i < 0 {
+			return false
+		}
+		before := byte(0)
+		if i > 0 {
+			before = rest[i-1]
+		}
+		rest = rest[i+len(key):]
+		if before == '"' && bytes.HasPrefix(rest, []byte(`":`)) || before == 0x60+byte(len(key)) {
+			return true
+		}
+	}
+}
+
+// guanlanEvent takes the fields of an event.
+type guanlanEvent struct {
+	record  *sdk.LogRecord
+	level   Level
+	groups  int // that are open
+	message string
+}
+
+var guanlanEvents = sync.Pool{New: func() any { return new(guanlanEvent) }}
+
+func (e *guanlanEvent) OpenGroup(name string) {
+	e.groups++
+	e.record.OpenGroup(name)
+}
+
+func (e *guanlanEvent) CloseGroup() {
+	e.groups--
+	e.record.CloseGroup()
+}
+
+// Add adds what the record does not say already.
+func (e *guanlanEvent) Add(a core.Attr) {
+	if e.groups == 0 {
+		switch {
+		case a.Key == MessageFieldName:
+			e.message = a.Value.Text()
+			return
+		case a.Key == TimestampFieldName, a.Key == LevelFieldName && e.level != NoLevel:
+			return
+		case a.Key == CallerFieldName && e.caller(a.Value.Text()):
+			return
+		}
+	}
+	e.record.Add(a)
+}
+
+// caller adds a caller as zerolog writes it if it is not told otherwise.
+func (e *guanlanEvent) caller(text string) bool {
+	i := strings.LastIndexByte(text, ':')
+	if i <= 0 {
+		return false
+	}
+	line, err := strconv.ParseInt(text[i+1:], 10, 64)
+	if err != nil {
+		return false
+	}
+	e.record.Add(core.String("code.file.path", text[:i]))
+	e.record.Add(core.Int("code.line.number", line))
+	return true
 }
 
 // guanlanExport exports the event. Its fields were encoded as they came, so they
@@ -58,32 +123,21 @@ func (e *Event) guanlanExport(ids *sdk.LogIDs) {
 	if r == nil {
 		return
 	}
-	var message string
-	taken := func(key string, v core.Value) bool {
-		switch key {
-		case LevelFieldName:
-			return e.level != NoLevel
-		case TimestampFieldName:
-			return true
-		case MessageFieldName:
-			message = guanlanString(v)
-			return true
-		case CallerFieldName:
-			return guanlanCaller(&r.LogFields, guanlanString(v))
-		}
-		return false
-	}
+	into := guanlanEvents.Get().(*guanlanEvent)
+	*into = guanlanEvent{record: r, level: e.level}
 	text := e.guanlanText()
-	rest := guanlanJsonlogAdd(&r.LogFields, text[:min(len(text), guanlanMost)], taken)
+	rest := guanlanJsonlogAdd(into, text[:min(len(text), guanlanMost)])
 	if rest != "" {
 		r.Add(core.String("zerolog.undecoded", strings.ToValidUTF8(rest[:min(len(rest), guanlanRest)], "\uFFFD")))
 		// The message comes last.
 		if i := strings.LastIndex(text, strconv.Quote(MessageFieldName)+":"); i >= 0 {
-			guanlanJsonlogAdd(&r.LogFields, "{"+text[i:], taken)
+			guanlanJsonlogAdd(into, "{"+text[i:])
 		}
 	}
-	r.SetBody(message)
+	r.SetBody(into.message)
 	r.Write()
+	*into = guanlanEvent{}
+	guanlanEvents.Put(into)
 }
 
 // GuanlanSends says to package log that what is written here is exported as an
@@ -102,28 +156,6 @@ func (e *Event) guanlanText() (text string) {
 		}
 	}()
 	return decodeIfBinaryToString(enc.AppendEndMarker(bytes.Clone(e.buf)))
-}
-
-func guanlanString(v core.Value) string {
-	if s, ok := v.Any().(string); ok {
-		return s
-	}
-	return string(v.AppendJSON(nil))
-}
-
-// guanlanCaller adds a caller as zerolog writes it if it is not told otherwise.
-func guanlanCaller(f *sdk.LogFields, caller string) bool {
-	i := strings.LastIndexByte(caller, ':')
-	if i <= 0 {
-		return false
-	}
-	line, err := strconv.ParseInt(caller[i+1:], 10, 64)
-	if err != nil {
-		return false
-	}
-	f.Add(core.String("code.file.path", caller[:i]))
-	f.Add(core.Int("code.line.number", line))
-	return true
 }
 
 // guanlanLevel maps levels as those of zap are.
