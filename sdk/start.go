@@ -171,6 +171,7 @@ func launch(ctx context.Context, opts Options, provisional bool) (*SDK, error) {
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.members, s.provider.members = c.members, c.members
 	s.enabled = true
+	flushAtExit()
 	s.meters = map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log, c)

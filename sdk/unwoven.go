@@ -20,6 +20,7 @@ type (
 func enterLocal(context.Context) (s wovenScope)           { return s }
 func (wovenScope) leave()                                 {}
 func (q *request) pattern() string                        { return route(q.r.Pattern) }
+func flushAtExit()                                        {}
 func (*SDK) giveWay()                                     {}
 func claimSlog(*slog.Record) bool                         { return true }
 func (*request) enterLocal() (s wovenScope)               { return s }

@@ -67,6 +67,8 @@ type guanlanRecord struct {
 	ctx  context.Context // that it is handled in; or nil: it gets no ids
 }
 
+func guanlanNew() guanlanRecord { return guanlanRecord{sent: new(atomic.Bool)} }
+
 // GuanlanClaim reports whether nobody has sent r yet, and takes it on.
 func GuanlanClaim(r *Record) bool { return r.guanlan.sent == nil || !r.guanlan.sent.Swap(true) }
 
