@@ -127,6 +127,9 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	}
 	_, p.own = packages[sdkModule]
 	for _, a := range aspects {
+		if a.UnlessSDK && p.own {
+			continue
+		}
 		if reason, ok := without[a.Name]; ok {
 			err = p.leaveOut(a, packages, reason)
 		} else {

@@ -3,6 +3,8 @@
 package weavetest
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -78,4 +81,38 @@ func Postgres(t testing.TB) (dsn string) {
 		}
 		time.Sleep(20 * time.Millisecond) // between two tries
 	}
+}
+
+// Mongo starts a server that speaks MongoDB's protocol and ends with the test,
+// and returns its URI. It is FerretDB, from the module in dir, on the PostgreSQL
+// server that dsn names.
+func Mongo(t testing.TB, dir, dsn string) (uri string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "ferret")
+	// Its own SQLite takes minutes to compile.
+	if err := Plain(dir, program, "-tags=ferretdb_no_sqlite"); err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command(program, dsn)
+	server.Env = environment()
+	var told bytes.Buffer
+	server.Stderr = &told
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+		t.Fatalf("FerretDB: %v\n%s", err, told.String())
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Signal(os.Interrupt)
+		_ = server.Wait()
+	})
+	return strings.TrimSpace(line)
 }
