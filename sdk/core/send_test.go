@@ -149,7 +149,7 @@ func TestExiting(t *testing.T) {
 	n := 0
 	ended := make(chan error, 1)
 	go func() {
-		_, err := Retry(t.Context(), time.Hour, func(context.Context) (int, error) {
+		_, err := Retry(t.Context(), 2*time.Hour, func(context.Context) (int, error) {
 			n++
 			tries <- n
 			return 0, &Retryable{Err: errors.New("away"), After: time.Hour}
