@@ -19,6 +19,9 @@ func main() {
 	defer backend.Close()
 	db := sql.OpenDB(shelf{})
 	db.SetMaxOpenConns(1) // so that requests hand it to each other
+	if err := db.Ping(); err != nil {
+		panic(err)
+	}
 	closing, cancel := context.WithCancel(context.Background())
 	var registered sync.WaitGroup
 
