@@ -26,8 +26,11 @@ func TestBubble(t *testing.T) {
 			run(9, func() { c <- 1 })
 			want(t, "after a channel", <-got, 0)
 			<-stop
-			time.AfterFunc(time.Hour, func() { got <- now() })
-			want(t, "AfterFunc", <-got, 8)
+			want(t, "itself, by its answer", now(), 0)
+			run(7, func() {
+				time.AfterFunc(time.Hour, func() { got <- now() })
+				want(t, "AfterFunc", <-got, 7)
+			})
 		})
 	})
 }
