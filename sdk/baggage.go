@@ -15,7 +15,7 @@ func appendMembers(ctx context.Context, dst []core.Attr, names []string) []core.
 	if len(names) == 0 {
 		return dst
 	}
-	b := baggage.FromContext(ctx)
+	b := baggage.FromContext(ours(ctx, baggageKey))
 	if b.Len() == 0 {
 		return dst
 	}

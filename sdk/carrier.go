@@ -23,7 +23,7 @@ type Carrier struct {
 
 // Capture makes a Carrier of ctx.
 func Capture(ctx context.Context) Carrier {
-	c := Carrier{request: RequestID(ctx), baggage: baggage.FromContext(ctx), left: time.Now()}
+	c := Carrier{request: RequestID(ctx), baggage: baggage.FromContext(ours(ctx, baggageKey)), left: time.Now()}
 	c.span, _ = contextOf(ctx)
 	return c
 }

@@ -178,7 +178,7 @@ func CheckHTTP(url string) Check {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		req, err := http.NewRequestWithContext(core.Own(ctx), http.MethodGet, url, nil)
 		if err != nil {
 			// Why not may have any part of the URL in it.
 			return fmt.Errorf("check %s: give it as http://host/path", shown)

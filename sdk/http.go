@@ -36,7 +36,7 @@ type requestKey struct {
 func newHTTPServer(s *SDK) *HTTPServer {
 	return &HTTPServer{idHeaders: s.idHeaders, operations: newOperations(s, OperationOptions[requestKey]{
 		Scope: scopeOfSDK, Kind: core.KindServer,
-		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs, slot: requestKey.slot,
+		Metric: "http.server.request.duration", Description: "Duration of HTTP server requests.", Attrs: requestKey.attrs, slot: requestKey.slot, known: true,
 	})}
 }
 
@@ -63,7 +63,8 @@ type request struct {
 	r          *http.Request // with the span in its context
 	route      string        // that SetRoute was given
 	exceptions *[]Exception
-	id         idText
+	wovenRequest
+	id idText
 }
 
 // remoteRequest is one that something came with.
@@ -83,6 +84,9 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 	}
 	q := s.begin(r)
 	q.ResponseWriter = w
+	if woven { // left when the request has been told of
+		defer q.enterLocal().leave()
+	}
 	defer q.recovered()
 	h.ServeHTTP(q.response.capable(), q.r)
 }
@@ -90,7 +94,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 // serves reports whether ctx is of a request that s serves already: who wraps
 // part of a server may not know that somebody has wrapped all of it.
 func (s *HTTPServer) serves(ctx context.Context) bool {
-	q := RequestOf(ctx).of
+	q := requestIn(ctx)
 	return q != nil && q.server() == s
 }
 
@@ -154,7 +158,7 @@ func (q *request) done() {
 	r := q.r
 	key := requestKey{method: knownMethod(r.Method), route: q.route, scheme: scheme(r), version: protocol(r.ProtoMajor, r.ProtoMinor), status: int(q.status)}
 	if key.route == "" {
-		key.route = route(r.Pattern)
+		key.route = q.pattern()
 	}
 	if q.panicked {
 		key.failure = failureOfPanic
@@ -180,8 +184,12 @@ func (q *request) done() {
 				q.Exception(e)
 			}
 		}
-		if key.route != "" {
+		if name := q.span.given(); name != "" {
+			sp.SetName(name)
+		} else if key.route != "" {
 			sp.SetName(nameOfMethod(key.method) + " " + key.route)
+		}
+		if key.route != "" {
 			sp.SetAttr(core.String("http.route", key.route))
 		}
 		sp.SetAttrs(core.Int("http.response.status_code", int64(key.status)), core.Int("http.response.body.size", q.written))

@@ -96,6 +96,11 @@ func RequestID(ctx context.Context) string {
 
 // requestIDOf is nil where there is none.
 func requestIDOf(ctx context.Context) *string {
+	return requestIDIn(ours(ctx, requestIDKey))
+}
+
+// requestIDIn is that of the context alone.
+func requestIDIn(ctx context.Context) *string {
 	id, _ := ctx.Value(requestIDKey).(*string)
 	return id
 }
@@ -121,7 +126,7 @@ func BizID(ctx context.Context) string {
 			ctx = r.Context
 		}
 	}
-	if id := baggage.FromContext(ctx).Member(attrBizID).Value(); isID(id) {
+	if id := baggage.FromContext(ours(ctx, baggageKey)).Member(attrBizID).Value(); isID(id) {
 		return id
 	}
 	return ""

@@ -207,6 +207,8 @@ type LogRecord struct {
 	record core.Record
 	span   core.SpanContext
 	clock  clock
+
+	sendOnly bool // the line is written by others
 }
 
 var logRecords = sync.Pool{New: func() any { return new(LogRecord) }}
@@ -219,7 +221,7 @@ const keptLine = 16 << 10
 func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, level, message string) *LogRecord {
 	r := logRecords.Get().(*LogRecord)
 	r.attrs, r.groups, r.opened, r.prefix = r.attrs[:0], r.groups[:0], 0, ""
-	r.log = l
+	r.log, r.sendOnly = l, false
 	r.lineOnly = l.logger == nil
 	r.record = core.Record{Time: at, Severity: severity, Level: level, Body: message}
 	b := append(r.line[:0], '{')
@@ -287,7 +289,9 @@ func (r *LogRecord) Write() {
 		r.line = append(r.line, '}')
 	}
 	r.line = append(r.line, '}', '\n')
-	r.log.write(r.line, r.record.Severity)
+	if !r.sendOnly {
+		r.log.write(r.line, r.record.Severity)
+	}
 	if !r.lineOnly {
 		r.record.Attrs = r.attrs
 		r.log.logOther.emit(r.log.logger, &r.record)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
@@ -32,7 +33,11 @@ type OperationOptions[K comparable] struct {
 	Scope   string        // instrumentation scope: the path of the package that instruments
 	Version string        // of that package; default Version
 	Kind    core.SpanKind // servers and consumers tell the sampler how they fare
-	// Metric is the histogram of durations, in seconds; empty for none.
+	// Metric is the histogram of durations, in seconds; empty for none. The
+	// part of its name before the first dot, as http, rpc or db, says what
+	// family of work this is: an operation directly within a span that other
+	// instrumentation has made for the same work gets none of its own, see
+	// package documentation.
 	Metric, Description string
 	// Bounds of its buckets; default those of the semantic conventions for
 	// requests, 5 ms to 10 s.
@@ -40,13 +45,15 @@ type OperationOptions[K comparable] struct {
 	// Attrs are the attributes of a series.
 	Attrs func(K) []core.Attr
 
-	slot func(K) uintptr // see boundSeries
+	slot  func(K) uintptr // see boundSeries
+	known bool            // who begins them knows whether they are there already
 }
 
 // binding is Operations of one SDK.
 type binding[K comparable] struct {
 	sdk      *SDK
 	kind     core.SpanKind
+	work     work
 	tracer   operationTracer
 	duration *boundSeries[K] // or nil
 	sampler  *core.Adaptive  // hears of operations; or nil
@@ -82,7 +89,8 @@ func (o *Operations[K]) of() *binding[K] {
 }
 
 func (o *Operations[K]) bind(s *SDK) *binding[K] {
-	b := &binding[K]{sdk: s, kind: o.opts.Kind, tracer: s.tracer(o.opts.Scope, o.opts.Version)}
+	w := work{ours: true, family: o.opts.family(), metric: o.opts.Metric, kind: o.opts.Kind, known: o.opts.known}
+	b := &binding[K]{sdk: s, kind: o.opts.Kind, work: w, tracer: s.tracer(o.opts.Scope, o.opts.Version, w)}
 	if o.opts.Kind == core.KindServer || o.opts.Kind == core.KindConsumer {
 		b.sampler = s.adaptive
 	}
@@ -169,13 +177,27 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 	if op.binding = o.of(); op.binding == nil {
 		return
 	}
+	b := op.binding
 	op.name, op.began = name, sinceStart()
-	op.open(op.binding.tracer, name, op.binding.kind)
+	if woven && !fromElsewhere(b.kind) {
+		ctx = withinLocal(ctx)
+		op.Context = ctx
+	}
+	parent, how := b.work.place(b.sdk, &op.Context, name)
+	switch how {
+	case placedTwice:
+		op.binding = nil
+		return
+	case placedWithin:
+	default:
+		op.open(b.tracer, parent, name, b.kind)
+		parent = *op.recorded().Context()
+	}
 	if id != nil {
-		if came := requestIDOf(ctx); came != nil {
+		if came := requestIDIn(ctx); came != nil {
 			op.request = *came
 		} else {
-			op.request = id.of(op.recorded().Context().TraceID)
+			op.request = id.of(parent.TraceID)
 		}
 	}
 	if op.Recording() {
@@ -186,7 +208,7 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 // tellIDs sets what is known of the request, on a span that is recorded: its id,
 // where that is not the trace id, and what the baggage says.
 func (op *Operation[K]) tellIDs() {
-	sp, ctx := op.recorded(), op.handle.Context
+	sp, ctx := op.recorded(), op.ctx() // which has a span, and says all there is to say
 	if op.request != "" {
 		if id, ok := core.ParseTraceID(op.request); !ok || id != sp.Context().TraceID {
 			sp.SetAttr(core.String(attrRequestID, op.request))
@@ -247,7 +269,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 		op.kept = op.Recording()
 		return op.kept
 	}
-	parent, _ := contextOf(op.handle.Context)
+	parent, _ := contextIn(op.handle.Context)
 	late := !sp.Recording()
 	if sp.Rescue(&parent, op.name, b.kind, time.Now().Add(-op.took)); late {
 		op.tellIDs()
@@ -305,8 +327,19 @@ func (op *Operation[K]) measure(key K) {
 		return
 	}
 	kept := *op.recorded().Context() // also a rescued one may be an exemplar
+	if !kept.IsValid() {
+		kept, _ = contextIn(op.handle.Context)
+	}
 	if op.kept {
 		kept.Flags |= core.FlagSampled
 	}
 	b.duration.of(key).Record(op.took.Seconds(), &kept)
+}
+
+// operation is the name that an operation began with, whose span s is.
+func (s *span) operation() string {
+	// A span of an operation stands in its handle, and that begins it. What K is
+	// changes nothing of where things are.
+	h := unsafe.Add(unsafe.Pointer(s), -int(unsafe.Offsetof(handle{}.span)))
+	return (*Operation[struct{}])(h).name
 }

@@ -174,7 +174,7 @@ func (r *remote) take(ctx context.Context, c *came) bool {
 	sc, ok := core.ParseTraceparent(c.parent, c.state)
 	if !ok {
 		if id, isTrace := core.ParseTraceID(c.request); isTrace {
-			if _, within := contextOf(ctx); !within {
+			if _, within := contextIn(ctx); !within {
 				sc.TraceID, ok = id, true
 			}
 		}
@@ -267,7 +267,7 @@ func (Propagator) AppendEntries(dst []string, ctx context.Context) []string {
 			dst = append(dst, "tracestate", sc.State)
 		}
 	}
-	b := baggage.FromContext(ctx)
+	b := baggage.FromContext(ours(ctx, baggageKey))
 	if b.Len() > 0 && !ids.without.baggage {
 		dst = append(dst, "baggage", b.String())
 	}
@@ -283,9 +283,20 @@ func (Propagator) AppendEntries(dst []string, ctx context.Context) []string {
 // headerCarrier makes a header a carrier.
 type headerCarrier = propagation.HeaderCarrier
 
-// contextOf is the span of a context; false when there is none.
+// contextOf is the span of a context, or else that of what the goroutine works
+// for; false when there is none.
 func contextOf(ctx context.Context) (sc core.SpanContext, ok bool) {
-	switch s := ctx.Value(spanKey).(type) {
+	return contextIn(ours(ctx, spanKey))
+}
+
+// contextIn is the span of a context; false when there is none.
+func contextIn(ctx context.Context) (sc core.SpanContext, ok bool) {
+	return contextFrom(ctx.Value(spanKey))
+}
+
+// contextFrom is that of what was found under spanKey.
+func contextFrom(found any) (sc core.SpanContext, ok bool) {
+	switch s := found.(type) {
 	case *span:
 		sc = *s.core.Context()
 	case *remoteSpan:

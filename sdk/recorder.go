@@ -24,14 +24,15 @@ type recorder struct{}
 // operationTracer starts the spans of operations.
 type operationTracer = *tracer
 
-func (s *SDK) tracer(scope, version string) operationTracer {
-	return s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
+func (s *SDK) tracer(scope, version string, w work) operationTracer {
+	t := *s.provider.Tracer(scope, trace.WithInstrumentationVersion(version)).(*tracer)
+	t.work = w
+	return &t
 }
 
 // open begins the span of an operation.
-func (h *handle) open(t operationTracer, name string, kind core.SpanKind) {
+func (h *handle) open(t operationTracer, parent core.SpanContext, name string, kind core.SpanKind) {
 	h.span.tracer = t
-	parent, _ := contextOf(h.Context)
 	t.core.Start(&h.span.core, &parent, name, kind, time.Time{}, t.provider.weighed(h.Context, &parent, nil)...)
 }
 

@@ -122,11 +122,11 @@ func (o logOther) emit(own *core.Logger, r *core.Record) {
 
 type operationTracer = trace.Tracer
 
-func (s *SDK) tracer(scope, version string) operationTracer {
+func (s *SDK) tracer(scope, version string, _ work) operationTracer {
 	return s.traces.Tracer(scope, trace.WithInstrumentationVersion(version))
 }
 
-func (h *handle) open(t operationTracer, name string, kind core.SpanKind) {
+func (h *handle) open(t operationTracer, _ core.SpanContext, name string, kind core.SpanKind) {
 	ctx, sp := t.Start(h.Context, name, trace.WithSpanKind(stockKind(kind)))
 	h.Context = ctx
 	h.recorder.sp = Span{other: sp, began: time.Now(), sc: fromSpanContext(sp.SpanContext())}

@@ -190,7 +190,7 @@ func jittered(d time.Duration) time.Duration {
 func (r *remotePolicy) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.opts.url.String(), nil)
+	req, err := http.NewRequestWithContext(core.Own(ctx), http.MethodGet, r.opts.url.String(), nil)
 	if err != nil {
 		return err
 	}

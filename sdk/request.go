@@ -28,8 +28,13 @@ func (q *request) Value(key any) any {
 // RequestOf is the request that ctx belongs to: that of an instrumented server
 // further out. It is zero when there is none.
 func RequestOf(ctx context.Context) Request {
+	return Request{requestIn(ours(ctx, requestOf{}))}
+}
+
+// requestIn is that of the context alone; or nil.
+func requestIn(ctx context.Context) *request {
 	q, _ := ctx.Value(requestOf{}).(*request)
-	return Request{q}
+	return q
 }
 
 // BeginRequest instruments a request as HTTPServer.Handler does, with the SDK

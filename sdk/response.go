@@ -66,6 +66,14 @@ func (w *response) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// WriteString is for io.WriteString.
+func (w *response) WriteString(s string) (int, error) {
+	w.begin()
+	n, err := io.WriteString(w.ResponseWriter, s)
+	w.written += int64(n)
+	return n, err
+}
+
 func (w *response) begin() {
 	if w.status == 0 {
 		w.writeIDs()

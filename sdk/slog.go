@@ -88,6 +88,9 @@ func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // and a program cannot do anything about it.
 func (h *LogHandler) Handle(ctx context.Context, r slog.Record) error {
 	rec := h.target().Record(ctx, r.Time, severityOf(r.Level), levelText(r.Level), r.Message)
+	if woven && !claimSlog(&r) {
+		rec.lineOnly = true
+	}
 	if h.fields != nil {
 		rec.AddFields(h.fields)
 	}

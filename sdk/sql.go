@@ -65,13 +65,7 @@ func (o SQL) Open(driverName, dataSourceName string) (*sql.DB, error) {
 	if o.System == "" {
 		o.System = systemOf(d, driverName)
 	}
-	server, namespace := readDSN(o.System, dataSourceName)
-	if o.Server == "" {
-		o.Server = server
-	}
-	if o.Namespace == "" {
-		o.Namespace = namespace
-	}
+	o.read(dataSourceName)
 	if opener, ok := d.(driver.DriverContext); ok {
 		c, err := opener.OpenConnector(dataSourceName)
 		if err != nil {
@@ -80,6 +74,17 @@ func (o SQL) Open(driverName, dataSourceName string) (*sql.DB, error) {
 		return o.OpenDB(c), nil
 	}
 	return o.OpenDB(&dsnConnector{dataSourceName, d}), nil
+}
+
+// read takes from a data source name what is not known.
+func (o *SQL) read(dataSourceName string) {
+	server, namespace := readDSN(o.System, dataSourceName)
+	if o.Server == "" {
+		o.Server = server
+	}
+	if o.Namespace == "" {
+		o.Namespace = namespace
+	}
 }
 
 // dsnConnector is for drivers that have none.
@@ -93,6 +98,14 @@ func (c *dsnConnector) Driver() driver.Driver                        { return c.
 
 // OpenDB is sql.OpenDB with instrumentation.
 func (o SQL) OpenDB(c driver.Connector) *sql.DB {
+	wrapped := o.connector(c)
+	db := sql.OpenDB(wrapped)
+	wrapped.observe(db)
+	return db
+}
+
+// connector instruments c.
+func (o SQL) connector(c driver.Connector) *sqlConnector {
 	if o.System == "" {
 		o.System = systemOf(c.Driver(), "")
 	}
@@ -103,12 +116,14 @@ func (o SQL) OpenDB(c driver.Connector) *sql.DB {
 			o.Pool = o.System
 		}
 	}
-	wrapped := &sqlConnector{Connector: c, db: &sqlDB{
+	return &sqlConnector{Connector: c, db: &sqlDB{
 		target: unique.Make(target), attrs: target.attrs(nil), pool: o.Pool, queries: sqltext.NewCache(o.System), hideText: o.HideText,
 	}}
-	db := sql.OpenDB(wrapped)
-	wrapped.stop = ObserveConnections(o.Pool, func() ConnectionStats { return poolOf(db.Stats()) })
-	return db
+}
+
+// observe reports the pool of a database.
+func (c *sqlConnector) observe(db *sql.DB) {
+	c.stop = ObserveConnections(c.db.pool, func() ConnectionStats { return poolOf(db.Stats()) })
 }
 
 func poolOf(s sql.DBStats) ConnectionStats {

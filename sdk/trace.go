@@ -28,6 +28,7 @@ type TracerProvider struct {
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
+	others  atomic.Bool // a tracer of instrumentation that overlaps with ours was asked for
 }
 
 type scopeKey struct {
@@ -51,7 +52,10 @@ func (p *TracerProvider) Tracer(name string, opts ...trace.TracerOption) trace.T
 	t := p.tracers[key]
 	if t == nil {
 		scope := core.NewScope(key.name, key.version, key.schemaURL, appendAttrs(nil, attrs.ToSlice())...)
-		t = &tracer{provider: p, core: p.core.Tracer(scope)}
+		t = &tracer{provider: p, core: p.core.Tracer(scope), work: work{family: familyOf(name)}}
+		if t.family != "" {
+			p.others.Store(true)
+		}
 		p.tracers[key] = t
 	}
 	return t
@@ -61,6 +65,7 @@ type tracer struct {
 	embedded.Tracer
 	provider *TracerProvider
 	core     *core.Tracer
+	work
 }
 
 // spanKey is the key that the OpenTelemetry API keeps spans under in a context.
@@ -92,10 +97,12 @@ func (h *handle) recorded() *Span { return h.recorder.of(h) }
 // Value implements context.Context.
 func (h *handle) Value(key any) any {
 	switch {
-	case key == spanKey && !stock:
+	case key == spanKey && !stock && h.span.tracer != nil:
 		return &h.span
 	case key == requestIDKey && h.request != "":
 		return &h.request
+	case key == nearestKey{} && h.span.tracer != nil:
+		return h
 	}
 	if v := spanView.Load(); v != nil && key == v.key {
 		return v.face(h)
@@ -126,14 +133,14 @@ func (v *viewOfSpans) face(h *handle) any {
 	var made any
 	for {
 		old := h.span.rare.Load()
-		if old != nil && old.view == v {
-			return old.face
+		if old != nil && old.face != nil && old.face.of == v {
+			return old.face.made
 		}
 		if made == nil {
 			made = v.of(h)
 		}
 		with := old.copy()
-		with.view, with.face = v, made
+		with.face = &faceOfSpan{v, made}
 		if h.span.rare.CompareAndSwap(old, with) {
 			return made
 		}
@@ -156,10 +163,15 @@ type span struct {
 // rare is what few spans have, so that all are a pointer larger only. It is
 // replaced, not changed.
 type rare struct {
-	failed *failure     // the last error, for who ends the span; or nil
-	view   *viewOfSpans // that face is of; or nil
-	face   any
-	outer  *span // the local one that this is a child of; nil: it is an operation's, or the first
+	failed *failure    // the last error, for who ends the span; or nil
+	face   *faceOfSpan // or nil
+	outer  *span       // the local one that this is a child of; nil: it is an operation's, or the first
+	shared *shared     // with other instrumentation; or nil
+}
+
+type faceOfSpan struct {
+	of   *viewOfSpans
+	made any
 }
 
 // copy is another one to change; of nil, an empty one.
@@ -189,8 +201,18 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	c := trace.NewSpanStartConfig(opts...)
 	var parent core.SpanContext
 	var outer *span
+	kind := spanKind(c.SpanKind())
 	if !c.NewRoot() {
-		switch s := ctx.Value(spanKey).(type) {
+		if !fromElsewhere(kind) {
+			ctx = WithLocal(ctx)
+		}
+		found := ctx.Value(spanKey)
+		if t.family != "" {
+			if in, s := t.joins(ctx, found, name, kind); s != nil {
+				return in, s
+			}
+		}
+		switch s := found.(type) {
 		case *span:
 			if !s.core.Context().IsSampled() {
 				return ctx, s
@@ -217,7 +239,10 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	s.tracer = t
 	var few [8]core.Attr
 	attrs := t.provider.weighed(ctx, &parent, appendAttrs(few[:0], c.Attributes()))
-	t.core.Start(&s.core, &parent, name, spanKind(c.SpanKind()), c.Timestamp(), attrs...)
+	t.core.Start(&s.core, &parent, name, kind, c.Timestamp(), attrs...)
+	if t.family != "" {
+		s.change(func(r *rare) { r.shared = &shared{kind: kind} })
+	}
 	if outer != nil {
 		s.core.Within(&outer.core)
 	}
@@ -299,7 +324,12 @@ func (s *span) IsRecording() bool { return s.core.Recording() }
 func (s *span) TracerProvider() trace.TracerProvider { return s.tracer.provider }
 
 // SetName implements trace.Span.
-func (s *span) SetName(name string) { s.core.SetName(name) }
+func (s *span) SetName(name string) {
+	if s.tracer.ours && !s.nameGiven(name) {
+		return
+	}
+	s.core.SetName(name)
+}
 
 // SetStatus implements trace.Span.
 func (s *span) SetStatus(code codes.Code, description string) {
@@ -359,9 +389,10 @@ func (s *span) AddLink(l trace.Link) {
 }
 
 // End implements trace.Span. Deferred, it sees a panic that is passing by, notes
-// it as an exception and lets it go on.
+// it as an exception and lets it go on. That of an operation is ended by who
+// began it: who else comes here has joined it.
 func (s *span) End(opts ...trace.SpanEndOption) {
-	if s.core.Context().IsSampled() {
+	if s.core.Context().IsSampled() && !s.tracer.ours {
 		c := trace.NewSpanEndConfig(opts...)
 		if r := recover(); r != nil {
 			defer panic(r)

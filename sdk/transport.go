@@ -93,6 +93,10 @@ func (t *transport) CloseIdleConnections() {
 // RoundTrip implements http.RoundTripper. The span ends when the body of the
 // answer has been read or closed, the duration when its head is there.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.client.roundTrip(r, t.next)
+}
+
+func (c *HTTPClient) roundTrip(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 	host, port := hostPort(r.URL.Host)
 	if port == 0 {
 		if port = 80; r.URL.Scheme == "https" {
@@ -101,7 +105,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	key := callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
 	q := &call{}
-	t.client.operations.StartIn(&q.Operation, r.Context(), nameOfMethod(key.method))
+	c.operations.StartIn(&q.Operation, r.Context(), nameOfMethod(key.method))
 	described := q.Recording()
 	if described {
 		key.describe(q.Span(), r)
@@ -111,7 +115,10 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if q.binding == nil || q.binding.sdk.PropagatesTo(host) {
 		Propagator{}.Inject(q, headerCarrier(inner.Header))
 	}
-	res, err := t.next.RoundTrip(inner)
+	res, err := next.RoundTrip(inner)
+	if res != nil && res.Request == inner {
+		res.Request = r
+	}
 	switch {
 	case err != nil:
 		key.failure = askError(err, func() string { return failureOf(err) }, typeName)

@@ -152,7 +152,7 @@ func Retry(ctx context.Context, giveUp time.Duration, try func(context.Context) 
 }
 
 func (s *Sender) try(ctx context.Context, body []byte) (rejected int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	ctx, cancel := context.WithTimeout(Own(ctx), s.opts.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
@@ -177,6 +177,15 @@ func (s *Sender) try(ctx context.Context, body []byte) (rejected int, err error)
 		return 0, s.refused(res, answer)
 	}
 }
+
+type ownKey struct{}
+
+// Own marks what is done in ctx as the business of telemetry itself, which is not
+// to be told of: or else each export makes the next.
+func Own(ctx context.Context) context.Context { return context.WithValue(ctx, ownKey{}, true) }
+
+// IsOwn reports whether ctx is of Own.
+func IsOwn(ctx context.Context) bool { return ctx.Value(ownKey{}) != nil }
 
 func (s *Sender) refused(res *http.Response, answer []byte) error {
 	return fmt.Errorf("export to %s: %s: %q", res.Request.URL.Redacted(), res.Status, reason(answer))

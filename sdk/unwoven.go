@@ -1,0 +1,26 @@
+//go:build !guanlan_woven
+
+package sdk
+
+import (
+	"context"
+	"log/slog"
+)
+
+// woven is whether the program was built by "guanlan build": then the standard
+// library and its runtime have hooks that this package sets. See local.go.
+const woven = false
+
+// What woven programs need beside.
+type (
+	wovenScope   struct{}
+	wovenRequest struct{}
+)
+
+func enterLocal(context.Context) (s wovenScope)           { return s }
+func (wovenScope) leave()                                 {}
+func (q *request) pattern() string                        { return route(q.r.Pattern) }
+func claimSlog(*slog.Record) bool                         { return true }
+func (*request) enterLocal() (s wovenScope)               { return s }
+func withinLocal(ctx context.Context) context.Context     { return ctx }
+func localFor(ctx context.Context, _ any) context.Context { return ctx }

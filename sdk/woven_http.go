@@ -1,0 +1,100 @@
+//go:build guanlan_woven
+
+package sdk
+
+import (
+	"net/http"
+	"strings"
+
+	"guanlan/hook"
+
+	"github.com/guanlan-io/guanlan/sdk/core"
+)
+
+// A woven net/http serves and calls through the SDK that runs.
+func init() {
+	http.Guanlan.Store(&http.GuanlanHooks{Serve: ServeHTTP, RoundTrip: roundTripWoven, Matched: matched, Under: under})
+}
+
+// ServeHTTP is Handler(h).ServeHTTP for woven servers.
+func ServeHTTP(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	s := Default()
+	if s == nil || s.server == nil || r.Method == "PRI" { // of HTTP/2, which a handler is to speak now
+		h.ServeHTTP(w, r)
+		return
+	}
+	s.server.serve(h, w, r)
+}
+
+// wovenTransport is what a woven transport was.
+type wovenTransport http.Transport
+
+// RoundTrip implements http.RoundTripper.
+func (t *wovenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return http.GuanlanNext((*http.Transport)(t), r)
+}
+
+func roundTripWoven(t *http.Transport, r *http.Request) (*http.Response, error) {
+	return CallHTTP((*wovenTransport)(t), r)
+}
+
+// CallHTTP is Transport(next).RoundTrip for woven transports, unless the request
+// has its span, is no request that can be sent, or is about telemetry. What the
+// goroutine works for is the same before and after.
+func CallHTTP(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+	if r == nil || r.URL == nil || r.Header == nil || Default() == nil {
+		return next.RoundTrip(r)
+	}
+	if ctx := r.Context(); ctx.Value(tracedKey{}) != nil || core.IsOwn(ctx) || exports(r) {
+		return next.RoundTrip(r)
+	}
+	defer hook.Save().Restore()
+	return anyClient.roundTrip(r, next)
+}
+
+// exports reports whether r is of another exporter of OpenTelemetry's.
+func exports(r *http.Request) bool {
+	agent := r.Header["User-Agent"]
+	return len(agent) == 1 && strings.HasPrefix(agent[0], "OTel OTLP Exporter Go")
+}
+
+// matched is told by an http.ServeMux which pattern r takes. Middleware may have
+// made several requests of one, so that the pattern of ours need not be there.
+func matched(r *http.Request) {
+	q := requestIn(r.Context())
+	if q == nil || r.Pattern == "" {
+		return
+	}
+	outer := q.matched.Load()
+	if outer == nil || outer == &r.Pattern {
+		q.matched.Store(&r.Pattern)
+		return
+	}
+	// A mux within a mux: what was taken off the path on the way belongs to the
+	// route, as the outer pattern has it.
+	inner := route(r.Pattern)
+	if whole := q.r.URL.Path; len(r.URL.Path) < len(whole) && strings.HasSuffix(whole, r.URL.Path) {
+		before := route(*outer)
+		if i := strings.LastIndex(before, "/{"); i >= 0 && strings.HasSuffix(before, "...}") {
+			before = before[:i]
+		}
+		inner = strings.TrimSuffix(before, "/") + inner
+	}
+	q.matched.Store(&inner)
+}
+
+// under is the writer below ours.
+func under(w http.ResponseWriter) http.ResponseWriter {
+	if res := responseOf(w); res != nil {
+		return res.ResponseWriter
+	}
+	return w
+}
+
+// pattern is the route by http.ServeMux.
+func (q *request) pattern() string {
+	if p := q.matched.Load(); p != nil {
+		return route(*p)
+	}
+	return route(q.r.Pattern)
+}
