@@ -56,6 +56,7 @@ var sideways = map[string]string{
 	"internal/state > internal/sampling":                     "keeps its policies",
 	"internal/api > internal/api/prom":                       "one server serves all doors",
 	"internal/api/jaeger > internal/api/jaeger/apiv3":        "generated wire types of the door",
+	"internal/weave/weavetest > internal/weave":              "tests of what it builds",
 	"internal/weave > internal/weave/goroot":                 "the GOROOT that it builds with",
 	"collector > collector/*":                                "the list of components",
 	"collector/storeexporter > collector/storeextension":     "finds the store it writes to",

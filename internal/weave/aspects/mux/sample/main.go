@@ -1,0 +1,90 @@
+// Orders over gorilla/mux: routes with variables, a subrouter, a handler that
+// ignores the request's context, an error, a panic.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+
+	"github.com/gorilla/mux"
+)
+
+func main() {
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, nil)))
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "in stock") }))
+	defer backend.Close()
+
+	router := mux.NewRouter()
+	router.HandleFunc("/orders/{id:[0-9]+}", func(w http.ResponseWriter, r *http.Request) {
+		slog.InfoContext(r.Context(), "order read", "order", mux.Vars(r)["id"])
+		fmt.Fprintln(w, "order", mux.Vars(r)["id"])
+	}).Methods("GET")
+	// The context does not come along, neither to the log nor to the call.
+	router.PathPrefix("/stock/").HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		slog.Info("stock read", "item", r.URL.Path)
+		if err := get(context.Background(), backend.URL); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	admin := router.PathPrefix("/admin").Subrouter()
+	admin.Use(recoverer)
+	admin.HandleFunc("/orders/{id}/refund", func(w http.ResponseWriter, r *http.Request) {
+		slog.ErrorContext(r.Context(), "no refund", "err", "the bank said no")
+		http.Error(w, "the bank said no", http.StatusInternalServerError)
+	}).Name("refund")
+	admin.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("out of coffee") })
+
+	server := httptest.NewServer(router)
+	defer server.Close()
+	call("GET", server.URL+"/orders/7")
+	call("GET", server.URL+"/stock/tea/green")
+	call("POST", server.URL+"/admin/orders/7/refund")
+	call("GET", server.URL+"/admin/panic")
+	call("GET", server.URL+"/nowhere")
+	call("DELETE", server.URL+"/orders/7")
+}
+
+// recoverer answers a panic, as most services have one.
+func recoverer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if recover() != nil {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func get(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+func call(method, url string) {
+	req, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		panic(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	fmt.Println(method, resp.StatusCode)
+}
