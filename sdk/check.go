@@ -185,7 +185,8 @@ func CheckHTTP(url string) Check {
 		}
 		res, err := client.Do(req)
 		if err != nil {
-			if inner, ok := errors.AsType[*neturl.Error](err); ok {
+			var inner *neturl.Error
+			if errors.As(err, &inner) {
 				err = inner.Err
 			}
 			return fmt.Errorf("get %s: %w", shown, err)

@@ -73,10 +73,8 @@ func (f *failure) typeFor(status int) string {
 		return f.kind
 	}
 	return askError(f.err, func() string {
-		if typed, ok := errors.AsType[interface {
-			error
-			ErrorType() string
-		}](f.err); ok {
+		var typed interface{ ErrorType() string }
+		if errors.As(f.err, &typed) {
 			return typed.ErrorType()
 		}
 		return ""
@@ -104,8 +102,8 @@ func errorText(err error) (text string) {
 
 // panicOf is the panic that err came of, or nil.
 func panicOf(err error) *PanicError {
-	return askError(err, func() *PanicError {
-		p, _ := errors.AsType[*PanicError](err)
+	return askError(err, func() (p *PanicError) {
+		errors.As(err, &p)
 		return p
 	}, func(any) *PanicError { return nil })
 }

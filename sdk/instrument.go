@@ -201,7 +201,8 @@ func (t *seriesBySet) put(key attribute.Distinct, s *core.Series) {
 	}
 	old := t.table.Load()
 	if old == nil {
-		old = new(make([]atomic.Pointer[boundSet], firstSets))
+		first := make([]atomic.Pointer[boundSet], firstSets)
+		old = &first
 		t.table.Store(old)
 	}
 	if 2*t.len >= len(*old) {

@@ -181,7 +181,11 @@ func together(all ...func() error) error {
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
 	for i, do := range all {
-		wg.Go(func() { errs[i] = do() })
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = do()
+		}()
 	}
 	wg.Wait()
 	return errors.Join(errs...)

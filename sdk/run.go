@@ -307,7 +307,9 @@ func (l *life) drainAll(ctx context.Context, cancelRequests context.CancelCauseF
 	var all sync.WaitGroup
 	for _, s := range l.servers {
 		s.draining.Store(true)
-		all.Go(func() {
+		all.Add(1)
+		go func() {
+			defer all.Done()
 			err := s.drain(ctx)
 			switch {
 			case err == nil:
@@ -318,7 +320,7 @@ func (l *life) drainAll(ctx context.Context, cancelRequests context.CancelCauseF
 			default:
 				l.failed(fmt.Errorf("drain of %s: %w", s.name, err))
 			}
-		})
+		}()
 	}
 	all.Wait()
 	cancelRequests(errDrained)

@@ -104,15 +104,40 @@ const scopeOfSDK = "github.com/guanlan-io/guanlan/sdk"
 //
 // Call Shutdown before the process ends.
 func Start(ctx context.Context, opts Options) (*SDK, error) {
+	s, err := launch(ctx, opts, false)
+	before := running.Swap(s) // in any case: lines go where they were told to
+	if woven {
+		before.giveWay()
+	}
+	if s.enabled {
+		s.publish()
+	}
+	return s, err
+}
+
+// publish makes s OpenTelemetry's global SDK.
+func (s *SDK) publish() {
+	otel.SetTracerProvider(s.traces)
+	otel.SetMeterProvider(s.counted)
+	otel.SetLoggerProvider(s.recorded)
+	otel.SetTextMapPropagator(Propagator{})
+}
+
+// launch starts an SDK that nobody knows of yet. A provisional one gives way to the
+// program's own, and writes no lines but those it is given.
+func launch(ctx context.Context, opts Options, provisional bool) (*SDK, error) {
 	c, err := configure(opts, os.Getenv)
 	s := &SDK{
 		failed: guarded(opts.Failed), resource: core.EncodeResource(c.resource, ""),
 		traces: noop.NewTracerProvider(), counted: nometric.NewMeterProvider(), recorded: nolog.NewLoggerProvider(),
 	}
-	var logErr error
-	s.log, logErr = startLog(c.log, s.failed)
-	err = errors.Join(err, logErr)
-	defer running.Store(s) // in any case: lines go where they were told to
+	if provisional {
+		s.log = &Log{direct: stdoutNow{}, level: c.log.Level}
+	} else {
+		var logErr error
+		s.log, logErr = startLog(c.log, s.failed)
+		err = errors.Join(err, logErr)
+	}
 	s.idHeaders, s.hosts = c.idHeaders, c.hosts
 	if c.disabled {
 		return s, err
@@ -146,6 +171,7 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.members, s.provider.members = c.members, c.members
 	s.enabled = true
+	flushAtExit()
 	s.meters = map[string]*core.Meter{}
 	s.adaptive, _ = c.sampler.(*core.Adaptive)
 	s.self = newSelfMetrics(s.meter(scopeOfSDK, Version), s.log, c)
@@ -170,19 +196,15 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	s.over, s.end = context.WithCancel(context.Background())
 	if c.observe {
 		s.runtime = observer.New(observer.Options{Meter: s.meter(scopeOfRuntime, Version)})
-		s.stopped.Go(func() { s.runtime.Run(run) })
+		s.beside(func() { s.runtime.Run(run) })
 	}
-	s.stopped.Go(func() { s.collectLoop(run, c.interval) })
+	s.beside(func() { s.collectLoop(run, c.interval) })
 	if s.adaptive != nil {
-		s.stopped.Go(func() { s.turnLoop(run) })
+		s.beside(func() { s.turnLoop(run) })
 	}
 	if c.remote != nil {
-		s.stopped.Go(func() { newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(run) })
+		s.beside(func() { newRemotePolicy(*c.remote, s.adaptive, s.failed).loop(run) })
 	}
-	otel.SetTracerProvider(s.traces)
-	otel.SetMeterProvider(s.counted)
-	otel.SetLoggerProvider(s.recorded)
-	otel.SetTextMapPropagator(Propagator{})
 	return s, err
 }
 
@@ -414,6 +436,15 @@ func (s *SDK) sendLastMetrics(ctx context.Context) error {
 		return err
 	}
 	return s.sendMetrics(ctx)
+}
+
+// beside runs f beside the service. It must end with the context of collection.
+func (s *SDK) beside(f func()) {
+	s.stopped.Add(1)
+	go func() {
+		defer s.stopped.Done()
+		f()
+	}()
 }
 
 // await waits until what runs beside the service has stopped. What calls hooks

@@ -87,7 +87,7 @@ func parseStrategy(body []byte) (core.Policy, error) {
 func (s *strategyJSON) operations() (core.Policy, error) {
 	base := s.Operations.Default
 	if base == nil {
-		base = new(0.0)
+		base = new(float64)
 		if s.Probabilistic != nil {
 			base = &s.Probabilistic.Rate
 		}

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"guanlan/hook"
-
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
@@ -22,6 +20,9 @@ func ServeHTTP(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	if s == nil || s.server == nil || r.Method == "PRI" { // of HTTP/2, which a handler is to speak now
 		h.ServeHTTP(w, r)
 		return
+	}
+	if p := provisional.Load(); p != nil {
+		p.publishOnce()
 	}
 	s.server.serve(h, w, r)
 }
@@ -39,8 +40,7 @@ func roundTripWoven(t *http.Transport, r *http.Request) (*http.Response, error) 
 }
 
 // CallHTTP is Transport(next).RoundTrip for woven transports, unless the request
-// has its span, is no request that can be sent, or is about telemetry. What the
-// goroutine works for is the same before and after.
+// has its span, is no request that can be sent, or is about telemetry.
 func CallHTTP(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 	if r == nil || r.URL == nil || r.Header == nil || Default() == nil {
 		return next.RoundTrip(r)
@@ -48,7 +48,6 @@ func CallHTTP(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 	if ctx := r.Context(); ctx.Value(tracedKey{}) != nil || core.IsOwn(ctx) || exports(r) {
 		return next.RoundTrip(r)
 	}
-	defer hook.Save().Restore()
 	return anyClient.roundTrip(r, next)
 }
 

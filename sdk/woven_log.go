@@ -22,8 +22,8 @@ func init() {
 	log.Guanlan.Store(&log.GuanlanHooks{Send: sendLine})
 }
 
-// sent begins a record that is sent only; nil when it would not be.
-func sent(ctx context.Context, at time.Time, severity core.Severity, level, message string) *LogRecord {
+// sentOnly begins a record that is sent only; nil when it would not be.
+func sentOnly(ctx context.Context, at time.Time, severity core.Severity, level, message string) *LogRecord {
 	l := DefaultLog()
 	if l.logger == nil {
 		return nil
@@ -35,13 +35,13 @@ func sent(ctx context.Context, at time.Time, severity core.Severity, level, mess
 
 func sendLine(at time.Time, text []byte) {
 	text = bytes.TrimSuffix(text, []byte{'\n'})
-	if r := sent(context.Background(), at, core.SeverityInfo, "INFO", string(text)); r != nil {
+	if r := sentOnly(context.Background(), at, core.SeverityInfo, "INFO", string(text)); r != nil {
 		r.Write()
 	}
 }
 
 func sendSlog(ctx context.Context, from *slog.Record, with *slog.GuanlanFields) {
-	r := sent(ctx, from.Time, severityOf(from.Level), levelText(from.Level), from.Message)
+	r := sentOnly(ctx, from.Time, severityOf(from.Level), levelText(from.Level), from.Message)
 	if r == nil {
 		return
 	}

@@ -104,6 +104,8 @@ func copyTree(from, to string) error {
 		switch {
 		case d.IsDir():
 			return os.MkdirAll(target, 0o755)
+		case d.Name() == "go.mod" || d.Name() == "go.sum":
+			// The go command may write to those of a module that it builds in.
 		case os.Link(name, target) == nil:
 			return nil
 		}

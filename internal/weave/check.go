@@ -38,7 +38,7 @@ func findMark(binary []byte) (*Mark, bool) {
 			return nil, false
 		}
 		text, _, _ := bytes.Cut(rest, []byte{0})
-		if m := new(Mark); json.Unmarshal(text, m) == nil && m.Version == 1 {
+		if m := new(Mark); json.Unmarshal(text, m) == nil && m.Version == 1 && m.Go != "" {
 			return m, true
 		}
 		binary = rest

@@ -91,12 +91,9 @@ type planner struct {
 // prepare makes the plan of one invocation. Aspects named in without are not
 // woven.
 func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect, without map[string]string) (*Plan, error) {
-	dir, err := filepath.Abs(filepath.Join(w.Dir, inv.dir))
-	if filepath.IsAbs(inv.dir) {
-		dir = inv.dir
-	}
+	dir, err := w.folder(inv)
 	if err != nil {
-		return nil, fmt.Errorf("find the folder to build in: %w", err)
+		return nil, err
 	}
 	tool, err := findGo(ctx, dir)
 	if err != nil {
@@ -279,11 +276,15 @@ func (p *planner) leaveOut(a *Aspect, packages map[string]*pkg, reason string) e
 // nowhere.
 func (p *planner) weavePackage(a *Aspect, r *AspectPackage, q *pkg) (t *planned, missing string, err error) {
 	t = &planned{aspect: a, rules: r, pkg: q, dir: q.Dir, texts: map[string]string{}}
-	if !q.Standard && under(q.Dir, p.tool.modCache) {
+	switch {
+	case q.Standard:
+	case under(q.Dir, p.tool.modCache):
 		if t.dir, err = p.copyOf(q); err != nil {
 			return nil, "", err
 		}
 		t.copied = true
+	case p.counted(q):
+		return nil, q.ImportPath + " is built for coverage, whose tool reads its files as they lie there", nil
 	}
 	version := q.version()
 	if q.Standard {

@@ -62,12 +62,18 @@ func (p *planner) start(packages map[string]*pkg) error {
 
 // covered reports whether the build counts coverage.
 func (p *planner) covered() bool {
-	for _, name := range []string{"cover", "covermode", "coverpkg"} {
-		if _, ok := p.inv.flag(name); ok || goFlag(p.tool.goFlags, name) != "" || slices.Contains(strings.Fields(p.tool.goFlags), "-"+name) {
-			return true
-		}
-	}
-	return false
+	return p.has("cover") || p.has("covermode") || p.has("coverprofile") || p.has("coverpkg")
+}
+
+// counted reports whether the coverage of a package may be counted, as far as can
+// be told: that of the main module is, and any that is named.
+func (p *planner) counted(q *pkg) bool {
+	return p.covered() && (q.Module != nil && q.Module.Main || p.has("coverpkg"))
+}
+
+func (p *planner) has(flag string) bool {
+	_, ok := p.inv.flag(flag)
+	return ok || goFlag(p.tool.goFlags, flag) != "" || slices.Contains(strings.Fields(p.tool.goFlags), "-"+flag)
 }
 
 func importOf(pkg, path string) string {

@@ -114,6 +114,9 @@ func (w *Weaver) Plan(ctx context.Context, verb string, args []string) (*Plan, e
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUsage, err)
 	}
+	if inv, err = w.published(ctx, inv); err != nil {
+		return nil, err
+	}
 	all, err := w.Aspects()
 	if err != nil {
 		return nil, err
@@ -155,7 +158,23 @@ func (w *Weaver) Run(ctx context.Context, verb string, args []string) (code int,
 	return w.build(ctx, inv)
 }
 
+// folder is the absolute one that the go command runs in.
+func (w *Weaver) folder(inv *invocation) (string, error) {
+	dir := inv.dir
+	if !filepath.IsAbs(dir) {
+		dir = filepath.Join(w.Dir, dir)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("find the folder to build in: %w", err)
+	}
+	return dir, nil
+}
+
 func (w *Weaver) build(ctx context.Context, inv *invocation) (code int, err error) {
+	if inv, err = w.published(ctx, inv); err != nil {
+		return 1, err
+	}
 	all, err := w.Aspects()
 	if err != nil {
 		return 1, err

@@ -19,9 +19,15 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/guanlan-io/guanlan/sdk"
+	"github.com/guanlan-io/guanlan/sdk/internal/exit"
 )
+
+// lastWord bounds the flush at a signal: a receiver that does not answer must not
+// keep a process from ending.
+const lastWord = 2 * time.Second
 
 func init() {
 	s, err := sdk.Start(context.Background(), sdk.Options{})
@@ -36,7 +42,11 @@ func init() {
 		slog.Warn("a part of the telemetry's configuration is not used", "error", err)
 	}
 	traceDefaults(s)
-	flushAtSignals(s)
+	exit.AtSignals(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastWord)
+		defer cancel()
+		_ = s.Flush(ctx) // what failed is counted, and nobody can do anything about it now
+	})
 }
 
 // traceDefaults traces what net/http offers by default. http.DefaultTransport

@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/otel"
 
 	"github.com/guanlan-io/guanlan/sdk"
+	"github.com/guanlan-io/guanlan/sdk/internal/exit"
 )
 
 // TestMain is the service under test when it is told to be, in a process of its
@@ -74,7 +75,7 @@ func service(mode string) int {
 		go func() { <-ctx.Done(); stop() }()
 	}
 	work("at work")
-	for mode != "plain" && looked.Load() == 0 { // after a second
+	for mode != "plain" && exit.Looked.Load() == 0 { // after a second
 		time.Sleep(time.Millisecond)
 	}
 	fmt.Println("ready")

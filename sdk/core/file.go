@@ -370,7 +370,9 @@ func (f *File) tidy() {
 		return
 	}
 	f.tidying = true
-	f.tidied.Go(func() {
+	f.tidied.Add(1)
+	go func() {
+		defer f.tidied.Done()
 		for {
 			err := f.old.tidy(f.now(), f.quit)
 			f.mu.Lock()
@@ -385,5 +387,5 @@ func (f *File) tidy() {
 				return
 			}
 		}
-	})
+	}()
 }

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -125,12 +126,29 @@ func (r *Retryable) Error() string { return r.Err.Error() }
 // Unwrap gives the error itself.
 func (r *Retryable) Unwrap() error { return r.Err }
 
+// exiting is closed when the process ends.
+var (
+	exiting  = make(chan struct{})
+	exitOnce sync.Once
+)
+
+// Exiting says that the process ends, and waits for what is sent: what fails from
+// now on is not tried again, and what waits for its next try is tried a last time
+// at once. A process without a receiver must not be held up by it.
+func Exiting() { exitOnce.Do(func() { close(exiting) }) }
+
 // Retry calls try until it works or fails for good, pausing after each
 // Retryable error as long as the receiver asks for or else longer each time,
-// until giveUp has passed or ctx ends.
+// until giveUp has passed, ctx ends or the process does.
 func Retry(ctx context.Context, giveUp time.Duration, try func(context.Context) (rejected int, err error)) (rejected int, err error) {
 	began := time.Now()
+	last := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		select {
+		case <-exiting:
+			last = true
+		default:
+		}
 		rejected, err := try(ctx)
 		var again *Retryable
 		if err == nil || !errors.As(err, &again) {
@@ -146,6 +164,12 @@ func Retry(ctx context.Context, giveUp time.Duration, try func(context.Context) 
 		case <-ctx.Done():
 			timer.Stop()
 			return 0, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-exiting:
+			timer.Stop()
+			if last {
+				return 0, fmt.Errorf("give up at the end of the process: %w", err)
+			}
+			last = true
 		case <-timer.C:
 		}
 	}

@@ -170,11 +170,11 @@ func find(err error) (code *Code, coded *Error) {
 			code, coded = Internal, nil
 		}
 	}()
-	if e, ok := errors.AsType[*Error](err); ok && e != nil {
-		return e.code, e
+	if errors.As(err, &coded) && coded != nil {
+		return coded.code, coded
 	}
-	if c, ok := errors.AsType[*Code](err); ok && c != nil {
-		return c, nil
+	if errors.As(err, &code) && code != nil {
+		return code, nil
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,6 +27,9 @@ import (
 
 // CacheVariable names the folder of Guanlan's cache in the environment.
 const CacheVariable = "GUANLAN_CACHE"
+
+// Oldest is the oldest Go that compiles our packages.
+const Oldest = "go1.24"
 
 // Options of Make.
 type Options struct {
@@ -73,6 +77,9 @@ func Make(ctx context.Context, o Options) (dir string, err error) {
 		return "", fmt.Errorf("read the version of Go: %w", err)
 	}
 	name, _, _ := strings.Cut(strings.TrimSpace(string(version)), "\n")
+	if goversion.IsValid(name) && goversion.Compare(name, Oldest) < 0 {
+		return "", fmt.Errorf("%s is %s, and Guanlan's packages need %s: build with a newer Go, for example with GOTOOLCHAIN=%[3]s.0", base, name, Oldest)
+	}
 	name = strings.Map(plain, name)
 	cache, err := cacheFolder(o.Cache)
 	if err != nil {

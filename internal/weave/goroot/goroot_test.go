@@ -195,6 +195,7 @@ func TestMakeTellsTheNextStep(t *testing.T) {
 		{Options{Goroot: real(t), Cache: filepath.Join(file, "below")}, "set GUANLAN_CACHE"},
 		{Options{Goroot: t.TempDir(), Cache: t.TempDir()}, "install Go"},
 		{Options{Cache: t.TempDir()}, "go env GOROOT"},
+		{Options{Goroot: fakeGo(t, "go1.23.12\n"), Cache: t.TempDir()}, "GOTOOLCHAIN=go1.24.0"},
 	} {
 		if _, err := Make(t.Context(), c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Make(%+v): error %v, want one that says %q", c.o, err, c.want)
@@ -254,6 +255,38 @@ func TestFold(t *testing.T) {
 	}
 	if got := Fold("sdk/none"); got != nil {
 		t.Errorf("Fold of no package is %v", got)
+	}
+}
+
+// The newest Go, which runs the tests, has more than the oldest one. As a module
+// the packages can be asked what they use that is newer than its Go. What the two
+// packages beside them use must be found, or the test proves nothing.
+func TestOldestGoIsEnough(t *testing.T) {
+	dir := t.TempDir()
+	for _, f := range archive().runtime {
+		write(t, filepath.Join(dir, strings.TrimPrefix(f.name, "src/guanlan/")), string(f.text))
+	}
+	write(t, filepath.Join(dir, "go.mod"), "module guanlan\n\ngo "+strings.TrimPrefix(Oldest, "go")+"\n")
+	write(t, filepath.Join(dir, "newer", "library", "a.go"), "package library\n\nimport \"sync\"\n\nvar _ = (*sync.WaitGroup).Go\n")
+	write(t, filepath.Join(dir, "newer", "language", "a.go"), "package language\n\nvar _ = new(1)\n")
+	cmd := exec.Command("go", "vet", "-stdversion", "./...")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	out, err := cmd.CombinedOutput()
+	found := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimPrefix(strings.TrimSpace(strings.TrimPrefix(line, "vet:")), "./")
+		name, _, isFinding := strings.Cut(line, ":")
+		switch {
+		case strings.HasPrefix(line, "#"):
+		case isFinding && strings.HasPrefix(name, "newer/"):
+			found[name] = true
+		default:
+			t.Errorf("%s cannot compile our packages: %s", Oldest, line)
+		}
+	}
+	if err == nil || !found["newer/library/a.go"] || !found["newer/language/a.go"] {
+		t.Errorf("vet finds what is newer in %v, error %v, want it in both:\n%s", found, err, out)
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 )
 
 func TestWoven(t *testing.T) {
-	tc := woven(t, runtime.GOROOT(), "runtime")
-	out, err := tc.command(t, "testdata/local", "test", "-count=1", "-cpu=1,2", ".").CombinedOutput()
+	tc := woven(t, runtime.GOROOT(), "runtime", "carry")
+	out, err := tc.command(t, "testdata/local", "test", "-count=1", "-cpu=1,2", "-v", ".").CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Error(err)

@@ -27,7 +27,7 @@ type GuanlanIDs struct {
 	InSpan       bool
 	Trace        [32]byte // hexadecimal
 	Span         [16]byte
-	Request, Biz string   // or empty
+	Request, Biz string // or empty
 	More         []Attr
 }
 
@@ -66,6 +66,8 @@ type guanlanRecord struct {
 	sent *atomic.Bool    // by one of the handlers that it goes to; or nil
 	ctx  context.Context // that it is handled in; or nil: it gets no ids
 }
+
+func guanlanNew() guanlanRecord { return guanlanRecord{sent: new(atomic.Bool)} }
 
 // GuanlanClaim reports whether nobody has sent r yet, and takes it on.
 func GuanlanClaim(r *Record) bool { return r.guanlan.sent == nil || !r.guanlan.sent.Swap(true) }

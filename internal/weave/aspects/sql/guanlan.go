@@ -7,8 +7,6 @@ import (
 	"database/sql/driver"
 	"sync"
 	"sync/atomic"
-
-	"guanlan/hook"
 )
 
 // GuanlanHooks are what package sdk does when it is in the program.
@@ -55,8 +53,6 @@ func (d *guanlanDB) closed() {
 		d.stop()
 	}
 }
-
-func guanlanKeep() hook.State { return hook.Save() }
 
 func guanlanRaw(conn any) any {
 	if hooks := Guanlan.Load(); hooks != nil {

@@ -1,21 +1,16 @@
-package auto
+package exit
 
 import (
-	"context"
 	"errors"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/guanlan-io/guanlan/sdk"
 )
 
 const (
-	// lastWord bounds the flush at a signal: a receiver that does not answer
-	// must not keep a process from ending.
-	lastWord = 2 * time.Second
 	// hurry is how often is flushed while the program itself ends after a
 	// signal, as nothing tells when it will be gone.
 	hurry = 200 * time.Millisecond
@@ -26,15 +21,29 @@ const (
 // are few then.
 var looks = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
 
-// flushAtSignals flushes when the process is told to end. Then, if the program
+// AtSignals has flush called when the process is told to end. Then, if the program
 // does not listen for the signal itself, the process ends by it as it would have
 // without us; if it does, that is its business, and we flush until it is gone.
+// flush must bound itself. Of several calls the last one counts: there is one that
+// listens, or each would take the other for the program.
 //
 // Programs stop listening as soon as they have heard, so it must be known before
 // whether they did; the look at the signal itself is for those that began to
 // listen later than the last of looks. Where it cannot be found out, nothing is
 // done at signals.
-func flushAtSignals(s *sdk.SDK) {
+func AtSignals(flush func()) {
+	flushing.Store(&flush)
+	listening.Do(listen)
+}
+
+var (
+	flushing  atomic.Pointer[func()]
+	listening sync.Once
+)
+
+func flush() { (*flushing.Load())() }
+
+func listen() {
 	var all []os.Signal
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		if signal.Ignored(sig) { // under nohup, say: it must stay so
@@ -56,12 +65,12 @@ func flushAtSignals(s *sdk.SDK) {
 		if !heard {
 			heard, _ = listened(sig)
 		}
-		flush(s)
+		flush()
 		if !heard {
 			_ = syscall.Kill(os.Getpid(), sig)
 		}
 		for range time.Tick(hurry) {
-			flush(s)
+			flush()
 		}
 	}()
 }
@@ -88,19 +97,13 @@ func wait(signals chan os.Signal, all []os.Signal) (sig syscall.Signal, heard bo
 			heard = heard || yes || err != nil
 		}
 		signal.Notify(signals, all...)
-		looked.Add(1)
+		Looked.Add(1)
 	}
 	return (<-signals).(syscall.Signal), heard
 }
 
-func flush(s *sdk.SDK) {
-	ctx, cancel := context.WithTimeout(context.Background(), lastWord)
-	defer cancel()
-	_ = s.Flush(ctx) // what failed is counted, and nobody can do anything about it now
-}
-
-// looked counts looks, for tests to wait for.
-var looked atomic.Int32
+// Looked counts looks, for tests to wait for.
+var Looked atomic.Int32
 
 var errNoCopy = errors.New("no copy of the process could be made")
 
