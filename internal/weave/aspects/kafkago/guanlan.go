@@ -90,7 +90,12 @@ func (w *Writer) guanlanWrite(ctx context.Context, msgs *[]Message) func(error) 
 	kept := hook.Save() // answers come from goroutines of nobody's
 	return func(err error) {
 		kept.Restore()
-		op.EndAs(guanlanFailure(err), err)
+		failure := guanlanFailure(err)
+		var ke Error
+		if guanlanAs(err, &ke) {
+			err = errors.New(ke.Description()) // without the numbers
+		}
+		op.EndAs(failure, err)
 	}
 }
 
@@ -102,24 +107,28 @@ func guanlanOnly(brokers []string) string {
 	return ""
 }
 
-func guanlanFailure(err error) string {
+// guanlanAs is errors.As of the first error of a write.
+func guanlanAs(err error, target interface{}) bool {
 	var all WriteErrors
 	if errors.As(err, &all) {
 		for _, one := range all {
 			if one != nil {
-				err = one
-				break
+				return errors.As(one, target)
 			}
 		}
 	}
+	return errors.As(err, target)
+}
+
+func guanlanFailure(err error) string {
 	var ke Error
 	var large MessageTooLargeError
 	switch {
 	case err == nil:
 		return ""
-	case errors.As(err, &ke):
+	case guanlanAs(err, &ke):
 		return strings.ToUpper(strings.Replace(ke.Title(), " ", "_", -1))
-	case errors.As(err, &large):
+	case guanlanAs(err, &large):
 		return "MESSAGE_SIZE_TOO_LARGE"
 	case errors.Is(err, context.Canceled):
 		return "canceled"
