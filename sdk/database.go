@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -76,8 +77,28 @@ func (d *Database) Query(ctx context.Context, query string) *DatabaseCall {
 	if sqlCalls.of() == nil {
 		return &DatabaseCall{ctx: ctx}
 	}
+	if step := transactionStep(query); step != nil {
+		return d.begin(ctx, step, step.Summary, "")
+	}
 	shape := d.db.queries.Shape(query)
 	return d.begin(ctx, shape, shape.Summary, query)
+}
+
+// transactionStep is the step that drivers have a query for, as database/sql calls
+// it; or nil.
+func transactionStep(query string) *sqltext.Shape {
+	word, _, _ := strings.Cut(query, " ")
+	switch {
+	case len(word) > len("rollback"):
+		return nil
+	case strings.EqualFold(word, "begin"):
+		return sqlBegin
+	case strings.EqualFold(query, "commit"):
+		return sqlCommit
+	case strings.EqualFold(query, "rollback"):
+		return sqlRollback
+	}
+	return nil
 }
 
 // Step begins what has no text but is SQL, as PREPARE, or COPY of a table. query
