@@ -58,11 +58,16 @@ type guanlanCallKey struct {
 }
 
 // guanlanCollection is what a command is about; empty where that is the database or
-// the server.
+// the server, and of commands that nobody knows.
 func guanlanCollection(e *guanlanStarted) string {
 	key := e.CommandName
-	if key == "getMore" {
+	switch key {
+	case "getMore":
 		key = "collection"
+	case "aggregate", "collMod", "count", "create", "createIndexes", "delete", "distinct", "drop", "dropIndexes", "find", "findAndModify",
+		"insert", "killCursors", "listIndexes", "mapReduce", "update":
+	default:
+		return ""
 	}
 	name, _ := e.Command.Lookup(key).StringValueOK()
 	return name
