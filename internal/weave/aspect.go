@@ -22,6 +22,9 @@ type Aspect struct {
 	Name     string          `yaml:"name"`
 	About    string          `yaml:"about"` // what is captured
 	Packages []AspectPackage `yaml:"packages"`
+	// UnlessSDK leaves the aspect out of programs that have our SDK in them
+	// already.
+	UnlessSDK bool `yaml:"unless_sdk"`
 
 	files map[string][]byte // of its folder
 }

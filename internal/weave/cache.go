@@ -10,11 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/guanlan-io/guanlan/internal/weave/goroot"
 )
 
-// CacheVariable names the folder that woven sources are kept in. Default:
-// guanlan in the user's cache folder.
-const CacheVariable = "GUANLAN_CACHE"
+// CacheVariable names the folder that woven sources are kept in.
+const CacheVariable = goroot.CacheVariable
 
 // cacheDir is where everything that is made for builds lies. Nothing in it is
 // needed: it may be deleted at any time between builds.

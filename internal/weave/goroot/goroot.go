@@ -25,7 +25,8 @@ import (
 	"time"
 )
 
-// CacheVariable names the folder of Guanlan's cache in the environment.
+// CacheVariable names the folder that Guanlan keeps things for builds in. Default:
+// guanlan in the user's cache folder.
 const CacheVariable = "GUANLAN_CACHE"
 
 // Oldest is the oldest Go that compiles our packages.
@@ -34,7 +35,7 @@ const Oldest = "go1.24"
 // Options of Make.
 type Options struct {
 	Goroot string // of the Go that builds, as `go env GOROOT` prints it; one that Make has made stands for the one that it was made of
-	Cache  string // folder for what is made; default: $GUANLAN_CACHE, else guanlan in the user's cache folder
+	Cache  string // folder to make it in; made if it is not there
 }
 
 const (
@@ -81,9 +82,12 @@ func Make(ctx context.Context, o Options) (dir string, err error) {
 		return "", fmt.Errorf("%s is %s, and Guanlan's packages need %s: build with a newer Go, for example with GOTOOLCHAIN=%[3]s.0", base, name, Oldest)
 	}
 	name = strings.Map(plain, name)
-	cache, err := cacheFolder(o.Cache)
+	if o.Cache == "" {
+		return "", errors.New("BUG: no cache is given")
+	}
+	cache, err := filepath.Abs(o.Cache)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("find the cache %q: %w", o.Cache, err)
 	}
 	dir = filepath.Join(cache, fmt.Sprintf("goroot-%s-%s", name, identity(base, version)))
 	if whole(dir, base) == nil {
@@ -131,24 +135,6 @@ func identity(base string, version []byte) string {
 	fmt.Fprintf(h, "%s\n%s\n%s\n", format, base, version)
 	h.Write(compressed)
 	return hex.EncodeToString(h.Sum(nil)[:6])
-}
-
-func cacheFolder(given string) (string, error) {
-	if given == "" {
-		given = os.Getenv(CacheVariable)
-	}
-	if given == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find the user's cache folder: %w; set %s to a folder that can be written", err, CacheVariable)
-		}
-		given = filepath.Join(user, "guanlan")
-	}
-	cache, err := filepath.Abs(given)
-	if err != nil {
-		return "", fmt.Errorf("find the cache %q: %w", given, err)
-	}
-	return cache, nil
 }
 
 // build makes the folder under another name and renames it, so that nobody sees

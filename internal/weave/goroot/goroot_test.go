@@ -5,24 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
-
-// real returns the GOROOT of the Go that runs the test.
-func real(t *testing.T) string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatalf("go env GOROOT: %v", err)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 func makeOne(t *testing.T, o Options) string {
 	t.Helper()
@@ -212,14 +200,6 @@ func TestMakeTellsTheNextStep(t *testing.T) {
 	}
 }
 
-func TestMakeUsesTheVariable(t *testing.T) {
-	cache := t.TempDir()
-	t.Setenv(CacheVariable, cache)
-	if dir := makeOne(t, Options{Goroot: fakeGo(t, "go1.99.1")}); filepath.Dir(dir) != cache {
-		t.Errorf("made %s, want it in %s", dir, cache)
-	}
-}
-
 func TestImport(t *testing.T) {
 	for from, want := range map[string]string{
 		"github.com/guanlan-io/guanlan/sdk":                  "guanlan/sdk",
@@ -239,11 +219,12 @@ func TestImport(t *testing.T) {
 
 func TestFold(t *testing.T) {
 	for name, want := range map[string]string{
-		"sdk/zap":              `"go.uber.org/zap/zapcore"`,
-		"sdk/grpc":             `"google.golang.org/grpc"`,
-		"sdk/gin":              `"github.com/gin-gonic/gin"`,
-		"sdk/redis":            `"github.com/redis/go-redis/v9"`,
-		"sdk/internal/message": "package message",
+		"sdk/zap/internal/fields": `"go.uber.org/zap/zapcore"`,
+		"sdk/grpc":                `"google.golang.org/grpc"`,
+		"sdk/gin":                 `"github.com/gin-gonic/gin"`,
+		"sdk/redis":               `"github.com/redis/go-redis/v9"`,
+		"sdk/internal/message":    "package message",
+		"sdk/internal/jsonlog":    "package jsonlog",
 	} {
 		var all strings.Builder
 		for _, text := range Fold(name) {
@@ -255,117 +236,5 @@ func TestFold(t *testing.T) {
 	}
 	if got := Fold("sdk/none"); got != nil {
 		t.Errorf("Fold of no package is %v", got)
-	}
-}
-
-// The newest Go, which runs the tests, has more than the oldest one. As a module
-// the packages can be asked what they use that is newer than its Go. What the two
-// packages beside them use must be found, or the test proves nothing.
-func TestOldestGoIsEnough(t *testing.T) {
-	dir := t.TempDir()
-	for _, f := range archive().runtime {
-		write(t, filepath.Join(dir, strings.TrimPrefix(f.name, "src/guanlan/")), string(f.text))
-	}
-	write(t, filepath.Join(dir, "go.mod"), "module guanlan\n\ngo "+strings.TrimPrefix(Oldest, "go")+"\n")
-	write(t, filepath.Join(dir, "newer", "library", "a.go"), "package library\n\nimport \"sync\"\n\nvar _ = (*sync.WaitGroup).Go\n")
-	write(t, filepath.Join(dir, "newer", "language", "a.go"), "package language\n\nvar _ = new(1)\n")
-	cmd := exec.Command("go", "vet", "-stdversion", "./...")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
-	out, err := cmd.CombinedOutput()
-	found := map[string]bool{}
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimPrefix(strings.TrimSpace(strings.TrimPrefix(line, "vet:")), "./")
-		name, _, isFinding := strings.Cut(line, ":")
-		switch {
-		case strings.HasPrefix(line, "#"):
-		case isFinding && strings.HasPrefix(name, "newer/"):
-			found[name] = true
-		default:
-			t.Errorf("%s cannot compile our packages: %s", Oldest, line)
-		}
-	}
-	if err == nil || !found["newer/library/a.go"] || !found["newer/language/a.go"] {
-		t.Errorf("vet finds what is newer in %v, error %v, want it in both:\n%s", found, err, out)
-	}
-}
-
-const program = `package main
-
-import (
-	"context"
-	"fmt"
-
-	"guanlan/otel"
-	"guanlan/sdk"
-	_ "guanlan/sdk/auto"
-)
-
-func main() {
-	_, span := otel.Tracer("test").Start(context.Background(), "work")
-	fmt.Println(span.SpanContext().IsValid())
-	span.End()
-	sdk.Shutdown(context.Background())
-}
-`
-
-// The packages build as packages of the standard library, and run.
-func TestBuild(t *testing.T) {
-	if testing.Short() {
-		t.Skip("compiles some 300 packages up to six times: not with -short")
-	}
-	goroot := makeOne(t, Options{Goroot: real(t), Cache: t.TempDir()})
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "go.mod"), "module program\n\ngo 1.24\n")
-	write(t, filepath.Join(dir, "main.go"), program)
-	goRun := func(t *testing.T, env []string, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(filepath.Join(goroot, "bin", "go"), args...)
-		cmd.Dir = dir
-		cmd.Env = append(append(os.Environ(), "GOROOT="+goroot, "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0",
-			"OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none"), env...)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-		return string(out)
-	}
-	var packages []string
-	for name := range archive().imports {
-		packages = append(packages, archive().imports[name])
-	}
-	if got := strings.Fields(goRun(t, nil, "list", "guanlan/...")); len(got) != len(packages) {
-		t.Errorf("guanlan/... is %q, want %q", got, packages)
-	}
-	for _, c := range []struct {
-		name string
-		env  []string
-		args []string
-		runs bool
-	}{
-		{"plain", nil, nil, true},
-		{"trimpath", nil, []string{"-trimpath"}, true},
-		{"race", []string{"CGO_ENABLED=1"}, []string{"-race"}, true},
-		{"darwin/arm64", []string{"GOOS=darwin", "GOARCH=arm64"}, nil, false},
-		{"windows/arm64", []string{"GOOS=windows", "GOARCH=arm64"}, nil, false},
-		{"linux/386", []string{"GOOS=linux", "GOARCH=386"}, nil, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if _, err := exec.LookPath("gcc"); err != nil && c.name == "race" {
-				t.Skip("the race detector needs gcc")
-			}
-			goRun(t, c.env, append(append([]string{"build"}, c.args...), "guanlan/...")...)
-			exe := filepath.Join(t.TempDir(), "program")
-			goRun(t, c.env, append(append([]string{"build", "-o", exe}, c.args...), ".")...)
-			if !c.runs || runtime.GOOS == "windows" {
-				return
-			}
-			cmd := exec.Command(exe)
-			cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none")
-			out, err := cmd.CombinedOutput()
-			if err != nil || strings.TrimSpace(string(out)) != "true" {
-				t.Errorf("the program prints %q, error %v; want true", out, err)
-			}
-		})
 	}
 }

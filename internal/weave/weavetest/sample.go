@@ -25,10 +25,11 @@ type Sample struct {
 	ModFile string // go.mod, or old.mod for the oldest version that is tested
 	Library string // module under test, or package of the standard library
 	Version string
-	About   string // what is captured; "" while there is no aspect.yaml
+	About   string // what is captured; "" while nothing weaves the library
 }
 
-// Woven tells whether there is an aspect that weaves the library.
+// Woven tells whether the library is woven, by an aspect of its own or by those
+// of what it is built on.
 func (s Sample) Woven() bool { return s.About != "" }
 
 // Needs is true of a sample whose program reads the environment variable.
@@ -78,8 +79,15 @@ func readSample(dir, mod string) (Sample, error) {
 		return s, fmt.Errorf("parse %s: %w", name, err)
 	}
 	var packages []string
-	if packages, s.About, err = readAspect(filepath.Join(filepath.Dir(dir), "aspect.yaml")); err != nil {
-		return s, err
+	// about.yaml has the same two fields, for a library that needs no aspect of
+	// its own.
+	for _, name := range []string{"aspect.yaml", "about.yaml"} {
+		if packages, s.About, err = readAspect(filepath.Join(filepath.Dir(dir), name)); err != nil {
+			return s, err
+		}
+		if s.Woven() {
+			break
+		}
 	}
 	s.Library, s.Version = library(parsed, packages)
 	return s, nil

@@ -34,29 +34,50 @@ func TestSamples(t *testing.T) {
 	// As any user has it, whatever is set for this test.
 	t.Setenv("GOWORK", "off")
 	t.Setenv("GOFLAGS", "")
+	outer := t
 	samples, err := Samples(aspects)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var dsn string
-	if needed(t, samples, "PG_DSN") {
-		t.Run("postgres", func(sub *testing.T) {
-			// The server ends with all samples, its absence skips those
-			// that need it.
-			dsn = Postgres(cleanedUpBy{sub, t})
-		})
+	// Servers end with the last sample; they start with the first that needs them.
+	var postgres, mongo string
+	servers := map[string]func(testing.TB) string{
+		"PG_DSN": func(t testing.TB) string {
+			if postgres == "" {
+				postgres = Postgres(t)
+			}
+			return postgres
+		},
+	}
+	servers["MONGO_URI"] = func(t testing.TB) string {
+		if mongo == "" {
+			mongo = Mongo(t, "ferret", servers["PG_DSN"](t))
+		}
+		return mongo
 	}
 	var summary strings.Builder
 	for _, s := range samples {
-		ok := t.Run(s.Aspect+"/"+s.Version, func(t *testing.T) {
-			env := []string{}
-			if needs, err := s.Needs("PG_DSN"); err != nil {
-				t.Fatal(err)
-			} else if needs {
-				if dsn == "" {
-					t.Skip("there is no PostgreSQL server")
+		result := "not run"
+		t.Run(s.Aspect+"/"+s.Version, func(t *testing.T) {
+			defer func() {
+				switch {
+				case t.Failed():
+					result = "failed"
+				case t.Skipped():
+					result = "skipped"
+				default:
+					result = "ok"
 				}
-				env = append(env, "PG_DSN="+dsn)
+			}()
+			env := []string{}
+			for variable, start := range servers {
+				needs, err := s.Needs(variable)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if needs {
+					env = append(env, variable+"="+start(cleanedUpBy{t, outer}))
+				}
 			}
 			if !s.Woven() {
 				if got := Run(t, s.Build(t, Plain), env...).Render(); got != "" {
@@ -66,7 +87,7 @@ func TestSamples(t *testing.T) {
 			}
 			s.Compare(t, Run(t, s.Build(t, build), env...).Render(), *update)
 		})
-		fmt.Fprintf(&summary, "%-44s %-12s woven=%-5v ok=%v\n", s.Library, s.Version, s.Woven(), ok)
+		fmt.Fprintf(&summary, "%-44s %-12s woven=%-5v %s\n", s.Library, s.Version, s.Woven(), result)
 	}
 	t.Logf("library, version:\n%s", summary.String())
 }
@@ -78,19 +99,7 @@ type cleanedUpBy struct {
 }
 
 func (c cleanedUpBy) Cleanup(f func()) { c.outer.Cleanup(f) }
-
-func needed(t *testing.T, samples []Sample, variable string) bool {
-	for _, s := range samples {
-		needs, err := s.Needs(variable)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if needs {
-			return true
-		}
-	}
-	return false
-}
+func (c cleanedUpBy) TempDir() string  { return c.outer.TempDir() }
 
 func TestTableOfLibrariesIsCurrent(t *testing.T) {
 	const begin, end = "<!-- libraries: written by go test ./internal/weave/weavetest -run Table -update -->\n", "<!-- end of libraries -->"
@@ -139,6 +148,9 @@ func TestReadSamples(t *testing.T) {
 		"router/sample/old.mod": file("module sample\nrequire example.com/a v1.0.0\nrequire example.com/router/v2 v2.1.0\n"),
 		"new/sample/main.go":    file("package main\nvar _ = os.Getenv(\"PG_DSN\")\n"),
 		"new/sample/go.mod":     file("module sample\nrequire (\n\texample.com/new v0.1.0\n\texample.com/a v1.0.0\n)\n"),
+		"mapper/about.yaml":     file("about: Statements.\npackages: [{path: example.com/mapper}]\n"),
+		"mapper/sample/main.go": file("package main\nfunc main() {}\n"),
+		"mapper/sample/go.mod":  file("module sample\nrequire example.com/driver v1.0.0\nrequire example.com/mapper v1.1.0\n"),
 		"slog/aspect.yaml":      file("about: Records.\npackages: [{path: log/slog}]\n"),
 		"slog/sample/main.go":   file("package main\nfunc main() {}\n"),
 		"slog/sample/go.mod":    file("module sample\nrequire example.com/a v1.0.0\n"),
@@ -156,6 +168,7 @@ func TestReadSamples(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %s %s woven=%v postgres=%v", s.Aspect, s.ModFile, s.Library, strings.TrimRight(s.Version, "0123456789"), s.Woven(), needs))
 	}
 	want := []string{
+		"mapper go.mod example.com/mapper v1.1. woven=true postgres=false",
 		"new go.mod example.com/new v0.1. woven=false postgres=true",
 		"router go.mod example.com/router/v2 v2.5. woven=true postgres=false",
 		"router old.mod example.com/router/v2 v2.1. woven=true postgres=false",
@@ -165,7 +178,7 @@ func TestReadSamples(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	wantTable := "| library | tested versions | what is captured |\n|---|---|---|\n" +
-		"| `example.com/router/v2` | v2.1.0, v2.5.0 | Routes \\| and errors. |\n| `log/slog` | " + samples[3].Version + " | Records. |\n"
+		"| `example.com/mapper` | v1.1.0 | Statements. |\n| `example.com/router/v2` | v2.1.0, v2.5.0 | Routes \\| and errors. |\n| `log/slog` | " + samples[4].Version + " | Records. |\n"
 	if diff := cmp.Diff(wantTable, Table(samples)); diff != "" {
 		t.Errorf("table: -want +got:\n%s", diff)
 	}

@@ -1,22 +1,17 @@
-// Orders in MongoDB, with the official driver in both of its major versions:
-// commands with the context of the request and without, one that fails as a whole
-// and one in parts. The server is a few lines here, which speak the protocol.
+// Orders in MongoDB: documents written and read, a cursor over several batches,
+// an aggregation, what is not found, a command that fails, calls without the
+// context. It needs a server: MONGO_URI says where.
 package main
 
 import (
 	"context"
-	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 
-	bson1 "go.mongodb.org/mongo-driver/bson"
-	mongo1 "go.mongodb.org/mongo-driver/mongo"
-	options1 "go.mongodb.org/mongo-driver/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -24,59 +19,61 @@ import (
 
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, nil)))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ctx := context.Background()
+	client, err := mongo.Connect(options.Client().ApplyURI(os.Getenv("MONGO_URI")))
 	must(err)
-	go serve(l)
-	url := "mongodb://" + l.Addr().String() + "/?directConnection=true"
-	client, err := mongo.Connect(options.Client().ApplyURI(url).SetServerAPIOptions(options.ServerAPI(options.ServerAPIVersion1)))
-	must(err)
-	orders := client.Database("shop").Collection("orders")
-	client1, err := mongo1.Connect(context.Background(), options1.Client().ApplyURI(url).SetServerAPIOptions(options1.ServerAPI(options1.ServerAPIVersion1)))
-	must(err)
-	invoices := client1.Database("shop").Collection("invoices")
+	shopDB := client.Database("mongo_shop")
+	orders := shopDB.Collection("orders")
+	must(orders.Drop(ctx))
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
-		_, err := orders.InsertOne(r.Context(), bson.D{{Key: "_id", Value: 7}, {Key: "item", Value: "tea"}})
+	mux.HandleFunc("POST /orders", func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		_, err := orders.InsertOne(ctx, bson.M{"_id": 7, "item": "tea"})
 		must(err)
-		var order bson.M
-		must(orders.FindOne(r.Context(), bson.D{{Key: "_id", Value: 7}}).Decode(&order))
-		slog.InfoContext(r.Context(), "order read", "item", order["item"])
+		_, err = orders.InsertMany(ctx, []any{bson.M{"_id": 8, "item": "milk"}, bson.M{"_id": 9, "item": "sugar"}})
+		must(err)
+		_, err = orders.UpdateOne(ctx, bson.M{"_id": 7}, bson.M{"$set": bson.M{"item": "coffee"}})
+		must(err)
+		slog.InfoContext(ctx, "orders made", "number", 3)
 	})
-	mux.HandleFunc("GET /invoices/{id}", func(w http.ResponseWriter, r *http.Request) {
-		_, err := invoices.InsertOne(r.Context(), bson1.D{{Key: "_id", Value: 7}, {Key: "item", Value: "tea"}})
+	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		var one bson.M
+		must(orders.FindOne(ctx, bson.M{"_id": 7}).Decode(&one))
+		if err := orders.FindOne(ctx, bson.M{"_id": 10}).Err(); !errors.Is(err, mongo.ErrNoDocuments) {
+			panic(err)
+		}
+		cursor, err := orders.Find(ctx, bson.M{}, options.Find().SetBatchSize(2))
 		must(err)
-		var invoice bson1.M
-		must(invoices.FindOne(r.Context(), bson1.D{{Key: "_id", Value: 7}}).Decode(&invoice))
+		var all []bson.M
+		must(cursor.All(ctx, &all))
+		fmt.Fprintln(w, one["item"], len(all))
 	})
 	// The context does not come along.
 	mux.HandleFunc("GET /blind", func(w http.ResponseWriter, r *http.Request) {
 		slog.Info("counted")
-		_, err := orders.DeleteOne(context.Background(), bson.D{{Key: "_id", Value: 7}})
+		n, err := orders.CountDocuments(context.Background(), bson.M{})
 		must(err)
-		_, err = invoices.DeleteOne(context.Background(), bson1.D{{Key: "_id", Value: 7}})
-		must(err)
+		fmt.Fprintln(w, n)
 	})
 	mux.HandleFunc("POST /twice", func(w http.ResponseWriter, r *http.Request) {
-		// The server has this one.
-		if _, err := orders.InsertOne(r.Context(), bson.D{{Key: "_id", Value: 8}}); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-		}
-		if _, err := invoices.InsertOne(r.Context(), bson1.D{{Key: "_id", Value: 8}}); err == nil {
-			panic("inserted twice")
+		if _, err := orders.InsertOne(r.Context(), bson.M{"_id": 7}); mongo.IsDuplicateKeyError(err) {
+			http.Error(w, "the order is there", http.StatusConflict)
 		}
 	})
 	mux.HandleFunc("GET /wrong", func(w http.ResponseWriter, r *http.Request) {
-		if err := client.Database("shop").RunCommand(r.Context(), bson.D{{Key: "brew", Value: "tea"}}).Err(); err != nil {
-			http.Error(w, "no such command", http.StatusInternalServerError)
+		if err := shopDB.RunCommand(r.Context(), bson.M{"noSuchCommand": 1}).Err(); err != nil {
+			http.Error(w, "there is no such command", http.StatusInternalServerError)
 		}
-		if client1.Database("shop").RunCommand(r.Context(), bson1.D{{Key: "brew", Value: "tea"}}).Err() == nil {
-			panic("brewed")
-		}
+	})
+	mux.HandleFunc("DELETE /orders", func(w http.ResponseWriter, r *http.Request) {
+		_, err := orders.DeleteMany(r.Context(), bson.M{"item": "milk"})
+		must(err)
 	})
 	shop := httptest.NewServer(mux)
 	defer shop.Close()
-	for _, c := range [][2]string{{"GET", "/orders/7"}, {"GET", "/invoices/7"}, {"GET", "/blind"}, {"POST", "/twice"}, {"GET", "/wrong"}} {
+	for _, c := range [][2]string{{"POST", "/orders"}, {"GET", "/orders/7"}, {"GET", "/blind"}, {"POST", "/twice"}, {"GET", "/wrong"}, {"DELETE", "/orders"}} {
 		req, err := http.NewRequest(c[0], shop.URL+c[1], nil)
 		must(err)
 		resp, err := http.DefaultClient.Do(req)
@@ -84,74 +81,7 @@ func main() {
 		must(resp.Body.Close())
 		fmt.Println(c[0], c[1], resp.StatusCode)
 	}
-}
-
-// serve answers connections.
-func serve(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer conn.Close()
-			for answer(conn) == nil {
-			}
-		}()
-	}
-}
-
-// answer answers one message of the kind OP_MSG.
-func answer(conn net.Conn) error {
-	const header, flags, opMsg = 16, 4, 2013
-	head := make([]byte, header)
-	if _, err := io.ReadFull(conn, head); err != nil {
-		return err
-	}
-	body := make([]byte, binary.LittleEndian.Uint32(head)-header)
-	if _, err := io.ReadFull(conn, body); err != nil {
-		return err
-	}
-	if op := binary.LittleEndian.Uint32(head[12:]); op != opMsg || body[flags] != 0 {
-		return fmt.Errorf("message of kind %d", op)
-	}
-	size := binary.LittleEndian.Uint32(body[flags+1:])
-	reply, err := bson.Marshal(result(bson.Raw(body[flags+1:][:size]), body[flags+1:][size:]))
-	if err != nil {
-		return err
-	}
-	out := make([]byte, header+flags+1, header+flags+1+len(reply))
-	binary.LittleEndian.PutUint32(out, uint32(cap(out)))
-	copy(out[8:12], head[4:8]) // what it is the answer to
-	binary.LittleEndian.PutUint32(out[12:], opMsg)
-	_, err = conn.Write(append(out, reply...))
-	return err
-}
-
-// result is what a command gives. documents are those that came beside.
-func result(command bson.Raw, documents []byte) bson.D {
-	ok := bson.E{Key: "ok", Value: 1}
-	elements, err := command.Elements()
-	must(err)
-	switch name := elements[0].Key(); name {
-	case "hello", "ismaster", "isMaster":
-		return bson.D{{Key: "isWritablePrimary", Value: true}, {Key: "maxBsonObjectSize", Value: 16 << 20}, {Key: "maxMessageSizeBytes", Value: 48000000},
-			{Key: "maxWriteBatchSize", Value: 100000}, {Key: "minWireVersion", Value: 0}, {Key: "maxWireVersion", Value: 21}, ok}
-	case "insert":
-		// Kind, size and identifier stand before the document.
-		order := bson.Raw(documents[1+4+len("documents")+1:])
-		if order.Lookup("_id").AsInt64() == 8 {
-			return bson.D{{Key: "n", Value: 0}, {Key: "writeErrors", Value: bson.A{bson.D{{Key: "index", Value: 0}, {Key: "code", Value: 11000}, {Key: "errmsg", Value: "E11000 duplicate key error"}}}}, ok}
-		}
-		return bson.D{{Key: "n", Value: 1}, ok}
-	case "delete":
-		return bson.D{{Key: "n", Value: 1}, ok}
-	case "find":
-		batch := bson.A{bson.D{{Key: "_id", Value: 7}, {Key: "item", Value: "tea"}}}
-		return bson.D{{Key: "cursor", Value: bson.D{{Key: "firstBatch", Value: batch}, {Key: "id", Value: int64(0)}, {Key: "ns", Value: "shop." + elements[0].Value().StringValue()}}}, ok}
-	default:
-		return bson.D{{Key: "ok", Value: 0}, {Key: "code", Value: 59}, {Key: "codeName", Value: "CommandNotFound"}, {Key: "errmsg", Value: "no such command: '" + name + "'"}}
-	}
+	must(client.Disconnect(ctx))
 }
 
 func must(err error) {

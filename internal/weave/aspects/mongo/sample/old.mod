@@ -1,16 +1,12 @@
 module example.com/shop
 
-go 1.25.0
+go 1.24.0
 
-require (
-	go.mongodb.org/mongo-driver v1.16.1
-	go.mongodb.org/mongo-driver/v2 v2.0.0
-)
+require go.mongodb.org/mongo-driver/v2 v2.0.0
 
 require (
 	github.com/golang/snappy v0.0.4 // indirect
 	github.com/klauspost/compress v1.16.7 // indirect
-	github.com/montanaflynn/stats v0.7.1 // indirect
 	github.com/xdg-go/pbkdf2 v1.0.0 // indirect
 	github.com/xdg-go/scram v1.1.2 // indirect
 	github.com/xdg-go/stringprep v1.0.4 // indirect

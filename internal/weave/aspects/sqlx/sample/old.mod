@@ -1,0 +1,18 @@
+module example.com/shop
+
+go 1.24.0
+
+require github.com/jmoiron/sqlx v1.3.5
+
+require (
+	github.com/jackc/pgx/v5 v5.7.1
+)
+
+require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.2 // indirect
+	golang.org/x/crypto v0.27.0 // indirect
+	golang.org/x/sync v0.8.0 // indirect
+	golang.org/x/text v0.18.0 // indirect
+)
