@@ -281,6 +281,9 @@ func (p *planner) leaveOut(a *Aspect, packages map[string]*pkg, reason string) e
 // nowhere.
 func (p *planner) weavePackage(a *Aspect, r *AspectPackage, q *pkg) (t *planned, missing string, err error) {
 	t = &planned{aspect: a, rules: r, pkg: q, dir: q.Dir, texts: map[string]string{}}
+	if len(r.Points)+len(r.Files)+len(r.Fold) == 0 { // what it is about is woven elsewhere
+		return t, "", nil
+	}
 	switch {
 	case q.Standard:
 	case under(q.Dir, p.tool.modCache):
