@@ -70,6 +70,11 @@ func (l *MessageLoop) enter(begin func() *MessageOperation) *loopWork {
 	w := &loopWork{begin: begin}
 	w.scope = EnterLocal(askedContext{context.Background(), w})
 	messageLoops.exited.Do(func() { hook.AtExit(endMessageLoops) })
+	w.timer = time.AfterFunc(maxLoopWork, func() {
+		if l.take(func(of *loopWork) bool { return of == w }) != nil {
+			w.end()
+		}
+	})
 	messageLoops.mu.Lock()
 	if messageLoops.all == nil {
 		messageLoops.all = map[*MessageLoop]struct{}{}
@@ -82,11 +87,6 @@ func (l *MessageLoop) enter(begin func() *MessageOperation) *loopWork {
 		l.open = slices.Delete(l.open, 0, 1)
 	}
 	messageLoops.mu.Unlock()
-	w.timer = time.AfterFunc(maxLoopWork, func() {
-		if l.take(func(of *loopWork) bool { return of == w }) != nil {
-			w.end()
-		}
-	})
 	if oldest != nil {
 		oldest.end()
 	}
@@ -172,6 +172,9 @@ type askedContext struct {
 
 // Value implements context.Context.
 func (c askedContext) Value(key any) any {
+	if key == (requestOf{}) { // messages are none, and nobody needs a span for that
+		return nil
+	}
 	op := c.work.operation()
 	if op == nil {
 		return nil

@@ -25,6 +25,9 @@ func guanlanMonitor(theirs *guanlanCommandMonitor) *guanlanCommandMonitor {
 		if theirs != nil && theirs.Started != nil {
 			theirs.Started(ctx, e)
 		}
+		if e.CommandName == "endSessions" { // the driver's own, when it disconnects
+			return
+		}
 		server, _, _ := strings.Cut(e.ConnectionID, "[")
 		db := sdk.SQL{System: "mongodb", Server: server, Namespace: e.DatabaseName}.Database()
 		calls.Store(guanlanCallKey{e.ConnectionID, e.RequestID}, db.Do(ctx, e.CommandName, guanlanCollection(e)))
