@@ -19,7 +19,7 @@ const (
 	// document in a field, and must not cost more the longer it is.
 	guanlanMost = 64 << 10
 	// guanlanRest is how much is kept of what cannot be decoded, to see why.
-	guanlanRest = 1 << 10
+	guanlanRest = 1 << 8
 )
 
 // guanlanWrite exports an event that is complete but for its end, and adds the ids
