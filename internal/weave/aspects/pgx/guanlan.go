@@ -23,11 +23,16 @@ func GuanlanQuiet(c *ConnConfig) *ConnConfig {
 
 // GuanlanDatabase is what connections of this configuration belong to.
 func GuanlanDatabase(c *ConnConfig) *sdk.Database {
-	o := sdk.SQL{System: "postgresql", Server: c.Host, Namespace: c.Database}
+	server, namespace := GuanlanTarget(c)
+	return sdk.SQL{System: "postgresql", Server: server, Namespace: namespace}.Database()
+}
+
+// GuanlanTarget is the server and the database that they go to.
+func GuanlanTarget(c *ConnConfig) (server, namespace string) {
 	if !strings.HasPrefix(c.Host, "/") && c.Host != "" && c.Port != 0 {
-		o.Server = net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+		return net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), c.Database
 	}
-	return o.Database()
+	return c.Host, c.Database
 }
 
 // guanlanConnect opens the connection of c, whose calls are told of from then on,
