@@ -128,7 +128,7 @@ func (w *work) place(s *SDK, ctx *context.Context, name string) (core.SpanContex
 	if stock || found == nil {
 		return parent, placed
 	}
-	if _, plain := found.(*span); !plain && !woven && !s.provider.others.Load() { // there is nobody to look for
+	if _, plain := found.(*span); !plain && w.known && !woven && !s.provider.others.Load() { // there is nobody to look for
 		return parent, placed
 	}
 	in, outer := around(*ctx, found, w.kind)
@@ -143,22 +143,29 @@ func (w *work) place(s *SDK, ctx *context.Context, name string) (core.SpanContex
 		return *outer.core.Context(), placedTwice
 	}
 	// Unless it is kept, ours is there for the failures.
-	if !outer.core.Context().IsSampled() || !outer.share(w.kind, "") {
+	if !outer.core.Context().IsSampled() || outer.kind() != w.kind {
 		return parent, placed
 	}
 	*ctx = in
-	return *outer.core.Context(), placedWithin
+	if outer.share("") {
+		return *outer.core.Context(), placedWithin
+	}
+	return *outer.core.Context(), placed
 }
 
 // joins is the span of an operation of ours that what t starts tells of, and the
-// context with it; nil if there is none.
+// context with it; nil if it has been joined by others, and no context if there is
+// none.
 func (t *tracer) joins(ctx context.Context, found any, name string, kind core.SpanKind) (context.Context, *span) {
 	if t.ours || stock {
-		return ctx, nil
+		return nil, nil
 	}
 	in, outer := around(ctx, found, kind)
-	if outer == nil || !outer.tracer.ours || outer.tracer.family != t.family || outer.tracer.kind != kind || !outer.share(kind, name) {
-		return ctx, nil
+	if outer == nil || !outer.tracer.ours || outer.tracer.family != t.family || outer.tracer.kind != kind {
+		return nil, nil
+	}
+	if !outer.share(name) {
+		return in, nil
 	}
 	return in, outer
 }
@@ -172,15 +179,23 @@ type shared struct {
 	given string        // a name that is not to be replaced
 }
 
+// kind is that of a span which other instrumentation has started.
+func (s *span) kind() core.SpanKind {
+	if r := s.rare.Load(); r != nil && r.shared != nil {
+		return r.shared.kind
+	}
+	return 0
+}
+
 // share takes the part of a span that is there for one to join, and reports
 // whether it was free.
-func (s *span) share(kind core.SpanKind, name string) (free bool) {
+func (s *span) share(name string) (free bool) {
 	s.change(func(r *rare) {
 		var with shared
 		if r.shared != nil {
 			with = *r.shared
 		}
-		if free = !with.taken && (s.tracer.ours || with.kind == kind); free {
+		if free = !with.taken; free {
 			with.taken, with.first = true, name
 			r.shared = &with
 		}
@@ -205,12 +220,17 @@ func (s *span) nameGiven(name string) (meant bool) {
 	return meant
 }
 
-// given is the name that was given to a span since it began; or "".
-func (s *span) given() string {
-	if r := s.rare.Load(); r != nil && r.shared != nil {
-		return r.shared.given
+// given is the name that was given to a span since it began; or "". For want of a
+// better one it is that which who joined it began with.
+func (s *span) given(want bool) string {
+	r := s.rare.Load()
+	if r == nil || r.shared == nil {
+		return ""
 	}
-	return ""
+	if name := r.shared.given; name != "" || !want {
+		return name
+	}
+	return r.shared.first
 }
 
 // change changes what few spans have. f may be called several times.

@@ -184,7 +184,7 @@ func (q *request) done() {
 				q.Exception(e)
 			}
 		}
-		if name := q.span.given(); name != "" {
+		if name := q.span.given(key.route == ""); name != "" {
 			sp.SetName(name)
 		} else if key.route != "" {
 			sp.SetName(nameOfMethod(key.method) + " " + key.route)

@@ -26,21 +26,26 @@ type LogFields struct {
 	prefix string   // groups, joined by dots: of names over OTLP
 
 	lineOnly bool // there is no OTLP
+	sendOnly bool // there is no line
 }
 
 // Add adds an attribute. One with an empty key is added all the same.
 func (f *LogFields) Add(a core.Attr) {
-	f.key(a.Key)
-	f.line = a.Value.AppendJSON(f.line)
+	if !f.sendOnly {
+		f.key(a.Key)
+		f.line = a.Value.AppendJSON(f.line)
+	}
 	f.send(a)
 }
 
 // AddTime adds a time, as text.
 func (f *LogFields) AddTime(key string, t time.Time) {
-	f.key(key)
-	f.line = append(f.line, '"')
-	f.line = t.AppendFormat(f.line, time.RFC3339Nano)
-	f.line = append(f.line, '"')
+	if !f.sendOnly {
+		f.key(key)
+		f.line = append(f.line, '"')
+		f.line = t.AppendFormat(f.line, time.RFC3339Nano)
+		f.line = append(f.line, '"')
+	}
 	if !f.lineOnly {
 		f.send(core.String(key, t.Format(time.RFC3339Nano)))
 	}
@@ -48,8 +53,10 @@ func (f *LogFields) AddTime(key string, t time.Time) {
 
 // AddUint adds a number; over OTLP one beyond 63 bits is text.
 func (f *LogFields) AddUint(key string, u uint64) {
-	f.key(key)
-	f.line = strconv.AppendUint(f.line, u, 10)
+	if !f.sendOnly {
+		f.key(key)
+		f.line = strconv.AppendUint(f.line, u, 10)
+	}
 	if u > math.MaxInt64 {
 		f.send(core.String(key, strconv.FormatUint(u, 10)))
 		return
@@ -74,8 +81,10 @@ func (f *LogFields) AddAny(key string, v any) {
 		}
 	}
 	text := anyJSON(v)
-	f.key(key)
-	f.line = append(f.line, text...)
+	if !f.sendOnly {
+		f.key(key)
+		f.line = append(f.line, text...)
+	}
 	if f.lineOnly {
 		return
 	}
@@ -131,7 +140,7 @@ func (f *LogFields) Clone() *LogFields {
 // AddFields adds fields that were made beforehand, and the groups that are open
 // there.
 func (f *LogFields) AddFields(with *LogFields) {
-	if line := with.line; len(line) > 0 {
+	if line := with.line; len(line) > 0 && !f.sendOnly {
 		f.begin()
 		if n := len(f.line); n > 0 && f.line[n-1] == '{' {
 			line = line[1:] // without its comma
@@ -207,8 +216,6 @@ type LogRecord struct {
 	record core.Record
 	span   core.SpanContext
 	clock  clock
-
-	sendOnly bool // the line is written by others
 }
 
 var logRecords = sync.Pool{New: func() any { return new(LogRecord) }}
@@ -235,6 +242,9 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 	b = append(b, `,"msg":`...)
 	b = core.AppendJSONString(b, message)
 	r.line = b
+	if ctx == nil && woven { // what the goroutine works for is known
+		ctx = context.Background()
+	}
 	if ctx != nil {
 		r.ids(ctx)
 	}
@@ -285,11 +295,11 @@ func (r *LogRecord) id(name, id string) {
 // Write hands the record over. It does not block; what is dropped is counted,
 // and a program cannot do anything about it.
 func (r *LogRecord) Write() {
-	for range r.opened {
-		r.line = append(r.line, '}')
-	}
-	r.line = append(r.line, '}', '\n')
 	if !r.sendOnly {
+		for range r.opened {
+			r.line = append(r.line, '}')
+		}
+		r.line = append(r.line, '}', '\n')
 		r.log.write(r.line, r.record.Severity)
 	}
 	if !r.lineOnly {

@@ -209,7 +209,13 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 		found := ctx.Value(spanKey)
 		if t.family != "" {
 			if in, s := t.joins(ctx, found, name, kind); s != nil {
+				s.SetAttributes(c.Attributes()...)
+				for _, l := range c.Links() {
+					s.AddLink(l)
+				}
 				return in, s
+			} else if in != nil {
+				ctx, found = in, in.Value(spanKey)
 			}
 		}
 		switch s := found.(type) {

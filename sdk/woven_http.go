@@ -3,6 +3,7 @@
 package sdk
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -96,4 +97,26 @@ func (q *request) pattern() string {
 		return route(*p)
 	}
 	return route(q.r.Pattern)
+}
+
+// ServeStream is ServeHTTP for a server of HTTP/2. Its connection may have been a
+// request of HTTP/1 first, which nothing on it is a part of, though the contexts
+// come from there.
+func ServeStream(h http.Handler, w http.ResponseWriter, r *http.Request) {
+	if q := requestIn(r.Context()); q != nil && q.status == http.StatusSwitchingProtocols {
+		r = r.WithContext(outside{r.Context()})
+	}
+	ServeHTTP(h, w, r)
+}
+
+// outside is a context without what is ours in it.
+type outside struct{ context.Context }
+
+// Value implements context.Context.
+func (c outside) Value(key any) any {
+	switch key {
+	case spanKey, requestIDKey, baggageKey, requestOf{}, nearestKey{}:
+		return nil
+	}
+	return c.Context.Value(key)
 }

@@ -24,13 +24,8 @@ func init() {
 
 // sentOnly begins a record that is sent only; nil when it would not be.
 func sentOnly(ctx context.Context, at time.Time, severity core.Severity, level, message string) *LogRecord {
-	l := DefaultLog()
-	if l.logger == nil {
-		return nil
-	}
-	r := l.Record(ctx, at, severity, level, message)
-	r.sendOnly = true
-	return r
+	ids := LogIDsOf(ctx)
+	return DefaultLog().Export(&ids, at, severity, level, message)
 }
 
 func sendLine(at time.Time, text []byte) {
@@ -63,7 +58,7 @@ func fieldsOf(f *slog.GuanlanFields) *LogFields {
 	if made := f.Made.Load(); made != nil {
 		return (*made).(*LogFields)
 	}
-	fields := new(LogFields)
+	fields := ExportFields()
 	if before := fieldsOf(f.Before); before != nil {
 		fields = before.Clone()
 	}

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"flag"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -30,11 +34,28 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //	free NAME        set a variable to an address where nothing listens
 //	plain FILE       fail if a file has control characters but line ends
 func TestScript(t *testing.T) {
+	goFolders := map[string]string{}
+	out, err := exec.Command("go", "env", "-json", "GOCACHE", "GOMODCACHE").Output()
+	if err == nil {
+		err = json.Unmarshal(out, &goFolders)
+	}
+	if err != nil {
+		t.Fatalf("go env: %v", err)
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	goFolders["GUANLAN_CACHE"] = cmp.Or(os.Getenv("GUANLAN_CACHE"), filepath.Join(user, "guanlan"))
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
+			// What the standard library was compiled to is found again.
+			for name, value := range goFolders {
+				env.Setenv(name, value)
+			}
 			env.Values[served{}] = new(*process)
 			return nil
 		},

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
+	"github.com/guanlan-io/guanlan/examples/woven/shop/orderpb"
 	"github.com/guanlan-io/guanlan/sdk"
 	sdkzap "github.com/guanlan-io/guanlan/sdk/zap"
 )

@@ -20,8 +20,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/examples/woven/shop/goods"
+	"github.com/guanlan-io/guanlan/examples/woven/shop/orderpb"
 	"github.com/guanlan-io/guanlan/sdk"
 	sdkgin "github.com/guanlan-io/guanlan/sdk/gin"
 	sdkgrpc "github.com/guanlan-io/guanlan/sdk/grpc"
@@ -106,7 +107,7 @@ func (g *gateway) writeAccessLog(c *gin.Context) {
 }
 
 func (g *gateway) product(c *gin.Context) {
-	var p product
+	var p goods.Product
 	if err := g.inventory.call(c.Request.Context(), "GET", "/products/"+url.PathEscape(c.Param("sku")), nil, &p); err != nil {
 		g.fail(c, err)
 		return
@@ -118,7 +119,7 @@ func (g *gateway) search(c *gin.Context) {
 	trace.SpanFromContext(c.Request.Context()).SetAttributes(
 		attribute.String("shop.search.text", c.Query("q")),
 		attribute.String("shop.search.sort", c.Query("sort")))
-	var found []product
+	var found []goods.Product
 	if err := g.inventory.call(c.Request.Context(), "GET", "/products?"+c.Request.URL.RawQuery, nil, &found); err != nil {
 		g.fail(c, err)
 		return
@@ -127,7 +128,7 @@ func (g *gateway) search(c *gin.Context) {
 }
 
 func (g *gateway) price(c *gin.Context) {
-	var p product
+	var p goods.Product
 	if err := g.inventory.call(c.Request.Context(), "GET", "/products/"+url.PathEscape(c.Param("sku")), nil, &p); err != nil {
 		g.fail(c, err)
 		return

@@ -2,8 +2,9 @@ module github.com/guanlan-io/guanlan/examples/shop
 
 go 1.26.8
 
-// The SDK beside this module, not a published one.
+// What lies beside this module, not what is published.
 replace (
+	github.com/guanlan-io/guanlan/examples/woven/shop => ../woven/shop
 	github.com/guanlan-io/guanlan/sdk => ../../sdk
 	github.com/guanlan-io/guanlan/sdk/gin => ../../sdk/gin
 	github.com/guanlan-io/guanlan/sdk/grpc => ../../sdk/grpc
@@ -15,6 +16,7 @@ require (
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/google/go-cmp v0.7.0
+	github.com/guanlan-io/guanlan/examples/woven/shop v0.0.0-00010101000000-000000000000
 	github.com/guanlan-io/guanlan/sdk v0.0.0-00010101000000-000000000000
 	github.com/guanlan-io/guanlan/sdk/gin v0.0.0-00010101000000-000000000000
 	github.com/guanlan-io/guanlan/sdk/grpc v0.0.0-00010101000000-000000000000
@@ -29,7 +31,7 @@ require (
 	go.uber.org/zap v1.28.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
-	modernc.org/sqlite v1.61.1
+
 )
 
 require (
@@ -86,4 +88,5 @@ require (
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
+	modernc.org/sqlite v1.61.1 // indirect
 )

@@ -17,17 +17,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/examples/woven/shop/goods"
 	"github.com/guanlan-io/guanlan/sdk"
 )
-
-// product is what is for sale.
-type product struct {
-	SKU   string `json:"sku"`
-	Name  string `json:"name"`
-	Price int64  `json:"price"` // cents
-	Stock int64  `json:"stock"`
-	Sold  int64  `json:"sold,omitempty"`
-}
 
 // reservation is goods set aside for an order.
 type reservation struct {
@@ -56,7 +48,7 @@ func runInventory(ctx context.Context, c config) error {
 	telemetry.Start(ctx, "inventory", version)
 	db, err := openDatabase(ctx, c.database, c.sales)
 	if err != nil {
-		return fmt.Errorf("open database %q: %w", c.database, err)
+		return fmt.Errorf("open database: %w", err)
 	}
 	cache := openCache(c.cache)
 	inv := &inventory{db: db, cache: cache, tracer: otel.Tracer("inventory"), log: slog.Default()}
@@ -86,7 +78,7 @@ func (inv *inventory) product(w http.ResponseWriter, r *http.Request) {
 	ctx, sku := r.Context(), r.PathValue("sku")
 	key := "product:" + sku
 	if hit, err := inv.cache.Get(ctx, key).Bytes(); err == nil {
-		var p product
+		var p goods.Product
 		if json.Unmarshal(hit, &p) == nil {
 			reply(w, http.StatusOK, p)
 			return
@@ -95,7 +87,7 @@ func (inv *inventory) product(w http.ResponseWriter, r *http.Request) {
 		inv.log.WarnContext(ctx, "cache did not answer", "key", key, "error", err)
 	}
 
-	p := product{SKU: sku}
+	p := goods.Product{SKU: sku}
 	err := inv.db.QueryRowContext(ctx,
 		"SELECT p.name, p.price, s.quantity FROM product p JOIN stock s ON s.sku = p.sku WHERE p.sku = ?",
 		sku).Scan(&p.Name, &p.Price, &p.Stock)
@@ -131,9 +123,9 @@ func (inv *inventory) search(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer rows.Close()
-	found := []product{}
+	found := []goods.Product{}
 	for rows.Next() {
-		var p product
+		var p goods.Product
 		if err := rows.Scan(&p.SKU, &p.Name, &p.Price, &p.Sold); err != nil {
 			inv.fail(w, r, "search", err)
 			return
@@ -251,7 +243,7 @@ func (inv *inventory) stocktake(ctx context.Context) {
 	ctx, span := inv.tracer.Start(ctx, "stocktake")
 	defer span.End()
 	err := inv.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE stock SET quantity = ? WHERE sku <> ?", fullStock, soldOutSKU); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE stock SET quantity = ? WHERE sku <> ?", goods.FullStock, goods.SoldOut); err != nil {
 			return err
 		}
 		_, span := inv.tracer.Start(ctx, "count shelves")

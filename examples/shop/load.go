@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/guanlan-io/guanlan/examples/woven/shop/goods"
 	"github.com/guanlan-io/guanlan/sdk"
 )
 
@@ -60,7 +61,7 @@ var deck = []visit{
 	{1, func(l *load, ctx context.Context, c customer) { l.get(ctx, c, "/api/products/tea-unknown") }},
 	{6, func(l *load, ctx context.Context, c customer) { l.get(ctx, c, "/api/orders/"+l.last.Load().(string)) }},
 	{42, func(l *load, ctx context.Context, c customer) { l.order(ctx, c, anySKU(), "card-visa") }},
-	{2, func(l *load, ctx context.Context, c customer) { l.order(ctx, c, soldOutSKU, "card-visa") }},
+	{2, func(l *load, ctx context.Context, c customer) { l.order(ctx, c, goods.SoldOut, "card-visa") }},
 	{1, func(l *load, ctx context.Context, c customer) { l.order(ctx, c, anySKU(), cardDeclined) }},
 	{2, func(l *load, ctx context.Context, c customer) { // one sales channel has the slow bank
 		c.channel = "wechat"
@@ -179,7 +180,7 @@ func anyCustomer() customer {
 
 func anySKU() string {
 	for {
-		if sku := pick(catalogue...).SKU; sku != soldOutSKU {
+		if sku := pick(goods.Catalogue()...).SKU; sku != goods.SoldOut {
 			return sku
 		}
 	}

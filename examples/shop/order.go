@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/guanlan-io/guanlan/examples/shop/internal/orderpb"
 	"github.com/guanlan-io/guanlan/examples/shop/internal/telemetry"
+	"github.com/guanlan-io/guanlan/examples/woven/shop/orderpb"
 	"github.com/guanlan-io/guanlan/sdk"
 	sdkgrpc "github.com/guanlan-io/guanlan/sdk/grpc"
 	sdkzap "github.com/guanlan-io/guanlan/sdk/zap"

@@ -37,35 +37,51 @@ func TestMain(m *testing.M) {
 // shop is the services, running, and what they send.
 type shop struct {
 	*receiver
-	base      string // of the gateway
-	accessLog string
+	plain       string // program of the services without the SDK; empty: our own
+	environment string // deployment.environment.name
+	base        string // of the gateway
+	accessLog   string
+	database    string
 }
 
 // openShop starts every service but load on ports of its own.
 func openShop(t *testing.T, flags ...string) *shop {
 	t.Helper()
+	s := &shop{receiver: newReceiver(t), environment: "test"}
+	s.open(t, flags...)
+	return s
+}
+
+func (s *shop) open(t *testing.T, flags ...string) {
+	t.Helper()
 	dir := t.TempDir()
-	s := &shop{receiver: newReceiver(t), accessLog: filepath.Join(dir, "access.log")}
-	args := append([]string{"-stocktake=0", "-sales=1000", "-payment-timeout=1m", "-database=" + filepath.Join(dir, "shop.db"), "-access-log=" + s.accessLog}, flags...)
-	args = append(args, "-cache-metrics=127.0.0.1:0")
+	s.accessLog, s.database = filepath.Join(dir, "access.log"), filepath.Join(dir, "shop.db")
+	args := append([]string{"-stocktake=0", "-sales=1000", "-payment-timeout=1m", "-database=" + s.database, "-access-log=" + s.accessLog}, flags...)
 	for _, service := range []string{"cache", "payment", "inventory", "order", "gateway"} {
 		// Each listens on a port of the system's choice and is told of those
 		// before it.
-		s.start(t, service, append(args, "-"+service+"=127.0.0.1:0"))
+		own := append(slices.Clone(args), "-"+service+"=127.0.0.1:0")
+		if service == "cache" {
+			own = append(own, "-cache-metrics=127.0.0.1:0")
+		}
+		s.start(t, service, own)
 		addr := s.listening(t, service, 1)
 		args = append(args, "-"+service+"="+addr)
 		s.base = "http://" + addr
 	}
-	return s
 }
 
 // start runs a service until the test ends.
 func (s *shop) start(t *testing.T, service string, args []string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], append([]string{service}, args...)...)
+	program, name := os.Args[0], ""
+	if s.plain != "" && slices.Contains([]string{"inventory", "order", "gateway"}, service) {
+		program, name = s.plain, service // it says nothing of itself
+	}
+	cmd := exec.Command(program, append([]string{service}, args...)...)
 	cmd.Env = append(os.Environ(), asShop+"=1",
 		"OTEL_EXPORTER_OTLP_ENDPOINT="+s.url, "OTEL_TRACES_SAMPLER=always_on",
-		"OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=test",
+		"OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name="+s.environment, "OTEL_SERVICE_NAME="+name,
 		"OTEL_METRIC_EXPORT_INTERVAL=500", "OTEL_BSP_SCHEDULE_DELAY=100", "OTEL_BLRP_SCHEDULE_DELAY=100")
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"go/build/constraint"
+	"go/version"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -404,8 +405,29 @@ func (p *planner) ours(text string) (string, error) {
 			s.replace(s.offset(imp.Path.Pos()), s.offset(imp.Path.End()), `"`+p.sdkPath(at)+`"`)
 		}
 	}
-	text, err = s.woven()
-	return strings.Replace(text, "//go:build "+wovenTag+"\n", "//\n", 1), err
+	if text, err = s.woven(); err != nil {
+		return "", err
+	}
+	return p.inOurGo(text), nil
+}
+
+// inOurGo gives a source the language of the Go that builds. That of the module
+// whose package it is added to may be older than what we write. It loses our own
+// tag.
+func (p *planner) inOurGo(text string) string {
+	lang := version.Lang(p.tool.version)
+	was, tagged := buildTag(text)
+	switch {
+	case tagged && was == wovenTag && lang == "":
+		return strings.Replace(text, "//go:build "+was+"\n", "//\n", 1)
+	case tagged && was == wovenTag:
+		return strings.Replace(text, "//go:build "+was+"\n", "//go:build "+lang+"\n", 1)
+	case lang == "":
+		return text
+	case tagged:
+		return strings.Replace(text, "//go:build "+was+"\n", "//go:build ("+was+") && "+lang+"\n", 1)
+	}
+	return "//go:build " + lang + "\n\n" + text
 }
 
 // copyOf is a package's folder in a copy of its module.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -19,7 +18,8 @@ const startStd = sdkStd + "/start"
 // package as they lie there, the package that writes the counters; and of tests
 // the one that Go's own main function of tests needs.
 func (p *planner) start(packages map[string]*pkg) error {
-	if err := p.mark(); err != nil {
+	mark, err := p.mark()
+	if err != nil {
 		return err
 	}
 	path := startStd
@@ -29,7 +29,7 @@ func (p *planner) start(packages map[string]*pkg) error {
 	}
 	for _, at := range []string{"internal/coverage/cfile", "testing/internal/testdeps"} {
 		name := filepath.Base(at)
-		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), importOf(name, path)); err != nil {
+		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), starter(name, path, mark)); err != nil {
 			return err
 		}
 	}
@@ -54,7 +54,7 @@ func (p *planner) start(packages map[string]*pkg) error {
 			}
 			p.copies[q.Module.Path] = strings.TrimSuffix(in, strings.TrimPrefix(q.Dir, q.Module.dir()))
 		}
-		if err := p.put(filepath.Join(in, filePrefix+"start.go"), importOf("main", path)); err != nil {
+		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", path, mark)); err != nil {
 			return err
 		}
 		if dir, ok := p.inv.files(); ok {
@@ -83,8 +83,11 @@ func (p *planner) has(flag string) bool {
 	return ok || goFlag(p.tool.goFlags, flag) != "" || slices.Contains(strings.Fields(p.tool.goFlags), "-"+flag)
 }
 
-func importOf(pkg, path string) string {
-	return "package " + pkg + "\n\nimport _ " + strconv.Quote(path) + "\n"
+// starter is the file that a package gets. What the program carries is written
+// there: elsewhere, a program more with other libraries would have the SDK compiled
+// again.
+func starter(pkg, path, mark string) string {
+	return fmt.Sprintf("package %s\n\nimport _ %q\nimport guanlanhook %q\n\nfunc init() { guanlanhook.Woven = %q }\n", pkg, path, hookStd, mark)
 }
 
 // Marker begins what a woven binary says of itself. It ends with a zero byte.
@@ -98,8 +101,8 @@ type Mark struct {
 	LeftOut []LeftOut `json:"left_out,omitempty"`
 }
 
-// mark writes into the program what it carries.
-func (p *planner) mark() error {
+// mark is what the program carries, in words.
+func (p *planner) mark() (string, error) {
 	m := Mark{Version: 1, Go: p.tool.version, LeftOut: p.plan.LeftOut}
 	for _, w := range p.plan.Woven {
 		w.Places, w.About = nil, ""
@@ -107,8 +110,7 @@ func (p *planner) mark() error {
 	}
 	text, err := json.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("write the marker: %w", err)
+		return "", fmt.Errorf("write the marker: %w", err)
 	}
-	src := "package hook\n\nfunc init() { Woven = " + strconv.Quote(Marker+string(text)+"\x00") + " }\n"
-	return p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(hookStd), filePrefix+"mark.go"), src)
+	return Marker + string(text) + "\x00", nil
 }

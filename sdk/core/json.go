@@ -47,6 +47,14 @@ func (v *Value) AppendJSON(b []byte) []byte {
 	return append(b, "null"...)
 }
 
+// Text is a string as it is, and anything else as JSON.
+func (v *Value) Text() string {
+	if v.kind == KindString {
+		return v.str
+	}
+	return string(v.AppendJSON(nil))
+}
+
 func appendJSONList[T any](b []byte, list []T, value func([]byte, *T) []byte) []byte {
 	b = append(b, '[')
 	for i := range list {

@@ -28,17 +28,32 @@ import (
 func Middleware() gin.HandlerFunc { return serve }
 
 func serve(c *gin.Context) {
-	q := sdk.RequestOf(c.Request.Context())
-	began := q.IsZero()
-	if began {
-		if q, c.Request = sdk.BeginRequest(c.Request); q.IsZero() {
-			return // gin goes on by itself
-		}
-		q.WriteIDs(c.Writer.Header())
+	s := begin(c)
+	if s.q.IsZero() {
+		return // gin goes on by itself
 	}
-	q.SetRoute(c.FullPath())
-	defer done(c, q, began)
+	defer done(c, s)
 	c.Next()
+}
+
+// served is a request while gin serves it.
+type served struct {
+	q     sdk.Request // zero: there is no SDK
+	began bool        // by us: there is no instrumented server around gin
+	local sdk.LocalScope
+}
+
+func begin(c *gin.Context) served {
+	s := served{q: sdk.RequestOf(c.Request.Context())}
+	if s.began = s.q.IsZero(); s.began {
+		if s.q, c.Request = sdk.BeginRequest(c.Request); s.q.IsZero() {
+			return s
+		}
+		s.local = sdk.EnterLocal(c.Request.Context())
+		s.q.WriteIDs(c.Writer.Header())
+	}
+	s.q.SetRoute(c.FullPath())
+	return s
 }
 
 // lasts reports whether the request lasts as long as the client wants: a
@@ -53,7 +68,10 @@ func lasts(c *gin.Context) bool {
 const told = "github.com/guanlan-io/guanlan/sdk/gin.told"
 
 // done runs deferred, to see a panic that is passing by.
-func done(c *gin.Context, q sdk.Request, began bool) {
+func done(c *gin.Context, s served) {
+	if s.q.IsZero() {
+		return
+	}
 	status := c.Writer.Status()
 	p := recover()
 	if p != nil {
@@ -62,17 +80,19 @@ func done(c *gin.Context, q sdk.Request, began bool) {
 			status = 0 // what gin would write, had the handler returned
 		}
 	}
+	s.q.SetRoute(c.FullPath()) // which gin may have come to know, or another one, since
 	if (p != nil || len(c.Errors) > 0) && !c.GetBool(told) {
 		c.Set(told, true)
-		q.Panic(p)
+		s.q.Panic(p)
 		for _, e := range c.Errors {
-			q.Error(e.Err)
+			s.q.Error(e.Err)
 		}
 	}
-	if began {
+	if s.began {
 		if lasts(c) {
-			q.Lasting()
+			s.q.Lasting()
 		}
-		q.Done(status, int64(max(c.Writer.Size(), 0)))
+		s.q.Done(status, int64(max(c.Writer.Size(), 0)))
+		s.local.Leave()
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/baggage"
+	tracecollector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -461,6 +462,38 @@ func TestWhatIsTraced(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Telemetry that is sent over gRPC makes none: each call would be more to send.
+func TestTelemetryIsNotTraced(t *testing.T) {
+	got := start(t, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(ServerOptions(grpc.WaitForHandlers(true))...)
+	tracecollector.RegisterTraceServiceServer(g, tracecollector.UnimplementedTraceServiceServer{})
+	go func() { _ = g.Serve(l) }()
+	_, cc := dial(t, l.Addr().String(), DialOptions()...)
+	if _, err := tracecollector.NewTraceServiceClient(cc).Export(t.Context(), &tracecollector.ExportTraceServiceRequest{}); status.Code(err) != codes.Unimplemented {
+		t.Error(err)
+	}
+	if _, err := cc.NewStream(t.Context(), &grpc.StreamDesc{}, "/opentelemetry.proto.collector.trace.v1.TraceService/Stream"); err != nil {
+		t.Error(err)
+	}
+	g.Stop()
+	r := got()
+	if len(r.spans) != 0 {
+		t.Errorf("spans %v", r.spans)
+	}
+	for series := range r.counts {
+		if strings.HasPrefix(series, "rpc.client.") {
+			t.Errorf("the client counts %s", series)
+		}
+	}
+	if want := "rpc.server.call.duration opentelemetry.proto.collector.trace.v1.TraceService/Export UNIMPLEMENTED UNIMPLEMENTED"; r.counts[want] != 1 {
+		t.Errorf("counts %v, want %s", r.counts, want)
 	}
 }
 

@@ -78,6 +78,10 @@ func (k clientKey) attrs() []core.Attr {
 	return attrs
 }
 
+// exports reports whether calls of a method send telemetry. They are neither
+// traced nor counted: each would be more to send.
+func exports(method string) bool { return strings.HasPrefix(method, telemetry) }
+
 // call is a call under way, all of it in one allocation.
 type call struct {
 	sdk.Operation[clientKey]
@@ -159,7 +163,7 @@ func (q *call) options(opts []grpc.CallOption, more ...grpc.CallOption) []grpc.C
 var errPanic = status.Error(codes.Unknown, "a panic")
 
 func (c *client) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) (err error) {
-	if off() {
+	if off() || exports(method) {
 		return invoker(ctx, method, req, reply, cc, opts...)
 	}
 	q := c.begin(ctx, method, cc)
@@ -173,7 +177,7 @@ func (c *client) unary(ctx context.Context, method string, req, reply any, cc *g
 // ends: all was received, the server or the connection failed, the context
 // ended.
 func (c *client) stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (_ grpc.ClientStream, err error) {
-	if off() {
+	if off() || exports(method) {
 		return streamer(ctx, desc, cc, method, opts...)
 	}
 	q := c.begin(ctx, method, cc)

@@ -35,11 +35,14 @@ import (
 const scope = "github.com/guanlan-io/guanlan/sdk/grpc"
 
 // DefaultTrace is what gets spans when nobody says otherwise: every method but
-// those of health checks and reflection, which would be most of the traces of a
-// quiet service.
+// those of health checks, reflection and OTLP, which would be most of the traces
+// of a quiet service.
 func DefaultTrace(method string) bool {
-	return !strings.HasPrefix(method, "/grpc.health.") && !strings.HasPrefix(method, "/grpc.reflection.")
+	return !strings.HasPrefix(method, "/grpc.health.") && !strings.HasPrefix(method, "/grpc.reflection.") && !strings.HasPrefix(method, telemetry)
 }
+
+// telemetry begins the methods of OTLP.
+const telemetry = "/opentelemetry.proto.collector."
 
 // off reports whether there is no SDK that records.
 func off() bool {

@@ -81,6 +81,7 @@ type served struct {
 	described bool
 	began     time.Time // of one without a span
 	own       bool      // ctx is another one than came
+	local     sdk.LocalScope
 }
 
 func (s *Server) begin(ctx context.Context, method string, known bool) served {
@@ -90,11 +91,12 @@ func (s *Server) begin(ctx context.Context, method string, known bool) served {
 	}
 	c.ctx, c.own = read(ctx), true
 	if !s.Trace(method) {
-		c.began = time.Now()
+		c.began, c.local = time.Now(), sdk.EnterLocal(c.ctx)
 		return c
 	}
 	c.op = servers.Start(c.ctx, c.name())
 	c.ctx = c.op.Ctx()
+	c.local = sdk.EnterLocal(c.ctx)
 	if c.described = c.op.Recording(); c.described {
 		c.describe()
 	}
@@ -171,6 +173,7 @@ func (s *Server) end(c *served, err *error) {
 	if c.op == nil && c.began.IsZero() {
 		return
 	}
+	defer c.local.Leave()
 	key, message := c.key(), ""
 	if key.code, message = outcome(*err); p != nil {
 		key.code, key.panicked = codes.Internal, true

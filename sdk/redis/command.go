@@ -174,6 +174,12 @@ func failureOf(err error) (failure, status string) {
 	return classify(err)
 }
 
+// These errors have names in newer versions of go-redis only.
+const (
+	poolTimeout   = "redis: connection pool timeout"
+	poolExhausted = "redis: connection pool exhausted"
+)
+
 // classify is apart from failureOf because what it looks for takes memory.
 func classify(err error) (failure, status string) {
 	var timeout net.Error
@@ -186,9 +192,9 @@ func classify(err error) (failure, status string) {
 		return "", ""
 	case errors.Is(err, context.Canceled):
 		return "canceled", ""
-	case errors.Is(err, redis.ErrPoolTimeout):
+	case strings.Contains(err.Error(), poolTimeout):
 		return "pool_timeout", ""
-	case errors.Is(err, redis.ErrPoolExhausted):
+	case strings.Contains(err.Error(), poolExhausted):
 		return "pool_exhausted", ""
 	case errors.Is(err, redis.ErrClosed):
 		return "client_closed", ""

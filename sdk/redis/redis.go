@@ -11,6 +11,7 @@ package sdkredis
 import (
 	"context"
 	"net"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -50,6 +51,14 @@ func Instrument(rdb redis.UniversalClient) { Options{}.Instrument(rdb) }
 
 // Instrument is the function Instrument with options.
 func (o Options) Instrument(rdb redis.UniversalClient) {
+	h, _ := o.attach(rdb)
+	rdb.AddHook(h)
+}
+
+// attach does all that Instrument does but for the hook: it observes the pool
+// until stop is called, and the dialing of the nodes.
+func (o Options) attach(rdb redis.UniversalClient) (h *hook, stop func()) {
+	stop = func() {}
 	t := target{}
 	var limits sdk.ConnectionStats
 	switch c := rdb.(type) {
@@ -79,11 +88,11 @@ func (o Options) Instrument(rdb redis.UniversalClient) {
 	if o.Pool == "" {
 		o.Pool = strings.Trim(t.address()+"/"+t.namespace, "/")
 	}
-	h := &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}
+	h = &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}
 	switch c := rdb.(type) {
 	case *redis.Client:
 		h.client = c
-		observe(h, o.Pool, limits, func(h *hook) []*redis.PoolStats { return []*redis.PoolStats{h.client.PoolStats()} })
+		stop = observe(h, o.Pool, limits, func(h *hook) []*redis.PoolStats { return []*redis.PoolStats{h.client.PoolStats()} })
 	case *redis.ClusterClient:
 		// PoolStats of the cluster may ask the servers for its nodes first, and
 		// wait for them without end.
@@ -92,14 +101,14 @@ func (o Options) Instrument(rdb redis.UniversalClient) {
 			node.AddHook(&dialHook{hook: h})
 			known.add(node)
 		})
-		observe(c, o.Pool, limits, func(*redis.ClusterClient) []*redis.PoolStats { return known.stats() })
+		stop = observe(c, o.Pool, limits, func(*redis.ClusterClient) []*redis.PoolStats { return known.stats() })
 	case *redis.Ring:
 		dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) }
 		c.OnNewNode(dial)
 		_ = c.ForEachShard(context.Background(), func(_ context.Context, node *redis.Client) error { dial(node); return nil }) // those that are there
-		observe(c, o.Pool, limits, func(c *redis.Ring) []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} })
+		stop = observe(c, o.Pool, limits, func(c *redis.Ring) []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} })
 	}
-	rdb.AddHook(h)
+	return h, stop
 }
 
 // nodes are those of a cluster, as long as it has them.
@@ -128,11 +137,11 @@ func (n *nodes) stats() (all []*redis.PoolStats) {
 // sentinelAddr is what go-redis has for an address where a sentinel tells it.
 const sentinelAddr = "FailoverClient"
 
-// observe reports pools for as long as somebody uses their owner: what is
-// reported must not keep it.
-func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats func(*T) []*redis.PoolStats) {
+// observe reports pools until stop is called, and no longer than somebody uses
+// their owner: what is reported must not keep it.
+func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats func(*T) []*redis.PoolStats) (stop func()) {
 	there := weak.Make(owner)
-	stop := sdk.ObserveConnections(name, func() sdk.ConnectionStats {
+	stop = sdk.ObserveConnections(name, func() sdk.ConnectionStats {
 		owner := there.Value()
 		if owner == nil {
 			return sdk.ConnectionStats{}
@@ -141,9 +150,9 @@ func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats fun
 		for _, s := range stats(owner) {
 			now.Used += int(s.TotalConns) - int(s.IdleConns)
 			now.Idle += int(s.IdleConns)
-			now.Pending += int(s.PendingRequests)
-			now.Waits += int64(s.WaitCount)
-			now.WaitTime += time.Duration(s.WaitDurationNs)
+			now.Pending += int(newer(s, "PendingRequests"))
+			now.Waits += newer(s, "WaitCount")
+			now.WaitTime += time.Duration(newer(s, "WaitDurationNs"))
 			now.Timeouts += int64(s.Timeouts)
 			stale += int64(s.StaleConns)
 		}
@@ -151,6 +160,20 @@ func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats fun
 		return now
 	})
 	runtime.AddCleanup(owner, func(stop func()) { stop() }, stop)
+	return stop
+}
+
+// newer is a number that not all versions of go-redis have: woven, this package is
+// part of the one that the program uses.
+func newer(s *redis.PoolStats, name string) int64 {
+	switch v := reflect.ValueOf(s).Elem().FieldByName(name); {
+	case !v.IsValid():
+		return 0
+	case v.CanUint():
+		return int64(v.Uint())
+	default:
+		return v.Int()
+	}
 }
 
 // target is what the series of all commands of a client have in common.

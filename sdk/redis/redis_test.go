@@ -588,6 +588,15 @@ type serverError string
 func (e serverError) Error() string { return string(e) }
 func (serverError) RedisError()     {}
 
+func TestNewer(t *testing.T) {
+	s := &redis.PoolStats{PendingRequests: 1, WaitCount: 2, WaitDurationNs: 3}
+	for name, want := range map[string]int64{"PendingRequests": 1, "WaitCount": 2, "WaitDurationNs": 3, "None": 0} {
+		if got := newer(s, name); got != want {
+			t.Errorf("%s is %d, want %d", name, got, want)
+		}
+	}
+}
+
 func TestFailures(t *testing.T) {
 	for _, test := range []struct {
 		err             error
@@ -604,6 +613,7 @@ func TestFailures(t *testing.T) {
 		{context.DeadlineExceeded, "timeout", ""},
 		{context.Canceled, "canceled", ""},
 		{redis.ErrPoolTimeout, "pool_timeout", ""},
+		{fmt.Errorf("get: %w", redis.ErrPoolExhausted), "pool_exhausted", ""},
 		{redis.ErrClosed, "client_closed", ""},
 		{&net.OpError{Op: "read", Err: errors.New("reset")}, "read_error", ""},
 		{io.EOF, "connection_closed", ""},

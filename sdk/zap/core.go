@@ -13,6 +13,7 @@ import (
 
 	"github.com/guanlan-io/guanlan/sdk"
 	"github.com/guanlan-io/guanlan/sdk/core"
+	"github.com/guanlan-io/guanlan/sdk/zap/internal/fields"
 )
 
 // New makes a logger of records from the level of the SDK on. See Core.
@@ -59,21 +60,21 @@ func (c *logCore) Enabled(level zapcore.Level) bool {
 	if c.level != nil {
 		return c.level.Enabled(level)
 	}
-	return int(severityOf(level)) >= int(sdk.DefaultLog().Level())+int(core.SeverityInfo)
+	return int(fields.Severity(level)) >= int(sdk.DefaultLog().Level())+int(core.SeverityInfo)
 }
 
 // With implements zapcore.Core.
-func (c *logCore) With(fields []zapcore.Field) zapcore.Core {
+func (c *logCore) With(with []zapcore.Field) zapcore.Core {
 	child := *c
 	if c.fields == nil {
 		child.fields = new(sdk.LogFields)
 	} else {
 		child.fields = c.fields.Clone()
 	}
-	if ctx := contextIn(fields); ctx != nil {
+	if ctx := fields.Context(with); ctx != nil {
 		child.ctx = ctx
 	}
-	addFields(child.fields, fields)
+	fields.Add(child.fields, with)
 	return &child
 }
 
@@ -87,31 +88,18 @@ func (c *logCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore
 
 // Write implements zapcore.Core. It returns nil: what is dropped is counted, and
 // a program cannot do anything about it.
-func (c *logCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+func (c *logCore) Write(e zapcore.Entry, with []zapcore.Field) error {
 	ctx := c.ctx
-	if own := contextIn(fields); own != nil {
+	if own := fields.Context(with); own != nil {
 		ctx = own
 	}
 	log := sdk.DefaultLog()
-	r := log.Record(ctx, e.Time, severityOf(e.Level), levelText(e.Level), e.Message)
-	// These stand before namespaces that are open.
-	if e.LoggerName != "" {
-		r.Add(core.String("logger", e.LoggerName))
-	}
-	if e.Caller.Defined {
-		r.Add(core.String("code.file.path", e.Caller.File))
-		r.Add(core.Int("code.line.number", int64(e.Caller.Line)))
-		if e.Caller.Function != "" {
-			r.Add(core.String("code.function.name", e.Caller.Function))
-		}
-	}
-	if e.Stack != "" {
-		r.Add(core.String("code.stacktrace", e.Stack))
-	}
+	r := log.Record(ctx, e.Time, fields.Severity(e.Level), fields.Level(e.Level), e.Message)
+	fields.AddEntry(&r.LogFields, &e)
 	if c.fields != nil {
 		r.AddFields(c.fields)
 	}
-	addFields(&r.LogFields, fields)
+	fields.Add(&r.LogFields, with)
 	r.Write()
 	switch {
 	case e.Level >= zapcore.FatalLevel:
@@ -131,56 +119,3 @@ func flush(what func(context.Context) error, most time.Duration) error {
 // Sync implements zapcore.Core: it waits until what was logged is written and
 // sent, for two seconds at most.
 func (c *logCore) Sync() error { return flush(sdk.DefaultLog().Flush, fatalFlush) }
-
-// contextIn finds the context among fields, the last if there are several.
-func contextIn(fields []zapcore.Field) context.Context {
-	for i := len(fields) - 1; i >= 0; i-- {
-		if ctx := contextOf(&fields[i]); ctx != nil {
-			return ctx
-		}
-	}
-	return nil
-}
-
-// contextOf is the context that a field is there for. One under another key is a
-// value as any other, which embeds a context perhaps. zap.Any takes one that has
-// a method String for a Stringer, as those of package context have.
-func contextOf(f *zapcore.Field) context.Context {
-	if f.Key != "ctx" && f.Key != "context" {
-		return nil
-	}
-	switch f.Type {
-	case zapcore.SkipType, zapcore.ReflectType, zapcore.StringerType:
-		ctx, _ := f.Interface.(context.Context)
-		return ctx
-	}
-	return nil
-}
-
-// severityOf maps levels as OpenTelemetry's bridge does, and those below debug,
-// which it does not know, to traces.
-func severityOf(l zapcore.Level) core.Severity {
-	switch l {
-	case zapcore.DebugLevel:
-		return core.SeverityDebug
-	case zapcore.InfoLevel:
-		return core.SeverityInfo
-	case zapcore.WarnLevel:
-		return core.SeverityWarn
-	case zapcore.ErrorLevel:
-		return core.SeverityError
-	case zapcore.DPanicLevel:
-		return core.SeverityFatal
-	case zapcore.PanicLevel:
-		return core.SeverityFatal + 1
-	case zapcore.FatalLevel:
-		return core.SeverityFatal + 2
-	}
-	if l < zapcore.DebugLevel {
-		return core.SeverityTrace
-	}
-	return core.SeverityFatal + 3
-}
-
-// levelText is as slog writes levels.
-func levelText(l zapcore.Level) string { return l.CapitalString() }

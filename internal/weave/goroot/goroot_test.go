@@ -219,11 +219,12 @@ func TestImport(t *testing.T) {
 
 func TestFold(t *testing.T) {
 	for name, want := range map[string]string{
-		"sdk/zap":              `"go.uber.org/zap/zapcore"`,
-		"sdk/grpc":             `"google.golang.org/grpc"`,
-		"sdk/gin":              `"github.com/gin-gonic/gin"`,
-		"sdk/redis":            `"github.com/redis/go-redis/v9"`,
-		"sdk/internal/message": "package message",
+		"sdk/zap/internal/fields": `"go.uber.org/zap/zapcore"`,
+		"sdk/grpc":                `"google.golang.org/grpc"`,
+		"sdk/gin":                 `"github.com/gin-gonic/gin"`,
+		"sdk/redis":               `"github.com/redis/go-redis/v9"`,
+		"sdk/internal/message":    "package message",
+		"sdk/internal/jsonlog":    "package jsonlog",
 	} {
 		var all strings.Builder
 		for _, text := range Fold(name) {

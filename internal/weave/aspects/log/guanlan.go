@@ -3,8 +3,11 @@
 package log
 
 import (
+	"io"
+	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 )
 
 // GuanlanHooks are what package sdk does when it is in the program.
@@ -24,7 +27,20 @@ func guanlanSend(l *Logger, depth int, at time.Time, text []byte) {
 	if hooks == nil || depth == 0 {
 		return
 	}
-	if _, sends := l.Writer().(interface{ GuanlanSends() }); !sends {
-		hooks.Send(at, text)
+	switch w := l.Writer().(type) {
+	case interface{ GuanlanSends() }:
+		return
+	case *io.PipeWriter:
+		if _, sends := guanlanPipes.Load(weak.Make(w)); sends {
+			return
+		}
 	}
+	hooks.Send(at, text)
 }
+
+// guanlanPipes are the pipes at whose other end each line is sent, by weak
+// pointers to them.
+var guanlanPipes sync.Map
+
+// GuanlanSends says that what is read from a pipe is sent as records.
+func GuanlanSends(w *io.PipeWriter) { guanlanPipes.Store(weak.Make(w), nil) }

@@ -4,11 +4,12 @@ package trace
 
 import (
 	"context"
+	"sync/atomic"
 
-	ourotel "guanlan/otel"
 	ours "guanlan/otel/attribute"
 	ourtrace "guanlan/otel/trace"
 
+	"github.com/guanlan-io/guanlan/sdk"
 	"go.opentelemetry.io/otel/trace/embedded"
 )
 
@@ -22,18 +23,45 @@ func (GuanlanProvider) Tracer(name string, opts ...TracerOption) Tracer {
 	if set := c.InstrumentationAttributes(); set.Len() > 0 {
 		with = append(with, ourtrace.WithInstrumentationAttributes(guanlanAttrs(set.ToSlice())...))
 	}
-	return &guanlanTracer{of: ourotel.GetTracerProvider().Tracer(name, with...)}
+	return &guanlanTracer{name: name, with: with}
 }
 
+// guanlanTracer is a tracer of the SDK that runs.
 type guanlanTracer struct {
 	embedded.Tracer
-	of ourtrace.Tracer
+	name string
+	with []ourtrace.TracerOption
+	last atomic.Pointer[guanlanOf]
+}
+
+// guanlanOf is the tracer of one SDK.
+type guanlanOf struct {
+	sdk *sdk.SDK
+	ourtrace.Tracer
+}
+
+// of is nil when none runs.
+func (t *guanlanTracer) of() ourtrace.Tracer {
+	s := sdk.Default()
+	if s == nil {
+		return nil
+	}
+	if last := t.last.Load(); last != nil && last.sdk == s {
+		return last.Tracer
+	}
+	own := s.TracerProvider().Tracer(t.name, t.with...)
+	t.last.Store(&guanlanOf{s, own})
+	return own
 }
 
 // Start implements Tracer.
 func (t *guanlanTracer) Start(ctx context.Context, name string, opts ...SpanStartOption) (context.Context, Span) {
 	if ctx == nil {
 		ctx = context.Background()
+	}
+	of := t.of()
+	if of == nil {
+		return ctx, SpanFromContext(ctx)
 	}
 	c := NewSpanStartConfig(opts...)
 	var few [5]ourtrace.SpanStartOption
@@ -55,6 +83,6 @@ func (t *guanlanTracer) Start(ctx context.Context, name string, opts ...SpanStar
 		}
 		with = append(with, ourtrace.WithLinks(links...))
 	}
-	ctx, s := t.of.Start(ctx, name, with...)
+	ctx, s := of.Start(ctx, name, with...)
 	return ctx, guanlanFace{of: s}
 }

@@ -26,7 +26,7 @@ func main() {
 
 // bindings are the packages that the weaver merges into the library that they
 // are for: they cannot be packages of the standard library.
-var bindings = []string{"gin", "grpc", "redis", "zap"}
+var bindings = []string{"gin", "grpc", "redis", "zap/internal/fields", "internal/jsonlog"}
 
 // generate returns the archive for the repository at root:
 //

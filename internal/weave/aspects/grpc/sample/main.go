@@ -32,7 +32,33 @@ var orders = grpc.ServiceDesc{
 	},
 }
 
-type server struct{ health healthpb.HealthClient }
+// stock is asked by orders.
+var stock = grpc.ServiceDesc{
+	ServiceName: "shop.Stock",
+	HandlerType: (*any)(nil),
+	Methods:     []grpc.MethodDesc{{MethodName: "Reserve", Handler: handleReserve}},
+}
+
+func handleReserve(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	in := new(wrapperspb.StringValue)
+	if err := decode(in); err != nil {
+		return nil, err
+	}
+	reserve := func(ctx context.Context, in any) (any, error) {
+		if in.(*wrapperspb.StringValue).Value == "spill" {
+			panic("out of coffee")
+		}
+		return in, nil
+	}
+	return interceptor(ctx, in, &grpc.UnaryServerInfo{Server: srv, FullMethod: "/shop.Stock/Reserve"}, reserve)
+}
+
+// server is that of orders.
+type server struct{ stock *grpc.ClientConn }
+
+func (s *server) reserve(ctx context.Context, what string) error {
+	return s.stock.Invoke(ctx, "/shop.Stock/Reserve", wrapperspb.String(what), new(wrapperspb.StringValue))
+}
 
 func handleRead(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 	in := new(wrapperspb.StringValue)
@@ -54,13 +80,18 @@ func (s *server) read(ctx context.Context, in *wrapperspb.StringValue) (*wrapper
 		return nil, status.Error(codes.InvalidArgument, "an order has an id")
 	case "lost":
 		return nil, errors.New("the disk is gone")
-	case "blind": // neither the log nor the call has the context
+	case "blind": // neither the log nor the calls have the context, and some are of other goroutines
 		slog.Info("order read", "order", in.Value)
 		ctx = context.Background()
+		done := make(chan error)
+		go func() { done <- errors.Join(s.reserve(ctx, "first"), s.reserve(ctx, "second")) }()
+		if err := <-done; err != nil {
+			return nil, err
+		}
 	default:
 		slog.InfoContext(ctx, "order read", "order", in.Value)
 	}
-	if _, err := s.health.Check(ctx, &healthpb.HealthCheckRequest{}); err != nil {
+	if err := s.reserve(ctx, in.Value); err != nil {
 		return nil, err
 	}
 	return wrapperspb.String("order " + in.Value), nil
@@ -106,7 +137,7 @@ func handleChat(srv any, stream grpc.ServerStream) error {
 		if err != nil {
 			return err
 		}
-		if _, err := srv.(*server).health.Check(context.Background(), &healthpb.HealthCheckRequest{}); err != nil {
+		if err := srv.(*server).reserve(context.Background(), in.Value); err != nil {
 			return err
 		}
 		if err := stream.SendMsg(in); err != nil {
@@ -115,20 +146,42 @@ func handleChat(srv any, stream grpc.ServerStream) error {
 	}
 }
 
+// recoverer answers a panic, as most services have one.
+func recoverer(ctx context.Context, in any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = status.Errorf(codes.Internal, "recovered: %v", p)
+		}
+	}()
+	return next(ctx, in)
+}
+
+func audit(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	out, err := next(ctx, in)
+	if err != nil {
+		slog.WarnContext(ctx, "call failed", "method", info.FullMethod)
+	}
+	return out, err
+}
+
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(err)
-	s := grpc.NewServer()
+	inner, err := grpc.Dial(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	must(err)
+	// Its handlers run in goroutines that serve one call after the other.
+	s := grpc.NewServer(grpc.NumStreamWorkers(2), grpc.UnaryInterceptor(recoverer), grpc.ChainUnaryInterceptor(audit))
 	healthpb.RegisterHealthServer(s, health.NewServer())
-	s.RegisterService(&orders, &server{healthpb.NewHealthClient(conn)})
+	s.RegisterService(&orders, &server{inner})
+	s.RegisterService(&stock, struct{}{})
 	done := make(chan error)
 	go func() { done <- s.Serve(l) }()
 
 	ctx := context.Background()
-	for _, id := range []string{"7", "blind", "", "lost"} {
+	for _, id := range []string{"7", "blind", "", "lost", "spill"} {
 		out := new(wrapperspb.StringValue)
 		err := conn.Invoke(ctx, "/shop.Orders/Read", wrapperspb.String(id), out)
 		fmt.Printf("read %q: %q, %v\n", id, out.Value, status.Code(err))
@@ -138,7 +191,11 @@ func main() {
 	list(ctx, conn, "broken")
 	importing(ctx, conn)
 	chat(ctx, conn)
+	impatient(ctx, conn)
+	_, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	must(err)
 	must(conn.Close())
+	must(inner.Close())
 	s.GracefulStop()
 	must(<-done)
 }
@@ -177,6 +234,17 @@ func chat(ctx context.Context, conn *grpc.ClientConn) {
 	}
 	must(stream.CloseSend())
 	fmt.Println("chat ends with", stream.RecvMsg(new(wrapperspb.StringValue)))
+}
+
+// impatient does not wait for the end of a stream.
+func impatient(ctx context.Context, conn *grpc.ClientConn) {
+	ctx, cancel := context.WithCancel(ctx)
+	stream, err := conn.NewStream(ctx, &orders.Streams[2], "/shop.Orders/Chat")
+	must(err)
+	must(stream.SendMsg(wrapperspb.String("hello")))
+	must(stream.RecvMsg(new(wrapperspb.StringValue)))
+	cancel()
+	fmt.Println("cancelled:", status.Code(stream.RecvMsg(new(wrapperspb.StringValue))))
 }
 
 func must(err error) {

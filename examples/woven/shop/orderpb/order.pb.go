@@ -243,7 +243,7 @@ const file_order_proto_rawDesc = "" +
 	"\x05state\x18\x06 \x01(\tR\x05state2|\n" +
 	"\x06Orders\x12:\n" +
 	"\x05Place\x12\x1b.shop.order.v1.PlaceRequest\x1a\x14.shop.order.v1.Order\x126\n" +
-	"\x03Get\x12\x19.shop.order.v1.GetRequest\x1a\x14.shop.order.v1.OrderB>Z<github.com/guanlan-io/guanlan/examples/shop/internal/orderpbb\x06proto3"
+	"\x03Get\x12\x19.shop.order.v1.GetRequest\x1a\x14.shop.order.v1.OrderB;Z9github.com/guanlan-io/guanlan/examples/woven/shop/orderpbb\x06proto3"
 
 var (
 	file_order_proto_rawDescOnce sync.Once

@@ -1,4 +1,4 @@
-package sdkzap
+package fields
 
 import (
 	"slices"

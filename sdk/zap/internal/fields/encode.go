@@ -1,4 +1,4 @@
-package sdkzap
+package fields
 
 import (
 	"bytes"
@@ -17,7 +17,8 @@ import (
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
-func addFields(f *sdk.LogFields, fields []zapcore.Field) {
+// Add adds fields. Namespaces that they open stay open.
+func Add(f *sdk.LogFields, fields []zapcore.Field) {
 	for i := range fields {
 		addField(f, &fields[i])
 	}

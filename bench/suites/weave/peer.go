@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/guanlan-io/guanlan/bench/report"
+)
+
+const peerVersion = "v1.15.0"
+
+// peer builds the plain shop with orchestrion, set up as its users do: it pins
+// itself and its default integrations in the go.mod of the program.
+func (s *suite) peer(ctx context.Context) error {
+	v := variant{subject: subjectPeer, dir: filepath.Join(s.dir, "peer"), own: true}
+	v.command = []string{filepath.Join(v.dir, "orchestrion"), "go"}
+	skip := func(why string) error {
+		lines := strings.Split(strings.TrimSpace(why), "\n")
+		s.report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Skipped: true, Note: lines[len(lines)-1]})
+		return nil
+	}
+	if err := os.CopyFS(v.source(), os.DirFS(filepath.Join(s.repo, "examples/woven/shop"))); err != nil {
+		return fmt.Errorf("copy the shop: %w", err)
+	}
+	for _, args := range [][]string{
+		{"go", "install", "github.com/DataDog/orchestrion@" + peerVersion},
+		{v.command[0], "pin"},
+	} {
+		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd.Dir = v.source()
+		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOBIN="+v.dir)
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return skip(fmt.Sprintf("%s\n%s: %v: %s", text, strings.Join(args, " "), err, lastLine(text)))
+		}
+	}
+	mod, err := os.ReadFile(filepath.Join(v.source(), "go.mod"))
+	if err != nil {
+		return err
+	}
+	own, err := os.ReadFile(filepath.Join(s.repo, "examples/woven/shop/go.mod"))
+	if err != nil {
+		return err
+	}
+	requires := func(mod []byte) int { return bytes.Count(mod, []byte("\n\t")) }
+	var all []float64
+	for range s.colds {
+		if err := v.forget(); err != nil {
+			return err
+		}
+		t, err := v.make(ctx)
+		if err != nil {
+			return skip(err.Error())
+		}
+		all = append(all, t.cpu.Seconds())
+		fmt.Fprintf(os.Stderr, "  cold, %s: CPU %.1f s, %.1f s\n", v.subject, t.cpu.Seconds(), t.wall.Seconds())
+	}
+	s.report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Value: median(all), Unit: "s", Note: spread(all, "s")})
+	s.report.Add(report.Row{Part: "peer", Metric: "requirements added to go.mod", Subject: subjectPeer, Value: float64(requires(mod) - requires(own))})
+	info, err := os.Stat(v.output())
+	if err != nil {
+		return err
+	}
+	s.report.Add(report.Row{Part: "peer", Metric: "program", Subject: subjectPeer, Value: float64(info.Size()) / 1e6, Unit: "MB"})
+	return nil
+}
+
+func lastLine(text []byte) []byte {
+	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,13 @@
+//go:build guanlan_woven
+
+package gin
+
+import "github.com/guanlan-io/guanlan/sdk"
+
+// guanlanRecovered tells of a panic that ends at gin's Recovery.
+func guanlanRecovered(c *Context, p any) any {
+	if p != nil {
+		sdk.RequestOf(c.Request.Context()).Panic(p)
+	}
+	return p
+}

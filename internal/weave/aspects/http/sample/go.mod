@@ -1,0 +1,3 @@
+module guanlan.example/http
+
+go 1.24

@@ -1,0 +1,3 @@
+module guanlan.example/log
+
+go 1.24

@@ -1,0 +1,17 @@
+//go:build guanlan_woven
+
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/guanlan-io/guanlan/sdk"
+)
+
+// guanlanRecovered tells of a panic that ends here.
+func guanlanRecovered(r *http.Request, p any) any {
+	if p != nil {
+		sdk.RequestOf(r.Context()).Panic(p)
+	}
+	return p
+}

@@ -1,0 +1,96 @@
+//go:build guanlan_woven
+
+package redis
+
+import (
+	"context"
+	"net"
+	"reflect"
+	"sync/atomic"
+)
+
+// guanlanHook is our hook of a client, until somebody instruments the client
+// with the SDK by hand: what that is told by options is meant.
+type guanlanHook struct {
+	*guanlanSdkredis_hook
+	gone atomic.Bool
+	stop func() // of observing the pool
+}
+
+func guanlanClient(c *Client) {
+	if !c.opt.guanlanNode {
+		h := guanlanAttach(c)
+		c.guanlan, c.opt.guanlanHook = h, h
+	}
+}
+
+func guanlanCluster(c *ClusterClient) { c.guanlan = guanlanAttach(c) }
+func guanlanRing(c *Ring)             { c.guanlan = guanlanAttach(c) }
+
+func guanlanAttach(c UniversalClient) *guanlanHook {
+	own, stop := guanlanSdkredisOptions{}.attach(c)
+	h := &guanlanHook{guanlanSdkredis_hook: own, stop: stop}
+	c.AddHook(h)
+	return h
+}
+
+// guanlanNode marks the options of a client that is a part of another one.
+func guanlanNode(o *Options) *Options {
+	o.guanlanNode = true
+	return o
+}
+
+// guanlanConn gives a connection the hook of its client.
+func guanlanConn(c *Conn) *Conn {
+	if h := c.opt.guanlanHook; h != nil {
+		c.AddHook(h)
+	}
+	return c
+}
+
+// guanlanAdded is called before a hook is added.
+func guanlanAdded(h *guanlanHook, other Hook) {
+	if h == nil {
+		return
+	}
+	t := reflect.TypeOf(other)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.PkgPath() == "github.com/guanlan-io/guanlan/sdk/redis" && !h.gone.Swap(true) {
+		h.stop()
+	}
+}
+
+// DialHook implements Hook.
+func (h *guanlanHook) DialHook(next DialHook) DialHook {
+	ours := h.guanlanSdkredis_hook.DialHook(next)
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if h.gone.Load() {
+			return next(ctx, network, addr)
+		}
+		return ours(ctx, network, addr)
+	}
+}
+
+// ProcessHook implements Hook.
+func (h *guanlanHook) ProcessHook(next ProcessHook) ProcessHook {
+	ours := h.guanlanSdkredis_hook.ProcessHook(next)
+	return func(ctx context.Context, cmd Cmder) error {
+		if h.gone.Load() {
+			return next(ctx, cmd)
+		}
+		return ours(ctx, cmd)
+	}
+}
+
+// ProcessPipelineHook implements Hook.
+func (h *guanlanHook) ProcessPipelineHook(next ProcessPipelineHook) ProcessPipelineHook {
+	ours := h.guanlanSdkredis_hook.ProcessPipelineHook(next)
+	return func(ctx context.Context, cmds []Cmder) error {
+		if h.gone.Load() {
+			return next(ctx, cmds)
+		}
+		return ours(ctx, cmds)
+	}
+}

@@ -1,0 +1,3 @@
+module guanlan.example/slog
+
+go 1.24
