@@ -46,8 +46,15 @@ func (p *planner) start(packages map[string]*pkg) error {
 		if p.covered() {
 			continue
 		}
-		name := filepath.Join(q.Dir, filePrefix+"start.go")
-		if err := p.put(name, starter("main", path, mark)); err != nil {
+		in := q.Dir
+		if under(in, p.tool.modCache) { // a program that another module brings, as its tool
+			var err error
+			if in, err = p.copyOf(q); err != nil {
+				return err
+			}
+			p.copies[q.Module.Path] = strings.TrimSuffix(in, strings.TrimPrefix(q.Dir, q.Module.dir()))
+		}
+		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", path, mark)); err != nil {
 			return err
 		}
 		if dir, ok := p.inv.files(); ok {
