@@ -23,7 +23,7 @@ type workload struct {
 	request     string
 	status      int
 	to          func(*shop) string
-	note   string
+	note        string
 	// tight says that little but the instrumentation is in the request's cost, so
 	// that what was added can be compared, too.
 	tight bool
