@@ -58,7 +58,7 @@ var volatileLog = map[string]what{
 	"exception.stacktrace": inStacks, "code.stacktrace": inStacks,
 	"code.file.path": leftOut, "code.line.number": leftOut, "code.function.name": leftOut,
 	"time": asStar, "ts": asStar, "timestamp": asStar,
-	"duration": asStar, "elapsed": asStar, "latency": asStar, "took": asStar,
+	"duration": asStar, "duration_ms": asStar, "elapsed": asStar, "latency": asStar, "took": asStar,
 }
 
 var volatileMetric = map[string]what{

@@ -38,12 +38,18 @@ func Plain(dir, out string, args ...string) error {
 
 // Woven builds as `guanlan build` does. What cannot be woven in full is an error.
 func Woven(dir, out string, args ...string) error {
+	return WovenPackage(dir, out, ".", args...)
+}
+
+// WovenPackage is Woven for a package that is named, of the module in dir or of
+// one that it requires.
+func WovenPackage(dir, out, pkg string, args ...string) error {
 	var told bytes.Buffer
 	w := weave.Weaver{
 		Dir: dir, Strict: true, Stdout: &told, Stderr: &told,
 		Warn: func(message string) { fmt.Fprintln(&told, message) },
 	}
-	code, err := w.Run(context.Background(), "build", slices.Concat([]string{"-o", out}, args, []string{"."}))
+	code, err := w.Run(context.Background(), "build", slices.Concat([]string{"-o", out}, args, []string{pkg}))
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit code %d", code)
 	}

@@ -1,0 +1,194 @@
+//go:build unix
+
+package weavetest
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/guanlan-io/guanlan/internal/testkit/otlpsink"
+)
+
+// services is the module whose go.mod says which services are taken, in which
+// versions.
+const services = "services"
+
+// TestServices builds services of others as they are published, calls them, and
+// compares what they send about these calls with services/NAME.txt.
+func TestServices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("downloads and builds several services")
+	}
+	t.Setenv("GOWORK", "off")
+	t.Setenv("GOFLAGS", "")
+	t.Setenv("CGO_ENABLED", "0")
+	programs := t.TempDir()
+	if have := os.Getenv("WOSS_BIN"); have != "" {
+		programs = have
+	}
+	for _, c := range []struct {
+		name     string
+		packages map[string]string // by the name of the program
+		calls    func(t *testing.T, sink *otlpsink.Sink, programs string)
+	}{
+		{"httpbin", map[string]string{"go-httpbin": "github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin"}, callHTTPBin},
+		{"caddy", map[string]string{"caddy": "github.com/caddyserver/caddy/v2/cmd/caddy"}, callCaddy},
+		{"pocketbase", map[string]string{"base": "github.com/pocketbase/pocketbase/examples/base"}, callPocketBase},
+		{"openfga", map[string]string{"openfga": "github.com/openfga/openfga/cmd/openfga"}, callOpenFGA},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if os.Getenv("WOSS_BIN") == "" {
+				for program, at := range c.packages {
+					if err := WovenPackage(services, filepath.Join(programs, program), at); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			sink := otlpsink.New(t)
+			c.calls(t, sink, programs)
+			got := sink.Quiet(0)
+			if os.Getenv("WOSS_ALL") != "" {
+				t.Log(got.Render())
+			}
+			if wrong := Incomplete(got); wrong != "" {
+				t.Errorf("%s\n%s", wrong, got.Render())
+			}
+			compare(t, filepath.Join(services, c.name+".txt"), Requests(got).Render())
+		})
+	}
+}
+
+func compare(t *testing.T, name, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: -want +got:\n%s", name, diff)
+	}
+}
+
+// callHTTPBin calls a service on net/http and its ServeMux that logs by slog.
+func callHTTPBin(t *testing.T, sink *otlpsink.Sink, programs string) {
+	port := FreePort(t)
+	s := Start(t, sink, t.TempDir(), filepath.Join(programs, "go-httpbin"), []string{"-host", "127.0.0.1", "-port", port}, port)
+	url := "http://127.0.0.1:" + port
+	Call(t, 200, "POST", url+"/post", `{"a":1}`, "Content-Type", "application/json")
+	Call(t, 200, "GET", url+"/base64/decode/aGVsbG8=", "")
+	Call(t, 418, "GET", url+"/status/418", "")
+	Call(t, 200, "GET", url+"/redirect/2", "")
+	Call(t, 404, "GET", url+"/nowhere", "")
+	s.End()
+}
+
+// callCaddy calls a proxy that logs by zap, and what is behind it.
+func callCaddy(t *testing.T, sink *otlpsink.Sink, programs string) {
+	dir, port, behind, closed := t.TempDir(), FreePort(t), FreePort(t), FreePort(t)
+	write := `{
+	admin off
+	auto_https off
+	persist_config off
+	storage file_system ` + dir + `
+}
+http://127.0.0.1:` + port + ` {
+	log
+	handle /hello/* {
+		respond "hello"
+	}
+	handle /closed {
+		reverse_proxy 127.0.0.1:` + closed + `
+	}
+	handle {
+		reverse_proxy 127.0.0.1:` + behind + `
+	}
+}
+`
+	if err := os.WriteFile(filepath.Join(dir, "Caddyfile"), []byte(write), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := Start(t, sink, dir, filepath.Join(programs, "go-httpbin"), []string{"-host", "127.0.0.1", "-port", behind}, behind)
+	s := Start(t, sink, dir, filepath.Join(programs, "caddy"), []string{"run", "--config", "Caddyfile"}, port)
+	url := "http://127.0.0.1:" + port
+	Call(t, 200, "GET", url+"/hello/you", "")
+	Call(t, 200, "POST", url+"/post", `{"a":1}`, "Content-Type", "application/json")
+	Call(t, 503, "GET", url+"/status/503", "")
+	Call(t, 502, "GET", url+"/closed", "")
+	s.End()
+	b.End()
+}
+
+// callPocketBase calls a service on net/http and SQLite, by database/sql.
+func callPocketBase(t *testing.T, sink *otlpsink.Sink, programs string) {
+	dir, port := t.TempDir(), FreePort(t)
+	program := filepath.Join(programs, "base")
+	run(t, dir, program, "superuser", "upsert", "a@example.com", "1234567890", "--dir", "data")
+	s := Start(t, sink, dir, program, []string{"serve", "--http", "127.0.0.1:" + port, "--dir", "data", "--dev=false", "--hooksWatch=false"}, port)
+	url := "http://127.0.0.1:" + port + "/api/collections"
+	var auth struct{ Token string }
+	decode(t, Call(t, 200, "POST", url+"/_superusers/auth-with-password", `{"identity":"a@example.com","password":"1234567890"}`, "Content-Type", "application/json"), &auth)
+	as := []string{"Content-Type", "application/json", "Authorization", auth.Token}
+	Call(t, 200, "POST", url, `{"name":"notes","type":"base","fields":[{"name":"title","type":"text","required":true}]}`, as...)
+	Call(t, 200, "POST", url+"/notes/records", `{"id":"abcdefghijklmno","title":"first"}`, as...)
+	Call(t, 200, "GET", url+"/notes/records/abcdefghijklmno", "", as...)
+	Call(t, 200, "GET", url+"/notes/records?sort=-title&filter="+`title~%22f%22`, "", as...)
+	Call(t, 400, "POST", url+"/notes/records", `{"title":""}`, as...)
+	Call(t, 404, "GET", url+"/notes/records/none", "", as...)
+	Call(t, 403, "GET", url+"/notes/records", "")
+	s.End()
+}
+
+// callOpenFGA calls a service on gRPC, with a gateway for HTTP, that logs by zap
+// and has SQLite by database/sql.
+func callOpenFGA(t *testing.T, sink *otlpsink.Sink, programs string) {
+	dir, http, grpc := t.TempDir(), FreePort(t), FreePort(t)
+	program := filepath.Join(programs, "openfga")
+	database := []string{"--datastore-engine", "sqlite", "--datastore-uri", "file:" + filepath.Join(dir, "fga.db")}
+	run(t, dir, program, append([]string{"migrate"}, database...)...)
+	s := Start(t, sink, dir, program, append([]string{"run", "--http-addr", "127.0.0.1:" + http, "--grpc-addr", "127.0.0.1:" + grpc,
+		"--playground-enabled=false", "--metrics-enabled=false"}, database...), http, grpc)
+	url := "http://127.0.0.1:" + http + "/stores"
+	var store struct{ ID string }
+	decode(t, Call(t, 201, "POST", url, `{"name":"papers"}`), &store)
+	url += "/" + store.ID
+	Call(t, 201, "POST", url+"/authorization-models", `{"schema_version":"1.1","type_definitions":[{"type":"user"},
+		{"type":"paper","relations":{"reader":{"this":{}}},"metadata":{"relations":{"reader":{"directly_related_user_types":[{"type":"user"}]}}}}]}`)
+	tuple := `{"user":"user:anne","relation":"reader","object":"paper:1"}`
+	Call(t, 200, "POST", url+"/write", `{"writes":{"tuple_keys":[`+tuple+`]}}`)
+	Call(t, 200, "POST", url+"/check", `{"tuple_key":`+tuple+`}`)
+	Call(t, 200, "POST", url+"/read", `{}`)
+	Call(t, 400, "POST", url+"/check", `{"tuple_key":{"user":"user:anne","relation":"writer","object":"paper:1"}}`)
+	s.End()
+}
+
+// run runs a program that sets something up, without telemetry.
+func run(t *testing.T, dir, program string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(environment(), "OTEL_SDK_DISABLED=true")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", filepath.Base(program), strings.Join(args, " "), err, text)
+	}
+}
+
+func decode(t *testing.T, text string, to any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), to); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
