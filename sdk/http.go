@@ -85,7 +85,7 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 	q := s.begin(r)
 	q.ResponseWriter = w
 	if woven { // left when the request has been told of
-		defer q.enterLocal().leave()
+		defer q.wovenRequest.enterLocal(q).leave()
 	}
 	defer q.recovered()
 	h.ServeHTTP(q.response.capable(), q.r)

@@ -36,8 +36,8 @@ type OperationOptions[K comparable] struct {
 	// Metric is the histogram of durations, in seconds; empty for none. The
 	// part of its name before the first dot, as http, rpc or db, says what
 	// family of work this is: an operation directly within a span that other
-	// instrumentation has made for the same work gets none of its own, see
-	// package documentation.
+	// instrumentation has made for the same work gets no span of its own, and
+	// other instrumentation within it joins it.
 	Metric, Description string
 	// Bounds of its buckets; default those of the semantic conventions for
 	// requests, 5 ms to 10 s.

@@ -109,6 +109,11 @@ func (o SQL) connector(c driver.Connector) *sqlConnector {
 	if o.System == "" {
 		o.System = systemOf(c.Driver(), "")
 	}
+	return &sqlConnector{Connector: c, db: o.database()}
+}
+
+// database is what the connections to a database of a known system share.
+func (o SQL) database() *sqlDB {
 	host, port := hostPort(o.Server)
 	target := sqlTarget{o.System, o.Namespace, host, int(port)}
 	if o.Pool == "" {
@@ -116,9 +121,7 @@ func (o SQL) connector(c driver.Connector) *sqlConnector {
 			o.Pool = o.System
 		}
 	}
-	return &sqlConnector{Connector: c, db: &sqlDB{
-		target: unique.Make(target), attrs: target.attrs(nil), pool: o.Pool, queries: sqltext.NewCache(o.System), hideText: o.HideText,
-	}}
+	return &sqlDB{target: unique.Make(target), attrs: target.attrs(nil), pool: o.Pool, queries: sqltext.NewCache(o.System), hideText: o.HideText}
 }
 
 // observe reports the pool of a database.
@@ -204,22 +207,31 @@ func (c *sqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 func (c *sqlConnector) connect(ctx context.Context) (conn driver.Conn, err error) {
-	op := sqlConnects.Start(ctx, "CONNECT")
-	defer func() { c.connected(op, err) }()
-	err = errPanicked
-	conn, err = c.Connector.Connect(op.Ctx())
+	err = c.db.connect(ctx, func(ctx context.Context) (err error) {
+		conn, err = c.Connector.Connect(ctx)
+		return err
+	})
 	return conn, err
 }
 
+// connect instruments the opening of a connection.
+func (db *sqlDB) connect(ctx context.Context, open func(context.Context) error) (err error) {
+	op := sqlConnects.Start(ctx, "CONNECT")
+	defer func() { db.connected(op, err) }()
+	err = errPanicked
+	err = open(op.Ctx())
+	return err
+}
+
 // connected ends the opening of a connection.
-func (c *sqlConnector) connected(op *Operation[connectKey], err error) {
+func (db *sqlDB) connected(op *Operation[connectKey], err error) {
 	failure, status := sqlFailure(err)
 	if op.Finish(failure) {
-		op.Span().SetAttrs(c.db.attrs...)
+		op.Span().SetAttrs(db.attrs...)
 		op.Span().SetAttr(core.String("db.operation.name", "CONNECT"))
 		tellStatus(op.Span(), status) // and no text, which may have the data source name
 	}
-	op.End(connectKey{c.db.pool, failure})
+	op.End(connectKey{db.pool, failure})
 }
 
 // Close implements io.Closer: sql.DB calls it last.

@@ -55,7 +55,8 @@ func describeShape(to []core.Attr, s *sqltext.Shape) []core.Attr {
 // recorded: then the driver has had it in a context, and may keep it.
 type sqlCall struct {
 	Operation[sqlKey]
-	conn   *sqlConn
+	db     *sqlDB
+	conn   *sqlConn // of database/sql, or nil
 	shape  *sqltext.Shape
 	query  string // or empty
 	shared bool   // recorded from the start
@@ -73,12 +74,16 @@ func (c *sqlConn) begin(ctx context.Context, step *sqltext.Shape, query string) 
 	if shape == nil {
 		shape = c.db.queries.Shape(query)
 	}
-	name := shape.Summary
+	return c.db.begin(ctx, c, shape, shape.Summary, query)
+}
+
+// begin starts an operation of this name.
+func (db *sqlDB) begin(ctx context.Context, conn *sqlConn, shape *sqltext.Shape, name, query string) (*sqlCall, context.Context) {
 	if name == "" {
-		name = c.db.target.Value().system
+		name = db.target.Value().system
 	}
 	call := sqlCallPool.Get().(*sqlCall)
-	call.conn, call.shape, call.query = c, shape, query
+	call.db, call.conn, call.shape, call.query = db, conn, shape, query
 	sqlCalls.StartIn(&call.Operation, ctx, name)
 	if call.shared = call.Recording(); !call.shared {
 		return call, ctx
@@ -90,9 +95,9 @@ func (c *sqlConn) begin(ctx context.Context, step *sqltext.Shape, query string) 
 // describe sets what is known of an operation at its start.
 func (c *sqlCall) describe() {
 	var few [12]core.Attr
-	attrs := describeShape(append(few[:0], c.conn.db.attrs...), c.shape)
-	if c.query != "" && !c.conn.db.hideText {
-		attrs = append(attrs, core.String("db.query.text", c.conn.db.queries.Text(c.query)))
+	attrs := describeShape(append(few[:0], c.db.attrs...), c.shape)
+	if c.query != "" && !c.db.hideText {
+		attrs = append(attrs, core.String("db.query.text", c.db.queries.Text(c.query)))
 	}
 	c.Span().SetAttrs(attrs...)
 }
@@ -111,10 +116,10 @@ func (c *sqlCall) end(said *error) {
 		return
 	}
 	err := *said
-	conn, key := c.conn, sqlKey{target: c.conn.db.target, shape: c.shape}
+	conn, key := c.conn, sqlKey{target: c.db.target, shape: c.shape}
 	switch {
 	case err == driver.ErrSkip: // as database/sql compares it
-	case err != nil && conn.lives && !conn.inTx && errors.Is(err, driver.ErrBadConn):
+	case err != nil && conn != nil && conn.lives && !conn.inTx && errors.Is(err, driver.ErrBadConn):
 		if c.Recording() {
 			c.Finish("")
 			c.Span().SetAttr(core.String("error.type", "bad_connection"))
@@ -128,7 +133,9 @@ func (c *sqlCall) end(said *error) {
 		if key.failure != "" {
 			describeFailure(c.Span(), err, key.status)
 		}
-		conn.lives = conn.lives || err == nil || key.status != ""
+		if conn != nil {
+			conn.lives = conn.lives || err == nil || key.status != ""
+		}
 		c.End(key)
 	}
 	if !c.shared {

@@ -17,12 +17,12 @@ type (
 	wovenRequest struct{}
 )
 
-func enterLocal(context.Context) (s wovenScope)           { return s }
-func (wovenScope) leave()                                 {}
-func (q *request) pattern() string                        { return route(q.r.Pattern) }
-func flushAtExit()                                        {}
-func (*SDK) giveWay()                                     {}
-func claimSlog(*slog.Record) bool                         { return true }
-func (*request) enterLocal() (s wovenScope)               { return s }
-func withinLocal(ctx context.Context) context.Context     { return ctx }
-func localFor(ctx context.Context, _ any) context.Context { return ctx }
+func enterLocal(context.Context) (s wovenScope)                 { return s }
+func (wovenScope) leave()                                       {}
+func (q *request) pattern() string                              { return route(q.r.Pattern) }
+func flushAtExit()                                              {}
+func (*SDK) giveWay()                                           {}
+func claimSlog(*slog.Record) bool                               { return true }
+func (*wovenRequest) enterLocal(context.Context) (s wovenScope) { return s }
+func withinLocal(ctx context.Context) context.Context           { return ctx }
+func localFor(ctx context.Context, _ any) context.Context       { return ctx }

@@ -36,9 +36,10 @@ type wovenScope struct {
 
 func enterLocal(ctx context.Context) wovenScope { return enterAs(&localContext{ctx}) }
 
-func (q *request) enterLocal() wovenScope {
-	q.wovenRequest.local.Context = q
-	return enterAs(&q.wovenRequest.local)
+// enterLocal is that of a request.
+func (w *wovenRequest) enterLocal(q context.Context) wovenScope {
+	w.local.Context = q
+	return enterAs(&w.local)
 }
 
 func enterAs(ctx *localContext) wovenScope {
@@ -80,6 +81,9 @@ func localFor(ctx context.Context, key any) context.Context {
 func withinLocal(ctx context.Context) context.Context {
 	l := localOf()
 	if l == nil || ctx.Value(spanKey) != nil {
+		return ctx
+	}
+	if l.Value(spanKey) == nil && l.Value(requestIDKey) == nil && l.Value(baggageKey) == nil {
 		return ctx
 	}
 	return &contextWithLocal{ctx, l}

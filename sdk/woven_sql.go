@@ -21,6 +21,11 @@ func connectorOf(db *sql.DB, c driver.Connector, name, dsn string) (driver.Conne
 	if dsn != "" {
 		o.read(dsn)
 	}
+	if told, ok := c.(interface {
+		GuanlanTarget() (server, namespace string)
+	}); ok && dsn == "" { // of drivers that are woven
+		o.Server, o.Namespace = told.GuanlanTarget()
+	}
 	with := o.connector(c)
 	with.observe(db)
 	return with, with.stop

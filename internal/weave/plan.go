@@ -7,6 +7,7 @@ import (
 	"go/build/constraint"
 	"go/version"
 	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -280,6 +281,9 @@ func (p *planner) leaveOut(a *Aspect, packages map[string]*pkg, reason string) e
 // nowhere.
 func (p *planner) weavePackage(a *Aspect, r *AspectPackage, q *pkg) (t *planned, missing string, err error) {
 	t = &planned{aspect: a, rules: r, pkg: q, dir: q.Dir, texts: map[string]string{}}
+	if len(r.Points)+len(r.Files)+len(r.Fold) == 0 { // what it is about is woven elsewhere
+		return t, "", nil
+	}
 	switch {
 	case q.Standard:
 	case under(q.Dir, p.tool.modCache):
@@ -367,7 +371,7 @@ func (p *planner) addFiles(t *planned, files []string) error {
 		if err != nil {
 			return fmt.Errorf("file %s: %w", f, err)
 		}
-		t.texts[filepath.Join(t.dir, filePrefix+t.aspect.Name+"_"+f)] = text
+		t.texts[filepath.Join(t.dir, filePrefix+t.aspect.Name+"_"+path.Base(f))] = text
 	}
 	if len(t.rules.Fold) == 0 {
 		return nil

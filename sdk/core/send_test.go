@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -139,4 +140,34 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("a reason of %d bytes", len(s))
 		}
 	})
+}
+
+// At the end of the process a receiver that is away holds up nobody.
+func TestExiting(t *testing.T) {
+	t.Cleanup(func() { exiting, exitOnce = make(chan struct{}), sync.Once{} })
+	tries := make(chan int, 8)
+	n := 0
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Retry(t.Context(), 2*time.Hour, func(context.Context) (int, error) {
+			n++
+			tries <- n
+			return 0, &Retryable{Err: errors.New("away"), After: time.Hour}
+		})
+		ended <- err
+	}()
+	<-tries
+	Exiting()
+	Exiting()
+	select {
+	case err := <-ended:
+		if err == nil || n != 2 {
+			t.Errorf("error %v after %d tries, want that of the last of two", err, n)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for its next try")
+	}
+	if !IsOwn(Own(t.Context())) || IsOwn(t.Context()) {
+		t.Error("what is the business of telemetry is not told apart")
+	}
 }

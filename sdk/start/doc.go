@@ -5,5 +5,6 @@
 //
 // A program that starts the SDK itself goes on with its own. Nothing is printed to
 // the standard output, and to the standard error only why telemetry cannot be sent,
-// once a minute at most. In a test binary it says nothing at all.
+// once a minute at most. In a test binary it says nothing at all, adds nothing to
+// answers, and does nothing unless the environment names a receiver.
 package start

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +32,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/guanlan-io/guanlan/sdk"
+	"github.com/guanlan-io/guanlan/sdk/core"
 	sdkgrpc "github.com/guanlan-io/guanlan/sdk/grpc"
 	sdkredis "github.com/guanlan-io/guanlan/sdk/redis"
 )
@@ -299,6 +301,49 @@ func TestFoldOfGRPC(t *testing.T) {
 			server.GracefulStop()
 			s.end()
 			s.wantTree(f.want...)
+		})
+	}
+}
+
+// Of traces that are not sampled, a request that fails is kept as one span, too,
+// whoever is around whom.
+func TestFoldOfWhatIsNotSampled(t *testing.T) {
+	for name, serve := range map[string]func(http.Handler) http.Handler{
+		"ours around":   func(h http.Handler) http.Handler { return sdk.Handler(otelhttp.NewHandler(h, "theirs")) },
+		"theirs around": func(h http.Handler) http.Handler { return otelhttp.NewHandler(sdk.Handler(h), "theirs") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReceiver(t)
+			s, err := sdk.Start(t.Context(), sdk.Options{Endpoint: r.URL, Sampler: core.NewByThreshold(0)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, parent := range []string{"", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"} {
+				req := httptest.NewRequest("GET", "/orders", nil)
+				if parent != "" {
+					req.Header.Set("traceparent", parent)
+				}
+				serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					trace.SpanFromContext(r.Context()).RecordError(errors.New("broken"))
+					w.WriteHeader(http.StatusInternalServerError)
+				})).ServeHTTP(httptest.NewRecorder(), req)
+			}
+			if err := s.Shutdown(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			spans := 0
+			for _, r := range r.spans {
+				for _, scope := range r.ScopeSpans {
+					for _, sp := range scope.Spans {
+						if spans++; len(sp.Events) != 1 {
+							t.Errorf("%d events, want that of the error", len(sp.Events))
+						}
+					}
+				}
+			}
+			if spans != 2 {
+				t.Errorf("%d spans of 2 requests", spans)
+			}
 		})
 	}
 }

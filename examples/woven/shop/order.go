@@ -42,8 +42,7 @@ func runOrder(ctx context.Context, c config) error {
 		log: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(os.Stdout), zap.InfoLevel)),
 	}
 	defer o.cache.Close()
-	// What is given up on must end some time.
-	o.payment.http.Timeout = 2 * c.timeout
+	o.payment.http.Timeout = c.timeout
 	o.fulfilment = newFulfilment(o)
 
 	l, err := net.Listen("tcp", c.order)
@@ -115,16 +114,24 @@ type charge struct {
 	Amount int64  `json:"amount"` // cents
 }
 
-// charge does not wait for a provider that does not answer.
+// charge has the provider's answer waited for in a goroutine: one that hangs in
+// spite of the client's timeout keeps no order waiting.
 func (o *orders) charge(c charge) error {
 	done := make(chan error, 1)
 	go func() { done <- o.payment.call("POST", "/charges", c, nil) }()
 	select {
 	case err := <-done:
+		if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
+			return o.late()
+		}
 		return rpcError("charge card", err)
-	case <-time.After(o.timeout):
-		return status.Errorf(codes.DeadlineExceeded, "payment provider did not answer within %s (支付超时)", o.timeout)
+	case <-time.After(o.timeout + time.Second):
+		return o.late()
 	}
+}
+
+func (o *orders) late() error {
+	return status.Errorf(codes.DeadlineExceeded, "payment provider did not answer within %s (支付超时)", o.timeout)
 }
 
 // Get implements orderpb.OrdersServer.

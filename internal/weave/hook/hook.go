@@ -62,19 +62,32 @@ func (s State) Restore() { restore(s.p, s.number, s.how) }
 // nobody, and receiving what it sends does not make others lose what they work for.
 func Neutral() { restore(nil, 0, neutral) }
 
+// Carried is the state that work takes along which another goroutine will do, by
+// [State.Run]. There it counts as inherited: the work may be a loop that waits for
+// the work of others.
+func Carried() State {
+	s := Save()
+	s.how = inherited
+	return s
+}
+
+// Run runs f for what was saved, also if that is nothing. Afterwards the goroutine
+// works for what it did before.
+func (s State) Run(f func()) {
+	was := Save()
+	defer was.Restore()
+	s.Restore()
+	f()
+}
+
 // Carry binds f to what this goroutine works for, also if that is nothing: wherever
-// it runs, it runs for that. Afterwards the goroutine is what it was.
+// it runs, it runs for that.
 func Carry(f func()) func() {
 	if f == nil {
 		return nil
 	}
-	s := carried()
-	return func() {
-		was := Save()
-		defer was.Restore()
-		s.Restore()
-		f()
-	}
+	s := Carried()
+	return func() { s.Run(f) }
 }
 
 // CarryE is Carry for a function with an error.
@@ -82,12 +95,10 @@ func CarryE(f func() error) func() error {
 	if f == nil {
 		return nil
 	}
-	s := carried()
-	return func() error {
-		was := Save()
-		defer was.Restore()
-		s.Restore()
-		return f()
+	s := Carried()
+	return func() (err error) {
+		s.Run(func() { err = f() })
+		return err
 	}
 }
 
@@ -99,14 +110,6 @@ func CarryNew(f func()) func() {
 		return f
 	}
 	return Carry(f)
-}
-
-// carried is the state that a function takes along. It counts as inherited: the
-// function may be a loop that waits for the work of others.
-func carried() State {
-	s := Save()
-	s.how = inherited
-	return s
 }
 
 // AtExit has f called when main returns or os.Exit is called, with any exit code;

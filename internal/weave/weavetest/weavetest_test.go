@@ -227,3 +227,13 @@ func TestHash(t *testing.T) {
 		}
 	}
 }
+
+// A program that is instrumented by hand sends the same when it is woven, and
+// nothing twice.
+func TestInstrumentedByHand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a program")
+	}
+	s := Sample{Aspect: "byhand", Dir: filepath.Join("testdata", "byhand"), ModFile: newest}
+	s.Compare(t, Run(t, s.Build(t, build)).Render(), *update)
+}

@@ -40,6 +40,15 @@ func guanlanNode(o *Options) *Options {
 	return o
 }
 
+// guanlanClone gives a client that was made of another one the same hook, unless
+// it has it.
+func guanlanClone(c *Client) {
+	if h := c.opt.guanlanHook; h != nil && c.guanlan == nil {
+		c.guanlan = h
+		c.AddHook(h)
+	}
+}
+
 // guanlanConn gives a connection the hook of its client.
 func guanlanConn(c *Conn) *Conn {
 	if h := c.opt.guanlanHook; h != nil {

@@ -40,7 +40,7 @@ func main() {
 		slog.ErrorContext(r.Context(), "no refund", "err", "the bank said no")
 		http.Error(w, "the bank said no", http.StatusInternalServerError)
 	})
-	admin.With(recoverer).Get("/panic", func(http.ResponseWriter, *http.Request) { panic("out of coffee") })
+	admin.With(middleware.Recoverer).Get("/panic", func(http.ResponseWriter, *http.Request) { panic("out of coffee") })
 	router.Mount("/admin", admin)
 
 	server := httptest.NewServer(router)
@@ -51,18 +51,6 @@ func main() {
 	call("GET", server.URL+"/admin/panic")
 	call("GET", server.URL+"/nowhere")
 	call("DELETE", server.URL+"/orders/7")
-}
-
-// recoverer answers a panic, without chi's print of the stack.
-func recoverer(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if recover() != nil {
-				w.WriteHeader(http.StatusInternalServerError)
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
 }
 
 func get(ctx context.Context, url string) error {

@@ -1,7 +1,8 @@
 // Orders over Kafka with franz-go: records sent one by one and together, from
 // requests with their context and without it; a group that consumes them and
-// answers into another topic; a topic that does not exist. The cluster is
-// franz-go's own, which speaks the protocol, within the process.
+// answers into another topic, whose records are taken all at once; a topic that
+// does not exist. The cluster is franz-go's own, which speaks the protocol, within
+// the process.
 package main
 
 import (
@@ -77,6 +78,20 @@ func main() {
 	}
 	must(consumer.CommitUncommittedOffsets(ctx))
 	fmt.Println("consumed")
+
+	// Records of a whole poll at once: what is done then belongs to all of them.
+	archive, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics("invoices"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	must(err)
+	defer archive.Close()
+	for n := 0; n < 4; {
+		fetches := archive.PollFetches(ctx)
+		must(fetches.Err())
+		for _, record := range fetches.Records() {
+			n++
+			slog.Info("invoice archived", "item", string(record.Value))
+		}
+	}
+	fmt.Println("archived")
 }
 
 func must(err error) {

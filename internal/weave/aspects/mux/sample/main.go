@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 
+	"github.com/gorilla/handlers"
 	"github.com/gorilla/mux"
 )
 
@@ -34,7 +35,7 @@ func main() {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	admin := router.PathPrefix("/admin").Subrouter()
-	admin.Use(recoverer)
+	admin.Use(handlers.RecoveryHandler())
 	admin.HandleFunc("/orders/{id}/refund", func(w http.ResponseWriter, r *http.Request) {
 		slog.ErrorContext(r.Context(), "no refund", "err", "the bank said no")
 		http.Error(w, "the bank said no", http.StatusInternalServerError)
@@ -49,18 +50,6 @@ func main() {
 	call("GET", server.URL+"/admin/panic")
 	call("GET", server.URL+"/nowhere")
 	call("DELETE", server.URL+"/orders/7")
-}
-
-// recoverer answers a panic, as most services have one.
-func recoverer(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			if recover() != nil {
-				w.WriteHeader(http.StatusInternalServerError)
-			}
-		}()
-		next.ServeHTTP(w, r)
-	})
 }
 
 func get(ctx context.Context, url string) error {

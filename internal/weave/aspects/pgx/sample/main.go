@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
 func main() {
@@ -68,9 +70,20 @@ func main() {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
+	// By way of database/sql, which tells of it already.
+	db, err := sql.Open("pgx", os.Getenv("PG_DSN"))
+	must(err)
+	defer db.Close()
+	mux.HandleFunc("GET /sql", func(w http.ResponseWriter, r *http.Request) {
+		var n int
+		must(db.QueryRowContext(r.Context(), "SELECT count(*) FROM pgx_orders").Scan(&n))
+		tx, err := db.BeginTx(context.Background(), nil)
+		must(err)
+		must(tx.Commit())
+	})
 	shop := httptest.NewServer(mux)
 	defer shop.Close()
-	for _, c := range [][2]string{{"GET", "/orders/7"}, {"GET", "/blind"}, {"POST", "/orders"}, {"POST", "/twice"}, {"GET", "/wrong"}} {
+	for _, c := range [][2]string{{"GET", "/orders/7"}, {"GET", "/blind"}, {"POST", "/orders"}, {"POST", "/twice"}, {"GET", "/wrong"}, {"GET", "/sql"}} {
 		req, err := http.NewRequest(c[0], shop.URL+c[1], nil)
 		must(err)
 		resp, err := http.DefaultClient.Do(req)

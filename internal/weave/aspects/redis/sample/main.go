@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -62,9 +64,37 @@ func main() {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
+	// Clients of all kinds, made of options, of other clients, and of several servers.
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr()}, Protocol: 2})
+	defer cluster.Close()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"one": server.Addr()}, Protocol: 2, HeartbeatFrequency: time.Hour})
+	defer ring.Close()
+	universal := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{server.Addr()}, Protocol: 2})
+	defer universal.Close()
+	mux.HandleFunc("GET /everywhere", func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		must(cluster.HGet(ctx, "order:8", "item").Err())
+		must(ring.SCard(ctx, "orders").Err())
+		must(universal.Exists(ctx, "orders").Err())
+		must(client.WithTimeout(time.Minute).LLen(ctx, "orders:open").Err())
+		conn := client.Conn()
+		must(conn.Ping(ctx).Err())
+		must(conn.Close())
+		must(client.Watch(ctx, func(tx *redis.Tx) error { return tx.TTL(ctx, "orders").Err() }, "orders"))
+	})
+	// A goroutine without context, that gets connections which others have used.
+	mux.HandleFunc("GET /aside", func(w http.ResponseWriter, r *http.Request) {
+		var aside sync.WaitGroup
+		aside.Go(func() {
+			for range 3 {
+				must(client.Decr(context.Background(), "visits").Err())
+			}
+		})
+		aside.Wait()
+	})
 	shop := httptest.NewServer(mux)
 	defer shop.Close()
-	for _, c := range [][2]string{{"GET", "/orders/7"}, {"GET", "/blind"}, {"POST", "/orders"}, {"GET", "/wrong"}} {
+	for _, c := range [][2]string{{"GET", "/orders/7"}, {"GET", "/blind"}, {"POST", "/orders"}, {"GET", "/wrong"}, {"GET", "/everywhere"}, {"GET", "/aside"}} {
 		req, err := http.NewRequest(c[0], shop.URL+c[1], nil)
 		must(err)
 		resp, err := http.DefaultClient.Do(req)

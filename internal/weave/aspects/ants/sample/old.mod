@@ -1,0 +1,5 @@
+module example.com/shop
+
+go 1.25.0
+
+require github.com/panjf2000/ants/v2 v2.4.2
