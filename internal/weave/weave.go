@@ -295,7 +295,10 @@ func (w *Weaver) runProgram(ctx context.Context, inv *invocation) (code int, err
 	c.Stdin, c.Stdout, c.Stderr = w.Stdin, w.Stdout, w.Stderr
 	// It ends by itself, and has its time for that.
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
-	return exitCode(c.Run())
+	if code, err = exitCode(c.Run()); err != nil {
+		return 1, fmt.Errorf("run the program: %w", err)
+	}
+	return code, nil
 }
 
 // failedPackage begins what the go command says of a package that does not
@@ -326,8 +329,8 @@ func exitCode(err error) (int, error) {
 	switch {
 	case err == nil:
 		return 0, nil
-	case errors.As(err, &exit):
-		return max(exit.ExitCode(), 1), nil
+	case errors.As(err, &exit) && exit.ExitCode() > 0:
+		return exit.ExitCode(), nil
 	}
 	return 1, err
 }

@@ -5,10 +5,13 @@ package weavetest
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +65,67 @@ func TestServices(t *testing.T) {
 				t.Errorf("%s\n%s", wrong, got.Render())
 			}
 			compare(t, filepath.Join(services, c.name+".txt"), Requests(got).Render())
+		})
+	}
+}
+
+// ownTests are those of services that take a minute or so to build and run. They
+// need nothing but their module.
+var ownTests = map[string][]string{
+	"httpbin": {"github.com/mccutchen/go-httpbin/v2/..."},
+}
+
+// moreOwnTests are those that take longer; go test -run Own -more runs them.
+var moreOwnTests = map[string][]string{
+	"pocketbase": {"github.com/pocketbase/pocketbase/apis", "github.com/pocketbase/pocketbase/core", "github.com/pocketbase/pocketbase/tools/..."},
+	"caddy":      {"github.com/caddyserver/caddy/v2/..."},
+	"openfga": {
+		"github.com/openfga/openfga/pkg/...", "github.com/openfga/openfga/internal/...", "github.com/openfga/openfga/cmd/...",
+	},
+}
+
+var more = flag.Bool("more", false, "run tests of all services, which takes an hour")
+
+// TestOwnTestsOfServices: what passes plain passes woven.
+func TestOwnTestsOfServices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and runs tests of services")
+	}
+	t.Setenv("GOWORK", "off")
+	t.Setenv("GOFLAGS", "")
+	t.Setenv("CGO_ENABLED", "0")
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1") // nobody listens there
+	all := maps.Clone(ownTests)
+	if *more {
+		maps.Copy(all, moreOwnTests)
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		t.Run(name, func(t *testing.T) {
+			plain, told, err := Outcomes(t.Context(), services, false, all[name]...)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, told)
+			}
+			woven, told, err := Outcomes(t.Context(), services, true, all[name]...)
+			if err != nil {
+				t.Fatalf("%v\n%s", err, told)
+			}
+			passed := 0
+			for _, test := range slices.Sorted(maps.Keys(plain)) {
+				if plain[test] != "pass" {
+					continue
+				}
+				passed++
+				if woven[test] != "pass" {
+					t.Errorf("%s: plain it passes, woven: %q", test, woven[test])
+				}
+			}
+			t.Logf("%d of %d tests pass plain and woven", passed, len(plain))
+			if passed == 0 {
+				t.Error("nothing has passed plain")
+			}
+			if t.Failed() {
+				t.Log(told)
+			}
 		})
 	}
 }
