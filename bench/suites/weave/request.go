@@ -32,7 +32,7 @@ type workload struct {
 const placeOrder = `{"sku":"tea-longjing","quantity":1,"city":"上海","card":"card-visa"}`
 
 var (
-	readProduct = workload{"product from the cache (net/http, Redis)", 1000, 16, "GET /products/tea-puer HTTP/1.1\r\nHost: shop\r\n\r\n", http.StatusOK,
+	readProduct = workload{"product from the cache (net/http, Redis)", 2000, 16, "GET /products/tea-puer HTTP/1.1\r\nHost: shop\r\n\r\n", http.StatusOK,
 		func(s *shop) string { return s.inventory }, "", true}
 	// Four packers at 50 ms an order are the bound: 80 a second.
 	order = workload{"order (Gin, gRPC, HTTP, SQL, Redis, logs)", 60, 12,
