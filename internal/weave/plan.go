@@ -144,7 +144,7 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	if err := p.switchOn(packages); err != nil {
 		return nil, err
 	}
-	if err := p.start(packages); err != nil {
+	if err := p.start(ctx, packages); err != nil {
 		return nil, err
 	}
 	if err := p.useCopies(tool, inv, p.copies); err != nil {

@@ -1,6 +1,7 @@
 package weave
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -17,14 +18,14 @@ const startStd = sdkStd + "/start"
 // its main package; with coverage, whose tool reads the files of the main
 // package as they lie there, the package that writes the counters; and of tests
 // the one that Go's own main function of tests needs.
-func (p *planner) start(packages map[string]*pkg) error {
+func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 	mark, err := p.mark()
 	if err != nil {
 		return err
 	}
 	path := startStd
 	if p.own {
-		// The program starts its SDK itself.
+		// The standard library cannot import what is in a module.
 		path = hookStd
 	}
 	for _, at := range []string{"internal/coverage/cfile", "testing/internal/testdeps"} {
@@ -35,6 +36,11 @@ func (p *planner) start(packages map[string]*pkg) error {
 	}
 	if p.inv.verb == "test" {
 		return nil
+	}
+	if p.own {
+		if path, err = p.ownStart(ctx, packages[sdkModule]); err != nil {
+			return err
+		}
 	}
 	mains := 0
 	for _, at := range slices.Sorted(maps.Keys(packages)) {
@@ -67,15 +73,56 @@ func (p *planner) start(packages map[string]*pkg) error {
 	return nil
 }
 
+// ownStart is what starts the SDK of a program that has it already, in case that the
+// program does not do so by itself. A vendored SDK lacks what nobody imports.
+func (p *planner) ownStart(ctx context.Context, sdk *pkg) (path string, err error) {
+	if sdk.Module == nil || strings.Contains(sdk.Dir, string(filepath.Separator)+"vendor"+string(filepath.Separator)) {
+		return hookStd, nil
+	}
+	at := &invocation{verb: "build", flags: p.inv.listFlags(), packages: []string{sdkModule + "/start"}}
+	more, err := p.tool.list(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	packages := map[string]*pkg{}
+	for _, q := range more {
+		if q.ImportPath != sdkModule {
+			packages[q.ImportPath] = q
+		}
+	}
+	return sdkModule + "/start", p.switchOn(packages)
+}
+
 // covered reports whether the build counts coverage.
 func (p *planner) covered() bool {
 	return p.has("cover") || p.has("covermode") || p.has("coverprofile") || p.has("coverpkg")
 }
 
 // counted reports whether the coverage of a package may be counted, as far as can
-// be told: that of the main module is, and any that is named.
+// be told: that of the main module is, or of what -coverpkg names.
 func (p *planner) counted(q *pkg) bool {
-	return p.covered() && (q.Module != nil && q.Module.Main || p.has("coverpkg"))
+	patterns, ok := p.inv.flag("coverpkg")
+	if !ok {
+		patterns = goFlag(p.tool.goFlags, "coverpkg")
+	}
+	if patterns == "" {
+		return p.covered() && q.Module != nil && q.Module.Main
+	}
+	for pattern := range strings.SplitSeq(patterns, ",") {
+		from, _, many := strings.Cut(pattern, "...")
+		switch {
+		case pattern == "all", many && strings.HasPrefix(q.ImportPath+"/", from):
+			return true
+		case strings.HasPrefix(pattern, "."):
+			dir := filepath.Join(p.tool.dir, filepath.FromSlash(from))
+			if q.Dir == dir || many && under(q.Dir, dir) {
+				return true
+			}
+		case pattern == q.ImportPath:
+			return true
+		}
+	}
+	return false
 }
 
 func (p *planner) has(flag string) bool {
