@@ -110,8 +110,12 @@ func (c *HTTPClient) roundTrip(r *http.Request, next http.RoundTripper) (*http.R
 	if described {
 		key.describe(q.Span(), r)
 	}
-	// A RoundTripper must not change the request it is given.
-	inner := r.Clone(q)
+	// A RoundTripper must not change the request it is given. Its trailers are the
+	// program's own map, though: they are filled in while the body is read.
+	inner := r.WithContext(q)
+	if inner.Header = r.Header.Clone(); inner.Header == nil {
+		inner.Header = http.Header{}
+	}
 	if q.binding == nil || q.binding.sdk.PropagatesTo(host) {
 		Propagator{}.Inject(q, headerCarrier(inner.Header))
 	}

@@ -225,3 +225,33 @@ func TestOneTree(t *testing.T) {
 		t.Errorf("trace ids %v, want the same twice", ids)
 	}
 }
+
+// A program fills in its trailers while the body is read.
+func TestTrailersOfRequests(t *testing.T) {
+	s, _ := start(t, Options{ServiceName: "shop"})
+	var got http.Header
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		got = r.Trailer
+	}))
+	defer server.Close()
+	read, write := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", server.URL, read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Trailer = http.Header{"Checksum": nil}
+	go func() {
+		fmt.Fprint(write, "hello")
+		req.Trailer.Set("Checksum", "42")
+		write.Close()
+	}()
+	res, err := (&http.Client{Transport: s.HTTPClient().Transport(nil)}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if got.Get("Checksum") != "42" {
+		t.Errorf("the server got the trailers %v", got)
+	}
+}

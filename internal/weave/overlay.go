@@ -1,6 +1,7 @@
 package weave
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
 )
 
 // overlay is what the go command reads instead of the files that are there: for
@@ -74,8 +76,10 @@ func (o *overlay) write() (string, error) {
 
 // useCopies has the build take modules from other folders: by lines in a go.mod,
 // or in a go.work, that only the build sees. Checksums are asked of modules that
-// are downloaded, not of folders.
-func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[string]string) error {
+// are downloaded, not of folders. Only the version that is built is replaced: the
+// go.mod of older versions, which requirements may name, must stay what they are,
+// or the build would have another graph of modules, with sums that nobody has.
+func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[module.Version]string) error {
 	if len(copies) == 0 {
 		return nil
 	}
@@ -88,15 +92,8 @@ func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[string]string
 		if err != nil {
 			return fmt.Errorf("read go.work: %w", err)
 		}
-		for _, m := range slices.Sorted(maps.Keys(copies)) {
-			for _, r := range slices.Clone(f.Replace) {
-				if r.Old.Path == m {
-					if err := f.DropReplace(m, r.Old.Version); err != nil {
-						return fmt.Errorf("edit go.work: %w", err)
-					}
-				}
-			}
-			if err := f.AddReplace(m, "", copies[m], ""); err != nil {
+		for _, m := range sorted(copies) {
+			if err := f.AddReplace(m.Path, m.Version, copies[m], ""); err != nil {
 				return fmt.Errorf("edit go.work: %w", err)
 			}
 		}
@@ -119,15 +116,8 @@ func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[string]string
 	if err != nil {
 		return fmt.Errorf("read go.mod: %w", err)
 	}
-	for _, m := range slices.Sorted(maps.Keys(copies)) {
-		for _, r := range slices.Clone(f.Replace) {
-			if r.Old.Path == m {
-				if err := f.DropReplace(m, r.Old.Version); err != nil {
-					return fmt.Errorf("edit go.mod: %w", err)
-				}
-			}
-		}
-		if err := f.AddReplace(m, "", copies[m], ""); err != nil {
+	for _, m := range sorted(copies) {
+		if err := f.AddReplace(m.Path, m.Version, copies[m], ""); err != nil {
 			return fmt.Errorf("edit go.mod: %w", err)
 		}
 	}
@@ -137,6 +127,10 @@ func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[string]string
 		return fmt.Errorf("edit go.mod: %w", err)
 	}
 	return o.put(name, string(out))
+}
+
+func sorted(copies map[module.Version]string) []module.Version {
+	return slices.SortedFunc(maps.Keys(copies), func(a, b module.Version) int { return cmp.Compare(a.Path, b.Path) })
 }
 
 // goFlag is the value of a flag in GOFLAGS.

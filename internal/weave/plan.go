@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/guanlan-io/guanlan/internal/weave/goroot"
@@ -84,8 +85,8 @@ type planner struct {
 	*overlay
 	tool   *goTool
 	inv    *invocation
-	own    bool // the program has our SDK already
-	copies map[string]string
+	own    bool                      // the program has our SDK already
+	copies map[module.Version]string // folders
 	plan   *Plan
 	warn   func(string)
 }
@@ -112,7 +113,7 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	tool.use(root)
 	p := &planner{
 		overlay: &overlay{cache{kept}, map[string]string{}}, tool: tool, inv: inv,
-		copies: map[string]string{}, plan: &Plan{GOROOT: root, tool: tool}, warn: w.warn,
+		copies: map[module.Version]string{}, plan: &Plan{GOROOT: root, tool: tool}, warn: w.warn,
 	}
 	theirs, ok := inv.flag("overlay")
 	if !ok {
@@ -225,7 +226,7 @@ func (p *planner) adopt(t *planned) error {
 	}
 	if t.copied {
 		m := t.pkg.Module
-		p.copies[m.Path] = strings.TrimSuffix(t.dir, strings.TrimPrefix(t.pkg.Dir, m.dir()))
+		p.copies[module.Version{Path: m.Path, Version: m.Version}] = strings.TrimSuffix(t.dir, strings.TrimPrefix(t.pkg.Dir, m.dir()))
 	}
 	for name, text := range t.texts {
 		if err := p.put(name, text); err != nil {
@@ -489,7 +490,7 @@ func (p *planner) switchOn(packages map[string]*pkg) error {
 			return errors.New("the program has a version of " + sdkModule + " that cannot be woven: take the one of this guanlan, by go get " + sdkModule + "@latest")
 		}
 		if found && t.copied {
-			p.copies[q.Module.Path] = strings.TrimSuffix(t.dir, strings.TrimPrefix(q.Dir, q.Module.dir()))
+			p.copies[module.Version{Path: q.Module.Path, Version: q.Module.Version}] = strings.TrimSuffix(t.dir, strings.TrimPrefix(q.Dir, q.Module.dir()))
 		}
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/mod/module"
 )
 
 // startStd is the package that starts the SDK of a woven program.
@@ -58,7 +60,7 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 			if in, err = p.copyOf(q); err != nil {
 				return err
 			}
-			p.copies[q.Module.Path] = strings.TrimSuffix(in, strings.TrimPrefix(q.Dir, q.Module.dir()))
+			p.copies[module.Version{Path: q.Module.Path, Version: q.Module.Version}] = strings.TrimSuffix(in, strings.TrimPrefix(q.Dir, q.Module.dir()))
 		}
 		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", path, mark)); err != nil {
 			return err
