@@ -32,8 +32,8 @@ func TestLanguageOfWhatIsAdded(t *testing.T) {
 func TestCopiesReplaceTheirVersionOnly(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "go.mod")
-	text := "module example.com/shop\n\ngo 1.24\n\nrequire example.com/lib v1.5.0\n\nreplace example.com/lib => example.com/fork v1.6.0\n"
-	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+	const text = "module example.com/shop\n\ngo 1.24\n\nrequire example.com/lib v1.5.0\n\nreplace (\n\texample.com/lib => example.com/fork v1.6.0\n"
+	if err := os.WriteFile(name, []byte(text+")\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	o := &overlay{cache{t.TempDir()}, map[string]string{}}
@@ -45,7 +45,7 @@ func TestCopiesReplaceTheirVersionOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := text + "\nreplace example.com/lib v1.5.0 => /copies/lib\n"; got != want {
+	if want := text + "\texample.com/lib v1.5.0 => /copies/lib\n)\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
