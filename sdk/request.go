@@ -46,7 +46,7 @@ func BeginRequest(r *http.Request) (Request, *http.Request) {
 		return Request{}, r
 	}
 	q := s.server.begin(r)
-	return Request{q}, q.r
+	return Request{q}, q.within(r)
 }
 
 // IsZero reports whether there is no request.
