@@ -4,9 +4,6 @@ package trace
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
 	ours "guanlan/otel/attribute"
 	ourcodes "guanlan/otel/codes"
@@ -41,13 +38,20 @@ type guanlanForeign struct {
 
 func guanlanWith(ctx context.Context, s Span) context.Context {
 	switch s := s.(type) {
-	case nil:
-		return nil // and what happens is up to the API
+	case nil: // there is none from here on
+		return ourtrace.ContextWithSpan(ctx, nil)
 	case guanlanFace:
 		return ourtrace.ContextWithSpan(ctx, s.of)
 	}
-	known := ourtrace.SpanFromContext(ourtrace.ContextWithSpanContext(context.Background(), guanlanContextIn(s.SpanContext())))
+	known := ourtrace.SpanFromContext(ourtrace.ContextWithSpanContext(context.Background(), guanlanContextIn(guanlanContextOf(s))))
 	return ourtrace.ContextWithSpan(ctx, &guanlanForeign{known, s})
+}
+
+// guanlanContextOf is the context of a span of others, none if it panics, as one
+// that is a nil pointer may: the API does not ask it.
+func guanlanContextOf(s Span) (sc SpanContext) {
+	defer func() { _ = recover() }()
+	return s.SpanContext()
 }
 
 func guanlanFrom(ctx context.Context) Span {
@@ -58,7 +62,7 @@ func guanlanFrom(ctx context.Context) Span {
 	case *guanlanForeign:
 		return s.of
 	default:
-		if !s.SpanContext().IsValid() && !s.IsRecording() {
+		if !s.IsRecording() && !s.SpanContext().IsValid() {
 			return nil
 		}
 		return guanlanFace{of: s}
@@ -119,31 +123,30 @@ func (f guanlanFace) AddLink(l Link) {
 // TracerProvider implements Span.
 func (f guanlanFace) TracerProvider() TracerProvider { return GuanlanProvider{} }
 
-// End implements Span. Deferred, it sees a panic that is passing by, as the SDK's
-// own would if it were called at once.
+// End implements Span. Deferred, it sees a panic that is passing by.
 func (f guanlanFace) End(opts ...SpanEndOption) {
-	c := NewSpanEndConfig(opts...)
-	if p := recover(); p != nil {
-		defer panic(p)
-		err, ok := p.(error)
-		if !ok {
-			err = errors.New(fmt.Sprint(p))
-		}
-		f.of.RecordError(err, ourtrace.WithStackTrace(c.StackTrace()))
-	}
-	if t := c.Timestamp(); !t.IsZero() {
-		f.of.End(ourtrace.WithTimestamp(t))
+	s, ok := f.of.(interface {
+		Ends() bool
+		EndIn(p any, opts ...ourtrace.SpanEndOption)
+	})
+	if !ok || !s.Ends() {
 		return
 	}
-	f.of.End()
+	c := NewSpanEndConfig(opts...)
+	var few [2]ourtrace.SpanEndOption
+	with := few[:0]
+	if t := c.Timestamp(); !t.IsZero() {
+		with = append(with, ourtrace.WithTimestamp(t))
+	}
+	if c.StackTrace() {
+		with = append(with, ourtrace.WithStackTrace(true))
+	}
+	s.EndIn(recover(), with...)
 }
 
 func guanlanEvent(opts []EventOption) []ourtrace.EventOption {
 	c := NewEventConfig(opts...)
-	with := make([]ourtrace.EventOption, 0, 3)
-	if t := c.Timestamp(); !t.IsZero() && time.Since(t) != 0 {
-		with = append(with, ourtrace.WithTimestamp(t))
-	}
+	with := append(make([]ourtrace.EventOption, 0, 3), ourtrace.WithTimestamp(c.Timestamp()))
 	if c.StackTrace() {
 		with = append(with, ourtrace.WithStackTrace(true))
 	}
