@@ -99,9 +99,30 @@ func (p *planner) covered() bool {
 }
 
 // counted reports whether the coverage of a package may be counted, as far as can
-// be told: that of the main module is, and any that is named.
+// be told: that of the main module is, or of what -coverpkg names.
 func (p *planner) counted(q *pkg) bool {
-	return p.covered() && (q.Module != nil && q.Module.Main || p.has("coverpkg"))
+	patterns, ok := p.inv.flag("coverpkg")
+	if !ok {
+		patterns = goFlag(p.tool.goFlags, "coverpkg")
+	}
+	if patterns == "" {
+		return p.covered() && q.Module != nil && q.Module.Main
+	}
+	for pattern := range strings.SplitSeq(patterns, ",") {
+		from, _, many := strings.Cut(pattern, "...")
+		switch {
+		case pattern == "all", many && strings.HasPrefix(q.ImportPath+"/", from):
+			return true
+		case strings.HasPrefix(pattern, "."):
+			dir := filepath.Join(p.tool.dir, filepath.FromSlash(from))
+			if q.Dir == dir || many && under(q.Dir, dir) {
+				return true
+			}
+		case pattern == q.ImportPath:
+			return true
+		}
+	}
+	return false
 }
 
 func (p *planner) has(flag string) bool {
