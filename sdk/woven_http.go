@@ -65,7 +65,7 @@ func exports(r *http.Request) bool {
 // made several requests of one, so that the pattern of ours need not be there.
 func matched(r *http.Request) {
 	q := requestIn(r.Context())
-	if q == nil || r.Pattern == "" {
+	if q == nil || r.Pattern == "" || !q.is(r) {
 		return
 	}
 	outer := q.matched.Load()

@@ -104,6 +104,15 @@ func run() error {
 	inner := http.NewServeMux()
 	inner.HandleFunc("/users/{name}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Context().Value(userKey{})) })
 	mux.Handle("/api/", http.StripPrefix("/api", inner))
+	// Another handler answers a part of it.
+	mux.HandleFunc("GET /batch", func(w http.ResponseWriter, r *http.Request) {
+		part, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "/stock/9", nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		mux.ServeHTTP(w, part)
+	})
 	late := make(chan struct{})
 	var wg sync.WaitGroup
 	mux.HandleFunc("/leaves-work", func(w http.ResponseWriter, r *http.Request) {
@@ -118,7 +127,7 @@ func run() error {
 	go srv.Serve(l)
 
 	ctx := context.Background()
-	for _, path := range []string{"/orders/1", "/careless/2", "/api/users/eve", "/nowhere", "/leaves-work"} {
+	for _, path := range []string{"/orders/1", "/careless/2", "/api/users/eve", "/batch", "/nowhere", "/leaves-work"} {
 		answer, err := get(ctx, http.DefaultClient, base+path)
 		fmt.Println(path, strings.TrimSpace(answer), err != nil)
 	}
