@@ -12,7 +12,8 @@ import (
 )
 
 // A program keeps OpenTelemetry's own SDK where ours does not run: in tests that
-// nobody receives from, where it is off, and where somebody says so.
+// nobody receives from, where it is off, and where somebody says so. Its baggage
+// remains what it is.
 func TestProgramsOwnSDK(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a program")
@@ -33,9 +34,11 @@ func TestProgramsOwnSDK(t *testing.T) {
 
 import (
 	"context"
+	"reflect"
 	"testing"
 
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/baggage"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
@@ -51,6 +54,36 @@ func TestSpans(t *testing.T) {
 	outer.End()
 	if n := len(got.Ended()); n != 2 || got.Ended()[0].Parent().SpanID() != outer.SpanContext().SpanID() {
 		t.Errorf("it has recorded %d spans", n)
+	}
+}
+
+func TestBaggage(t *testing.T) {
+	odd, err := baggage.NewMemberRaw("ключ", "v;, =%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := baggage.NewKeyValuePropertyRaw("p", "1 2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flag, err := baggage.NewKeyProperty("flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := baggage.NewMemberRaw("k", "v", p, flag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := baggage.New(odd, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := baggage.ContextWithBaggage(context.Background(), want)
+	if got := baggage.FromContext(ctx); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if n := baggage.FromContext(baggage.ContextWithoutBaggage(ctx)).Len(); n != 0 {
+		t.Errorf("%d members are left", n)
 	}
 }
 `

@@ -4,6 +4,7 @@ package trace
 
 import (
 	"context"
+	"sync/atomic"
 
 	ours "guanlan/otel/attribute"
 	ourcodes "guanlan/otel/codes"
@@ -79,10 +80,31 @@ func guanlanContextIn(sc SpanContext) ourtrace.SpanContext {
 // SpanContext implements Span.
 func (f guanlanFace) SpanContext() SpanContext {
 	sc := f.of.SpanContext()
-	state, _ := ParseTraceState(sc.TraceState().String())
 	return NewSpanContext(SpanContextConfig{
-		TraceID: TraceID(sc.TraceID()), SpanID: SpanID(sc.SpanID()), TraceFlags: TraceFlags(sc.TraceFlags()), TraceState: state, Remote: sc.IsRemote(),
+		TraceID: TraceID(sc.TraceID()), SpanID: SpanID(sc.SpanID()), TraceFlags: TraceFlags(sc.TraceFlags()), TraceState: guanlanState(sc.TraceState()), Remote: sc.IsRemote(),
 	})
+}
+
+// guanlanLast is the tracestate that was parsed last. The sampler gives the same
+// one to most traces.
+var guanlanLast atomic.Pointer[guanlanParsed]
+
+type guanlanParsed struct {
+	text  string
+	state TraceState
+}
+
+func guanlanState(of ourtrace.TraceState) TraceState {
+	text := of.String()
+	if text == "" {
+		return TraceState{}
+	}
+	if last := guanlanLast.Load(); last != nil && last.text == text {
+		return last.state
+	}
+	state, _ := ParseTraceState(text)
+	guanlanLast.Store(&guanlanParsed{text, state})
+	return state
 }
 
 // IsRecording implements Span.
