@@ -20,9 +20,10 @@ type goTool struct {
 	dir string // to run in
 	env []string
 
-	root, version      string // GOROOT and as go1.26.8
-	modCache           string
-	mod, work, goFlags string
+	root, version string // GOROOT and as go1.26.8
+	modCache      string
+	mod, work     string   // files; empty without
+	goFlags       []string // of GOFLAGS, each as -name=value or -name
 }
 
 // findGo asks the go command of the path what a build in dir uses.
@@ -36,7 +37,13 @@ func findGo(ctx context.Context, dir string) (*goTool, error) {
 	if err := json.Unmarshal(out, &env); err != nil {
 		return nil, fmt.Errorf("read go env: %w", err)
 	}
-	g.root, g.version, g.modCache, g.goFlags = env.GOROOT, env.GOVERSION, env.GOMODCACHE, env.GOFLAGS
+	g.root, g.version, g.modCache = env.GOROOT, env.GOVERSION, env.GOMODCACHE
+	if g.goFlags, err = splitWords(env.GOFLAGS); err != nil {
+		return nil, fmt.Errorf("read GOFLAGS: %w", err)
+	}
+	for i, f := range g.goFlags {
+		g.goFlags[i] = "-" + strings.TrimLeft(f, "-")
+	}
 	if env.GOMOD != os.DevNull {
 		g.mod = env.GOMOD
 	}
@@ -88,10 +95,12 @@ type pkg struct {
 	GoFiles, CgoFiles     []string
 	IgnoredGoFiles        []string
 	Incomplete            bool
+	Error                 *struct{ Err string }
 }
 
 type pkgModule struct {
 	Path, Version, Dir string
+	GoMod              string // that of Go's download cache, where the module has none itself
 	Main               bool
 	Replace            *pkgModule
 }
@@ -109,7 +118,7 @@ func (p *pkg) version() string {
 
 // list gives the packages of a build and all they need.
 func (g *goTool) list(ctx context.Context, inv *invocation) ([]*pkg, error) {
-	args := []string{"list", "-e", "-deps", "-json=Dir,ImportPath,Name,Standard,DepOnly,Module,GoFiles,CgoFiles,IgnoredGoFiles,Incomplete"}
+	args := []string{"list", "-e", "-deps", "-json=Dir,ImportPath,Name,Standard,DepOnly,Module,GoFiles,CgoFiles,IgnoredGoFiles,Incomplete,Error"}
 	if inv.verb == "test" {
 		args = append(args, "-test")
 	}

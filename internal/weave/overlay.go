@@ -3,13 +3,8 @@ package weave
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-
-	"golang.org/x/mod/modfile"
 )
 
 // overlay is what the go command reads instead of the files that are there: for
@@ -70,81 +65,4 @@ func (o *overlay) write() (string, error) {
 		return "", fmt.Errorf("write overlay: %w", err)
 	}
 	return o.cache.keep(string(text), ".json")
-}
-
-// useCopies has the build take modules from other folders: by lines in a go.mod,
-// or in a go.work, that only the build sees. Checksums are asked of modules that
-// are downloaded, not of folders.
-func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[string]string) error {
-	if len(copies) == 0 {
-		return nil
-	}
-	if g.work != "" {
-		text, err := o.read(g.work)
-		if err != nil {
-			return err
-		}
-		f, err := modfile.ParseWork(g.work, []byte(text), nil)
-		if err != nil {
-			return fmt.Errorf("read go.work: %w", err)
-		}
-		for _, m := range slices.Sorted(maps.Keys(copies)) {
-			for _, r := range slices.Clone(f.Replace) {
-				if r.Old.Path == m {
-					if err := f.DropReplace(m, r.Old.Version); err != nil {
-						return fmt.Errorf("edit go.work: %w", err)
-					}
-				}
-			}
-			if err := f.AddReplace(m, "", copies[m], ""); err != nil {
-				return fmt.Errorf("edit go.work: %w", err)
-			}
-		}
-		f.Cleanup()
-		return o.put(g.work, string(modfile.Format(f.Syntax)))
-	}
-	name := g.mod
-	if m, ok := inv.flag("modfile"); ok {
-		if name = m; !filepath.IsAbs(name) {
-			name = filepath.Join(g.dir, name)
-		}
-	} else if m := goFlag(g.goFlags, "modfile"); m != "" {
-		name = m
-	}
-	text, err := o.read(name)
-	if err != nil {
-		return err
-	}
-	f, err := modfile.Parse(name, []byte(text), nil)
-	if err != nil {
-		return fmt.Errorf("read go.mod: %w", err)
-	}
-	for _, m := range slices.Sorted(maps.Keys(copies)) {
-		for _, r := range slices.Clone(f.Replace) {
-			if r.Old.Path == m {
-				if err := f.DropReplace(m, r.Old.Version); err != nil {
-					return fmt.Errorf("edit go.mod: %w", err)
-				}
-			}
-		}
-		if err := f.AddReplace(m, "", copies[m], ""); err != nil {
-			return fmt.Errorf("edit go.mod: %w", err)
-		}
-	}
-	f.Cleanup()
-	out, err := f.Format()
-	if err != nil {
-		return fmt.Errorf("edit go.mod: %w", err)
-	}
-	return o.put(name, string(out))
-}
-
-// goFlag is the value of a flag in GOFLAGS.
-func goFlag(flags, name string) string {
-	for _, f := range strings.Fields(flags) {
-		if v, ok := strings.CutPrefix(strings.TrimLeft(f, "-"), name+"="); ok {
-			return v
-		}
-	}
-	return ""
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -23,14 +25,14 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 	if err != nil {
 		return err
 	}
-	path := startStd
+	start := startStd
 	if p.own {
 		// The standard library cannot import what is in a module.
-		path = hookStd
+		start = hookStd
 	}
 	for _, at := range []string{"internal/coverage/cfile", "testing/internal/testdeps"} {
 		name := filepath.Base(at)
-		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), starter(name, path, mark)); err != nil {
+		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), starter(name, start, mark)); err != nil {
 			return err
 		}
 	}
@@ -38,7 +40,7 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 		return nil
 	}
 	if p.own {
-		if path, err = p.ownStart(ctx, packages[sdkModule]); err != nil {
+		if start, err = p.ownStart(ctx, packages[sdkModule]); err != nil {
 			return err
 		}
 	}
@@ -54,23 +56,25 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 		}
 		in := q.Dir
 		if under(in, p.tool.modCache) { // a program that another module brings, as its tool
-			var err error
-			if in, err = p.copyOf(q); err != nil {
-				return err
-			}
-			p.copies[q.Module.Path] = strings.TrimSuffix(in, strings.TrimPrefix(q.Dir, q.Module.dir()))
+			in = p.copyOf(q)
+			p.copies[q.Module.Path] = q.Module
 		}
-		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", path, mark)); err != nil {
+		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", start, mark)); err != nil {
 			return err
 		}
 		if dir, ok := p.inv.files(); ok {
 			p.plan.extra = append(p.plan.extra, filepath.Join(dir, filePrefix+"start.go"))
 		}
 	}
-	if mains == 0 {
-		return errNoMain
+	if mains > 0 {
+		return nil
 	}
-	return nil
+	for _, at := range slices.Sorted(maps.Keys(packages)) {
+		if q := packages[at]; !q.DepOnly && q.Error != nil {
+			return fmt.Errorf("%w: %s", errNotLoaded, q.Error.Err)
+		}
+	}
+	return errNoMain
 }
 
 // ownStart is what starts the SDK of a program that has it already, in case that the
@@ -98,15 +102,43 @@ func (p *planner) covered() bool {
 	return p.has("cover") || p.has("covermode") || p.has("coverprofile") || p.has("coverpkg")
 }
 
-// counted reports whether the coverage of a package may be counted, as far as can
-// be told: that of the main module is, and any that is named.
+// counted reports whether the coverage of a package is counted, as far as can be
+// told: those of the main module, or those that -coverpkg names.
 func (p *planner) counted(q *pkg) bool {
-	return p.covered() && (q.Module != nil && q.Module.Main || p.has("coverpkg"))
+	if !p.covered() {
+		return false
+	}
+	patterns, ok := p.flag("coverpkg")
+	if !ok {
+		return q.Module != nil && q.Module.Main
+	}
+	for pattern := range strings.SplitSeq(patterns, ",") {
+		name := q.ImportPath
+		switch {
+		case pattern == "all" || pattern == "std" && q.Standard:
+			return true
+		case pattern == "." || pattern == ".." || strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../"):
+			name, pattern = filepath.ToSlash(q.Dir), path.Join(filepath.ToSlash(p.tool.dir), pattern)
+		}
+		// As x/... does x, too.
+		if pattern = strings.ReplaceAll(regexp.QuoteMeta(pattern), `\.\.\.`, ".*"); strings.HasSuffix(pattern, "/.*") {
+			pattern = strings.TrimSuffix(pattern, "/.*") + "(/.*)?"
+		}
+		if regexp.MustCompile("^" + pattern + "$").MatchString(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *planner) has(flag string) bool {
-	_, ok := p.inv.flag(flag)
-	return ok || goFlag(p.tool.goFlags, flag) != "" || slices.Contains(strings.Fields(p.tool.goFlags), "-"+flag)
+	_, ok := p.flag(flag)
+	return ok
+}
+
+// flag is the value of a flag, given in the invocation or in GOFLAGS.
+func (p *planner) flag(name string) (value string, ok bool) {
+	return lookup(slices.Concat(p.tool.goFlags, p.inv.flags), name)
 }
 
 // starter is the file that a package gets. What the program carries is written
