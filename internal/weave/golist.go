@@ -129,11 +129,7 @@ func (g *goTool) list(ctx context.Context, inv *invocation) ([]*pkg, error) {
 // listStd gives packages of the standard library.
 func (g *goTool) listStd(ctx context.Context, inv *invocation) ([]*pkg, error) {
 	args := append([]string{"list", "-e", "-json=Dir,ImportPath,Name,Standard,GoFiles,CgoFiles"}, inv.flags...)
-	all, err := g.read(ctx, append(append(args, "--"), inv.packages...))
-	for _, p := range all {
-		p.DepOnly = true
-	}
-	return slices.DeleteFunc(all, func(p *pkg) bool { return !p.Standard }), err
+	return g.read(ctx, append(append(args, "--"), inv.packages...))
 }
 
 func (g *goTool) read(ctx context.Context, args []string) ([]*pkg, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"go/build/constraint"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -158,29 +159,40 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 // packages lists those of the build, and those of the standard library that
 // aspects are for: our part of the program imports them in any case.
 func (p *planner) packages(ctx context.Context, inv *invocation, aspects []*Aspect) (map[string]*pkg, error) {
-	std := &invocation{verb: "build", flags: inv.without("overlay").listFlags()}
-	std.flags = slices.DeleteFunc(std.flags, func(f string) bool { return strings.HasPrefix(f, "-mod") })
+	var std []string
 	for _, a := range aspects {
 		for _, r := range a.Packages {
-			if first, _, _ := strings.Cut(r.Path, "/"); !strings.Contains(first, ".") && r.Versions == "" {
-				std.packages = append(std.packages, r.Path)
+			if _, err := os.Stat(filepath.Join(p.tool.root, "src", filepath.FromSlash(r.Path))); err == nil {
+				std = append(std, r.Path)
 			}
 		}
 	}
-	var theirs, ours []*pkg
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() (err error) { theirs, err = p.tool.list(ctx, inv); return err })
-	both.Go(func() (err error) {
-		if len(std.packages) > 0 {
-			ours, err = p.tool.listStd(ctx, std)
+	theirs, ours := *inv, &invocation{verb: "build", packages: std}
+	for _, f := range inv.without("overlay").listFlags() {
+		if !strings.HasPrefix(f, "-mod") {
+			ours.flags = append(ours.flags, f)
 		}
-		return err
-	})
+	}
+	// One list is faster than two. It cannot be of files and packages; and with
+	// tests, those of the standard library would be in it.
+	if _, files := inv.files(); inv.verb != "test" && !files {
+		if len(theirs.packages) == 0 {
+			theirs.packages = []string{"."}
+		}
+		theirs.packages, ours.packages = slices.Concat(theirs.packages, std), nil
+	}
+	var lists [2][]*pkg
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) { lists[1], err = p.tool.list(ctx, &theirs); return err })
+	if len(ours.packages) > 0 {
+		both.Go(func() (err error) { lists[0], err = p.tool.listStd(ctx, ours); return err })
+	}
 	if err := both.Wait(); err != nil {
 		return nil, err
 	}
 	all := map[string]*pkg{}
-	for _, q := range slices.Concat(ours, theirs) {
+	for _, q := range slices.Concat(lists[0], lists[1]) {
+		q.DepOnly = q.DepOnly || slices.Contains(std, q.ImportPath)
 		if have := all[q.ImportPath]; have == nil || have.DepOnly {
 			all[q.ImportPath] = q
 		}
