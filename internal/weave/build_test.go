@@ -221,6 +221,29 @@ func TestBuildLeavesSourcesAlone(t *testing.T) {
 			proxy(t)
 			goCommand(t, dir, "mod", "tidy", "-modfile=other.mod")
 		}, files: map[string]string{"main.go": mainText, "other.mod": modText, "go.mod": "module example.com/app\n\ngo 1.24\n"}, args: []string{"-modfile=other.mod"}},
+		{name: "go.mod may be written", files: cached, prepare: inModuleCache, args: []string{"-mod=mod"}},
+		{name: "no network", files: cached, prepare: func(t *testing.T, dir string) {
+			inModuleCache(t, dir)
+			t.Setenv("GOPROXY", "off")
+		}},
+		{name: "another go.mod by GOFLAGS with quotes", prepare: func(t *testing.T, dir string) {
+			proxy(t)
+			goCommand(t, dir, "mod", "tidy", "-modfile=other.mod")
+			t.Setenv("GOFLAGS", `-modcacherw '-ldflags=-s -w' "-modfile=other.mod"`)
+		}, files: map[string]string{"main.go": mainText, "other.mod": modText, "go.mod": "module example.com/app\n\ngo 1.24\n"}},
+		{name: "no workspace", prepare: func(t *testing.T, dir string) {
+			inModuleCache(t, filepath.Join(dir, "app"))
+			t.Setenv("GOWORK", "off")
+		}, files: map[string]string{"go.work": "go 1.24\n\nuse ./lib\n", "lib/go.mod": "module example.com/lib\n", "app/main.go": mainText, "app/go.mod": modText}, in: "app"},
+		{name: "no modules", prepare: func(t *testing.T, dir string) {
+			t.Setenv("GO111MODULE", "off")
+			t.Setenv("GOPATH", dir)
+		}, files: map[string]string{"src/example.com/app/main.go": mainText, "src/example.com/lib/lib.go": libText}, in: "src/example.com/app"},
+		{name: "through a link", prepare: func(t *testing.T, dir string) {
+			if err := os.Symlink("app", filepath.Join(dir, "link")); err != nil {
+				t.Skip(err)
+			}
+		}, files: map[string]string{"app/main.go": mainText, "app/go.mod": local["go.mod"], "app/lib/go.mod": local["lib/go.mod"], "app/lib/lib.go": libText}, in: "link"},
 		{name: "coverage", files: local, args: []string{"-cover"}},
 		{name: "coverage of the program alone", files: local, args: []string{"-coverpkg=example.com/app"}},
 		{name: "trimpath", files: local, args: []string{"-trimpath"}},

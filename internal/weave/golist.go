@@ -50,14 +50,34 @@ func findGo(ctx context.Context, dir string) (*goTool, error) {
 	if env.GOWORK != "off" {
 		g.work = env.GOWORK
 	}
-	return g, nil
+	return g, g.unwoven()
+}
+
+// unwoven takes the overlay of another woven build out of GOFLAGS, where the
+// environment of one has come from guanlan weave env.
+func (g *goTool) unwoven() error {
+	name, ok := lookup(g.goFlags, "overlay")
+	if !ok || !filepath.IsAbs(name) {
+		return nil
+	}
+	o, err := readOverlay(name)
+	if err != nil || o.Guanlan == nil {
+		return err
+	}
+	g.goFlags = (&invocation{flags: g.goFlags}).without("overlay").flags
+	if o.Guanlan.Theirs != "" {
+		g.goFlags = append(g.goFlags, "-overlay="+o.Guanlan.Theirs)
+	}
+	flags, err := joinWords(g.goFlags)
+	g.env = append(g.env, "GOFLAGS="+flags)
+	return err
 }
 
 // use has all that follows run with another GOROOT of the same version.
 func (g *goTool) use(root string) {
 	g.root = root
 	g.bin = filepath.Join(root, "bin", "go")
-	g.env = []string{"GOROOT=" + root, "GOTOOLCHAIN=local"}
+	g.env = append(g.env, "GOROOT="+root, "GOTOOLCHAIN=local")
 }
 
 func (g *goTool) command(ctx context.Context, args ...string) *exec.Cmd {

@@ -105,6 +105,11 @@ func TestCopiesKeepRequirements(t *testing.T) {
 	if got := goCommand(t, dir, "run", "."); got != "42\n" {
 		t.Errorf("by the environment: printed %q", got)
 	}
+	// Within it, a woven build is woven once.
+	r.out.Reset()
+	if r.must(t, "run", "."); r.out.String() != "42\n" || len(r.warned) > 0 {
+		t.Errorf("within the environment: printed %q, warned %q", r.out.String(), r.warned)
+	}
 	if hashOf(t, dir) != before {
 		t.Error("the folder has changed")
 	}

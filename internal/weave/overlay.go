@@ -12,6 +12,26 @@ import (
 type overlay struct {
 	cache   cache
 	replace map[string]string
+	theirs  string // file of the user's own
+}
+
+// overlayFile is what the go command reads, and what we note for ourselves: within
+// the environment of one woven build, another is none of both.
+type overlayFile struct {
+	Replace map[string]string
+	Guanlan *struct{ Theirs string } `json:",omitempty"`
+}
+
+func readOverlay(name string) (*overlayFile, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read -overlay: %w", err)
+	}
+	o := new(overlayFile)
+	if err := json.Unmarshal(text, o); err != nil {
+		return nil, fmt.Errorf("read -overlay %s: %w", name, err)
+	}
+	return o, nil
 }
 
 // add takes over the overlay that the user gives.
@@ -19,14 +39,11 @@ func (o *overlay) add(name, dir string) error {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(dir, name)
 	}
-	text, err := os.ReadFile(name)
+	theirs, err := readOverlay(name)
 	if err != nil {
-		return fmt.Errorf("read -overlay: %w", err)
+		return err
 	}
-	var theirs struct{ Replace map[string]string }
-	if err := json.Unmarshal(text, &theirs); err != nil {
-		return fmt.Errorf("read -overlay %s: %w", name, err)
-	}
+	o.theirs = name
 	absolute := func(f string) string {
 		if f == "" || filepath.IsAbs(f) {
 			return f
@@ -60,7 +77,7 @@ func (o *overlay) put(name, text string) error {
 
 // write keeps the overlay itself, and gives its name.
 func (o *overlay) write() (string, error) {
-	text, err := json.MarshalIndent(map[string]any{"Replace": o.replace}, "", " ")
+	text, err := json.MarshalIndent(overlayFile{o.replace, &struct{ Theirs string }{o.theirs}}, "", " ")
 	if err != nil {
 		return "", fmt.Errorf("write overlay: %w", err)
 	}

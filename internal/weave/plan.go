@@ -110,7 +110,7 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	}
 	tool.use(root)
 	p := &planner{
-		overlay: &overlay{cache{kept}, map[string]string{}}, tool: tool, inv: inv,
+		overlay: &overlay{cache: cache{kept}, replace: map[string]string{}}, tool: tool, inv: inv,
 		copies: map[string]*pkgModule{}, plan: &Plan{GOROOT: root, tool: tool}, warn: w.warn,
 	}
 	if theirs, ok := p.flag("overlay"); ok && theirs != "" {

@@ -252,7 +252,11 @@ func (w *Weaver) complain(ctx context.Context, inv *invocation, wrong error) (co
 	if err != nil {
 		return 1, err
 	}
-	if code, err = w.goCommand(ctx, &goTool{bin: "go", dir: dir}, inv.args(), w.Stdout, w.Stderr); code != 0 || err != nil {
+	tool, err := findGo(ctx, dir)
+	if err != nil {
+		return 1, err
+	}
+	if code, err = w.goCommand(ctx, tool, inv.args(), w.Stdout, w.Stderr); code != 0 || err != nil {
 		return code, err
 	}
 	return 1, wrong
