@@ -245,10 +245,8 @@ func messageFailure(err error) string {
 		return "timeout"
 	}
 	return askError(err, func() string {
-		if typed, ok := errors.AsType[interface {
-			error
-			ErrorType() string
-		}](err); ok {
+		var typed interface{ ErrorType() string }
+		if errors.As(err, &typed) {
 			return typed.ErrorType()
 		}
 		return failureOf(err)

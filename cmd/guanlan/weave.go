@@ -84,7 +84,7 @@ func newWeaveAspects() *cobra.Command {
 			}
 			t := table(cmd.OutOrStdout(), "ASPECT", "PACKAGE", "VERSIONS", "CAPTURED")
 			for _, l := range rows {
-				row(t, l.Name, l.Packages[0], orDash(l.Versions), l.About)
+				row(t, l.Name, l.Packages[0], orDash(l.Versions), firstSentence(l.About))
 			}
 			return t.Flush()
 		},
@@ -163,7 +163,7 @@ func printPlaces(cmd *cobra.Command, plan *weave.Plan, at string) error {
 			}
 			found = true
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s:%d: %s, by aspect %s: %s\n", p.File, p.Line, p.Name, w.Aspect, w.About)
+			fmt.Fprintf(out, "%s:%d: %s, by aspect %s: %s\n", p.File, p.Line, p.Name, w.Aspect, firstSentence(w.About))
 			fmt.Fprintf(out, "  was    %s\n  woven  %s\n", p.Was, p.Is)
 		}
 	}
@@ -235,4 +235,12 @@ func newWeaveCheck() *cobra.Command {
 	}
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// firstSentence is what fits into a table.
+func firstSentence(text string) string {
+	if first, _, more := strings.Cut(text, ". "); more {
+		return first + "."
+	}
+	return strings.TrimSpace(text)
 }

@@ -34,10 +34,10 @@ type folded struct {
 
 type foldedFile struct {
 	*source
-	own        map[*ast.Object]bool //nolint:staticcheck // the scopes of one file are all that is asked of it
-	unresolved map[*ast.Ident]bool  // names that the file does not declare
-	gone       map[string]*folded   // local names of imports that are merged; nil: the target
-	stays      map[string]bool      // local names of the other imports
+	own        map[any]bool        // the objects of its top scope: of scopes, one file is all that is asked
+	unresolved map[*ast.Ident]bool // names that the file does not declare
+	gone       map[string]*folded  // local names of imports that are merged; nil: the target
+	stays      map[string]bool     // local names of the other imports
 }
 
 // foldName is what a name of a folded package becomes: sdkgrpc.Server is
@@ -92,7 +92,7 @@ func parseFolded(path string, files map[string][]byte) (*folded, error) {
 	for name, text := range files {
 		f := &foldedFile{
 			source: &source{text: string(text), fset: token.NewFileSet()},
-			own:    map[*ast.Object]bool{}, unresolved: map[*ast.Ident]bool{}, gone: map[string]*folded{}, stays: map[string]bool{},
+			own:    map[any]bool{}, unresolved: map[*ast.Ident]bool{}, gone: map[string]*folded{}, stays: map[string]bool{},
 		}
 		var err error
 		if f.file, err = parser.ParseFile(f.fset, name, text, parser.ParseComments); err != nil {

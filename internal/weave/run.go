@@ -63,6 +63,10 @@ func (w *Weaver) runProgram(ctx context.Context, inv *invocation) (code int, err
 	go w.passOn(c.Process, ended)
 	code, err = exitCode(c.Wait())
 	close(ended)
+	if code > 128 && err != nil {
+		w.warn("the program was ended: " + err.Error())
+		return code, nil
+	}
 	return code, err
 }
 
@@ -96,17 +100,17 @@ func isTerminal(in io.Reader) bool {
 }
 
 // exitCode tells a command that has ended from one that could not run. One that a
-// signal has ended has the code that a shell gives it.
+// signal has ended has the code that a shell gives it, and an error.
 func exitCode(err error) (int, error) {
 	var exit *exec.ExitError
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0, nil
-	case errors.As(err, &exit):
-		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
-			return 128 + int(s.Signal()), nil
-		}
-		return max(exit.ExitCode(), 1), nil
 	}
-	return 1, err
+	if !errors.As(err, &exit) {
+		return 1, err
+	}
+	if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		return 128 + int(s.Signal()), err
+	}
+	return exit.ExitCode(), nil
 }

@@ -67,6 +67,9 @@ func main() {
 		if code != tt.code || err != nil || r.out.String() != tt.out {
 			t.Errorf("%s: code %d, %v, printed %q, %s", tt.args, code, err, r.out.String(), r.errOut.String())
 		}
+		if tt.code == 137 && (len(r.warned) != 1 || !strings.Contains(r.warned[0], "killed")) {
+			t.Errorf("%s: warned %q", tt.args, r.warned)
+		}
 		if tt.code == 1 && !strings.Contains(r.errOut.String(), "nowhere") {
 			t.Errorf("%s: said %q", tt.args, r.errOut.String())
 		}

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -105,26 +103,21 @@ func (p *planner) covered() bool {
 // counted reports whether the coverage of a package is counted, as far as can be
 // told: those of the main module, or those that -coverpkg names.
 func (p *planner) counted(q *pkg) bool {
-	if !p.covered() {
-		return false
-	}
 	patterns, ok := p.flag("coverpkg")
 	if !ok {
-		return q.Module != nil && q.Module.Main
+		return p.covered() && q.Module != nil && q.Module.Main
 	}
 	for pattern := range strings.SplitSeq(patterns, ",") {
-		name := q.ImportPath
+		from, _, many := strings.Cut(pattern, "...")
 		switch {
-		case pattern == "all" || pattern == "std" && q.Standard:
+		case pattern == "all", pattern == "std" && q.Standard:
 			return true
-		case pattern == "." || pattern == ".." || strings.HasPrefix(pattern, "./") || strings.HasPrefix(pattern, "../"):
-			name, pattern = filepath.ToSlash(q.Dir), path.Join(filepath.ToSlash(p.tool.dir), pattern)
-		}
-		// As x/... does x, too.
-		if pattern = strings.ReplaceAll(regexp.QuoteMeta(pattern), `\.\.\.`, ".*"); strings.HasSuffix(pattern, "/.*") {
-			pattern = strings.TrimSuffix(pattern, "/.*") + "(/.*)?"
-		}
-		if regexp.MustCompile("^" + pattern + "$").MatchString(name) {
+		case strings.HasPrefix(pattern, "."):
+			dir := filepath.Join(p.tool.dir, filepath.FromSlash(from))
+			if q.Dir == dir || many && under(q.Dir, dir) {
+				return true
+			}
+		case pattern == q.ImportPath, many && strings.HasPrefix(q.ImportPath+"/", from):
 			return true
 		}
 	}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -57,6 +60,58 @@ func WovenPackage(dir, out, pkg string, args ...string) error {
 		return fmt.Errorf("guanlan build in %s: %w\n%s", dir, err, told.String())
 	}
 	return nil
+}
+
+// Outcomes runs the tests of packages, by the go command alone or woven, and
+// returns how each ended: "pass", "fail" or "skip", by package and name, and what
+// was said of those that failed. A package counts as one of its tests, with an
+// empty name: one that does not build fails.
+func Outcomes(ctx context.Context, dir string, woven bool, args ...string) (outcomes map[string]string, said string, err error) {
+	var told, failed bytes.Buffer
+	args = slices.Concat([]string{"-json"}, args)
+	if woven {
+		w := weave.Weaver{
+			Dir: dir, Strict: true, Stdout: &told, Stderr: &failed,
+			Warn: func(message string) { fmt.Fprintln(&failed, message) },
+		}
+		if _, err := w.Run(ctx, "test", args); err != nil {
+			return nil, failed.String(), err
+		}
+	} else {
+		cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"test"}, args)...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &told, &failed
+		var exit *exec.ExitError
+		if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+			return nil, failed.String(), fmt.Errorf("go test in %s: %w", dir, err)
+		}
+	}
+	outcomes = map[string]string{}
+	output := map[string]*strings.Builder{}
+	for dec := json.NewDecoder(&told); ; {
+		var e struct{ Action, Package, Test, Output string }
+		if err := dec.Decode(&e); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, failed.String(), fmt.Errorf("read go test -json: %w", err)
+		}
+		key := strings.TrimSpace(e.Package + " " + e.Test)
+		switch e.Action {
+		case "build-output":
+			failed.WriteString(e.Output)
+		case "pass", "fail", "skip":
+			outcomes[key] = e.Action
+			if e.Action == "fail" && output[key] != nil {
+				fmt.Fprintf(&failed, "--- %s\n%s", key, output[key])
+			}
+			delete(output, key)
+		case "output":
+			if output[key] == nil {
+				output[key] = &strings.Builder{}
+			}
+			output[key].WriteString(e.Output)
+		}
+	}
+	return outcomes, failed.String(), nil
 }
 
 // Build builds a sample into a folder of the test and returns the program's
