@@ -1,12 +1,8 @@
 package weave
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/mod/module"
 )
 
 // What is added to a package is written in the Go that builds, whatever the
@@ -30,18 +26,10 @@ func TestLanguageOfWhatIsAdded(t *testing.T) {
 
 // Other versions keep the go.mod that requirements of them were made with.
 func TestCopiesReplaceTheirVersionOnly(t *testing.T) {
-	dir := t.TempDir()
-	name := filepath.Join(dir, "go.mod")
 	const text = "module example.com/shop\n\ngo 1.24\n\nrequire example.com/lib v1.5.0\n\nreplace (\n\texample.com/lib => example.com/fork v1.6.0\n"
-	if err := os.WriteFile(name, []byte(text+")\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	o := &overlay{cache{t.TempDir()}, map[string]string{}}
-	copies := map[module.Version]string{{Path: "example.com/lib", Version: "v1.5.0"}: "/copies/lib"}
-	if err := o.useCopies(&goTool{dir: dir, mod: name}, &invocation{verb: "build"}, copies); err != nil {
-		t.Fatal(err)
-	}
-	got, err := o.read(name)
+	got, err := replaceModules("go.mod", text+")\n", false, func(replace func(path, version, dir string) error) error {
+		return replace("example.com/lib", "v1.5.0", "/copies/lib")
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
