@@ -205,7 +205,7 @@ func TestImport(t *testing.T) {
 		"github.com/guanlan-io/guanlan/sdk":                  "guanlan/sdk",
 		"github.com/guanlan-io/guanlan/sdk/core":             "guanlan/sdk/core",
 		"github.com/guanlan-io/guanlan/sdk/internal/message": "guanlan/sdk/message",
-		"go.opentelemetry.io/otel":                           "guanlan/otel",
+		"go.opentelemetry.io/otel":                           "", // what is global in it nobody else in the program would see
 		"go.opentelemetry.io/otel/trace":                     "guanlan/otel/trace",
 		"github.com/cespare/xxhash/v2":                       "guanlan/x/xxhash",
 		"github.com/guanlan-io/guanlan/sdk/zap":              "",
