@@ -227,6 +227,6 @@ func TestPanicsAreTheStockSDKs(t *testing.T) {
 		}()
 		_, s := tp.Tracer("t").Start(context.Background(), "panics")
 		defer s.End()
-		panic("oh")
+		panic(errors.New("oh")) // the type of a string, the stock SDK calls ".string"
 	})
 }

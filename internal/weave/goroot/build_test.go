@@ -82,14 +82,13 @@ import (
 	"fmt"
 	"unsafe"
 
-	"guanlan/otel"
 	"guanlan/sdk"
 	_ "guanlan/sdk/auto"
 	_ "guanlan/sdk/start"
 )
 
 func main() {
-	_, span := otel.Tracer("test").Start(context.Background(), "work")
+	_, span := sdk.Default().TracerProvider().Tracer("test").Start(context.Background(), "work")
 	fmt.Println(span.SpanContext().IsValid())
 	span.End()
 	sdk.Shutdown(context.Background())
