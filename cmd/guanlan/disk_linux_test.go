@@ -46,8 +46,9 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// fill takes all free space, as another program would; the returned function
-// gives it back.
+// fill takes all free space, as another program would, and goes on taking what
+// is freed (the stores delete files that they have merged); the returned
+// function gives it back.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	path := filepath.Join(dir, "other-program")
@@ -55,15 +56,37 @@ func fill(t *testing.T, dir string) (free func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
 	chunk := make([]byte, 1<<20)
-	for err == nil {
-		_, err = f.Write(chunk)
+	take := func() {
+		for _, n := range []int{len(chunk), 512} {
+			for err := error(nil); err == nil; {
+				_, err = f.Write(chunk[:n])
+			}
+		}
 	}
-	for err = nil; err == nil; {
-		_, err = f.Write(chunk[:512])
-	}
-	return func() { os.Remove(path) }
+	take()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				take()
+			}
+		}
+	})
+	free = sync.OnceFunc(func() {
+		close(stop)
+		wg.Wait()
+		f.Close()
+		os.Remove(path)
+	})
+	t.Cleanup(free) // before its disk is unmounted
+	return free
 }
 
 // export sends one batch of a signal and returns how the server answered.
@@ -130,7 +153,7 @@ func TestDiskFull(t *testing.T) {
 	free := fill(t, disk)
 	for _, signal := range signals {
 		eventually(t, signal+" on a full disk", func() error { return wantRefusal(export(t.Context(), conn, signal, "full", 1)) })
-		wantRetryAfter(t, p, signal)
+		eventually(t, signal+" on a full disk by HTTP", func() error { return wantRetryAfter(t, p, signal) })
 	}
 	before := acked("traces")
 	for _, signal := range []string{"traces", "logs"} {
@@ -254,8 +277,8 @@ func wantRefusal(err error) error {
 	return fmt.Errorf("%v has no RetryInfo", err)
 }
 
-// wantRetryAfter fails the test unless OTLP/HTTP answers 503 with a time.
-func wantRetryAfter(t *testing.T, p *process, signal string) {
+// wantRetryAfter returns nil when OTLP/HTTP answers 503 with a time.
+func wantRetryAfter(t *testing.T, p *process, signal string) error {
 	t.Helper()
 	now, l := time.Now(), labels{{"batch", "full"}}
 	m := map[string]marshaler{
@@ -269,9 +292,10 @@ func wantRetryAfter(t *testing.T, p *process, signal string) {
 	}
 	res, text, err := p.post(signal, protobuf, "", "", bytes.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); res.StatusCode != http.StatusServiceUnavailable || err != nil || seconds < 1 {
-		t.Errorf("%s on a full disk: got %s, Retry-After %q, want 503 and a number of seconds: %s", signal, res.Status, res.Header.Get("Retry-After"), text)
+		return fmt.Errorf("got %s, Retry-After %q, want 503 and a number of seconds: %s", res.Status, res.Header.Get("Retry-After"), text)
 	}
+	return nil
 }

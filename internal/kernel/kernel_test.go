@@ -88,8 +88,10 @@ func TestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, ok := h.Process(cmd.Process.Pid)
-	for deadline := time.Now().Add(5 * time.Second); got.Comm != "sleep" && time.Now().Before(deadline); {
-		h.Forget(cmd.Process.Pid) // it may not have called exec yet
+	for deadline := time.Now().Add(5 * time.Second); !cmp.Equal(got.Args, []string{"sleep", "60"}) && time.Now().Before(deadline); {
+		if got.Comm != "sleep" {
+			h.Forget(cmd.Process.Pid) // it has not called exec yet; within one, the Host looks again by itself
+		}
 		got, ok = h.Process(cmd.Process.Pid)
 	}
 	if !ok || got.Service != "sleeper" || filepath.Base(got.Exe) == "" || got.Parent != os.Getpid() ||

@@ -83,7 +83,7 @@ func (p *processes) get(pid int) (Process, bool) {
 	now := time.Now()
 	if e != nil {
 		p.used.MoveToFront(e)
-		if k := e.Value.(*knownProcess); now.Sub(k.checked) < recheck || k.still(p.proc, now) {
+		if k := e.Value.(*knownProcess); now.Sub(k.checked) < recheck && !k.execs() || k.still(p.proc, now) {
 			return k.Process, true
 		}
 	}
@@ -110,9 +110,16 @@ func (p *processes) get(pid int) (Process, bool) {
 	return found, true
 }
 
+// execs reports whether the process was seen in the middle of an exec: it has its
+// new file and name, but neither arguments nor environment yet.
+func (k *knownProcess) execs() bool { return k.Exe != "" && len(k.Args) == 0 }
+
 // still checks that the id was not given to another process. A changed name
 // means an exec: all but the id is new.
 func (k *knownProcess) still(proc string, now time.Time) bool {
+	if k.execs() {
+		return false
+	}
 	st, ok := readStat(proc, k.PID)
 	if !ok || st.start != k.Start || st.comm != k.Comm {
 		return false
