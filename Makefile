@@ -1,4 +1,5 @@
-# `make help` lists what there is. Nothing here needs root, Docker, Node or clang.
+# `make help` lists what there is. Nothing here needs root, Docker or Node;
+# only gen needs clang-14, for the programs in internal/kernel.
 SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local

@@ -7,6 +7,7 @@ ignore ./ui/node_modules
 
 require (
 	github.com/VictoriaMetrics/VictoriaLogs v1.43.1
+	github.com/cilium/ebpf v0.22.0
 	github.com/danielgtaylor/huma/v2 v2.37.2
 	github.com/google/go-cmp v0.7.0
 	github.com/jaegertracing/jaeger-idl v0.11.1

@@ -63,9 +63,10 @@ func WovenPackage(dir, out, pkg string, args ...string) error {
 }
 
 // Outcomes runs the tests of packages, by the go command alone or woven, and
-// returns how each ended: "pass", "fail" or "skip", by package and name. A package
-// counts as one of its tests, with an empty name: one that does not build fails.
-func Outcomes(ctx context.Context, dir string, woven bool, args ...string) (map[string]string, string, error) {
+// returns how each ended: "pass", "fail" or "skip", by package and name, and what
+// was said of those that failed. A package counts as one of its tests, with an
+// empty name: one that does not build fails.
+func Outcomes(ctx context.Context, dir string, woven bool, args ...string) (outcomes map[string]string, said string, err error) {
 	var told, failed bytes.Buffer
 	args = slices.Concat([]string{"-json"}, args)
 	if woven {
@@ -84,7 +85,7 @@ func Outcomes(ctx context.Context, dir string, woven bool, args ...string) (map[
 			return nil, failed.String(), fmt.Errorf("go test in %s: %w", dir, err)
 		}
 	}
-	outcomes := map[string]string{}
+	outcomes = map[string]string{}
 	output := map[string]*strings.Builder{}
 	for dec := json.NewDecoder(&told); ; {
 		var e struct{ Action, Package, Test, Output string }
@@ -95,6 +96,8 @@ func Outcomes(ctx context.Context, dir string, woven bool, args ...string) (map[
 		}
 		key := strings.TrimSpace(e.Package + " " + e.Test)
 		switch e.Action {
+		case "build-output":
+			failed.WriteString(e.Output)
 		case "pass", "fail", "skip":
 			outcomes[key] = e.Action
 			if e.Action == "fail" && output[key] != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os/exec"
@@ -133,11 +134,11 @@ func Call(t testing.TB, status int, method, url, body string, header ...string) 
 	return string(text)
 }
 
-// Incomplete says what is wrong with traces that a program has sent about
-// requests, each of which is one trace: a span or a log record whose parent has
-// not arrived, a trace with several roots, or one that holds requests of others.
-// "" is nothing.
-func Incomplete(r otlpsink.Received) string {
+// Incomplete says what is wrong with what a program has sent about requests, each
+// of which is to be one trace: a span or a log record whose parent has not
+// arrived, a trace with several roots or with requests of others, and work at the
+// time of requests that belongs to none, unless byClock knows it. "" is nothing.
+func Incomplete(r otlpsink.Received, byClock func(ptrace.Span) bool) string {
 	type key struct {
 		trace pcommon.TraceID
 		span  pcommon.SpanID
@@ -145,12 +146,21 @@ func Incomplete(r otlpsink.Received) string {
 	spans := map[key]ptrace.Span{}
 	roots := map[pcommon.TraceID][]string{}
 	each(r.Traces, func(s ptrace.Span) { spans[key{s.TraceID(), s.SpanID()}] = s })
+	first, last := pcommon.Timestamp(math.MaxUint64), pcommon.Timestamp(0)
+	each(r.Traces, func(s ptrace.Span) {
+		if s.Kind() == ptrace.SpanKindServer {
+			first, last = min(first, s.StartTimestamp()), max(last, s.EndTimestamp())
+		}
+	})
 	var wrong strings.Builder
 	each(r.Traces, func(s ptrace.Span) {
 		parent, ok := spans[key{s.TraceID(), s.ParentSpanID()}]
 		switch {
 		case s.ParentSpanID().IsEmpty():
 			roots[s.TraceID()] = append(roots[s.TraceID()], s.Name())
+			if s.Kind() != ptrace.SpanKindServer && s.StartTimestamp() > first && s.StartTimestamp() < last && (byClock == nil || !byClock(s)) {
+				fmt.Fprintf(&wrong, "span %q: it is of no request\n", s.Name())
+			}
 		case !ok:
 			fmt.Fprintf(&wrong, "span %q: its parent is missing\n", s.Name())
 		case s.Kind() == ptrace.SpanKindServer && parent.Kind() != ptrace.SpanKindClient:
@@ -176,9 +186,9 @@ func Incomplete(r otlpsink.Received) string {
 	return wrong.String()
 }
 
-// Requests is what was sent about requests that the program has answered: the
-// traces that begin with one, and their log records. What it does by the clock,
-// and its metrics, differ from run to run.
+// Requests leaves in r what was sent about requests that the program has
+// answered: the traces that begin with one, and their log records. What it does by
+// the clock, and its metrics, differ from run to run.
 func Requests(r otlpsink.Received) otlpsink.Received {
 	answered := map[pcommon.TraceID]bool{}
 	each(r.Traces, func(s ptrace.Span) {

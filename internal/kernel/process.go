@@ -1,0 +1,223 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bytes"
+	"container/list"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// maxProcesses bounds the cache: some hundred bytes each, the least recently asked for goes first.
+	maxProcesses = 16_384
+	// maxArgs bounds what is kept of a command line, maxEnviron what is read for the service's name.
+	maxArgs    = 4 << 10
+	maxEnviron = 128 << 10
+	// recheck is how long a process is believed to be the one that had its id.
+	recheck = time.Second
+	// ticksPerSecond is USER_HZ, 100 on all architectures that Go runs on.
+	ticksPerSecond = 100
+)
+
+// Process is who a process is. The Host keeps it for a while after its end, for
+// events that are about its last acts.
+type Process struct {
+	PID, Parent int
+	Start       time.Duration // since boot (CLOCK_BOOTTIME), in steps of 10 ms; with PID it names a process for good
+	Comm        string        // at most 15 bytes
+	Exe         string        // "" for kernel threads and where it may not be read
+	Args        []string      // the first 4 KiB
+	Cgroup      string        // path in cgroup v2 or, where v2 is not used, of the v1 controller that names a container
+	Container   string        // id, 64 hex digits, or ""
+	Pod         string        // uid, or ""
+	Service     string        // what its environment calls it (OTEL_SERVICE_NAME), or ""
+	Ended       bool
+}
+
+type processes struct {
+	proc string
+	mu   sync.Mutex
+	byID map[int]*list.Element // of *knownProcess
+	used *list.List            // most recent first
+}
+
+type knownProcess struct {
+	Process
+	checked time.Time
+}
+
+func newProcesses(proc string) *processes {
+	return &processes{proc: proc, byID: map[int]*list.Element{}, used: list.New()}
+}
+
+// Process returns the process that has the id or, if none has, the last that was
+// seen with it. ok is false if it ended before it was ever asked for.
+func (h *Host) Process(pid int) (Process, bool) { return h.processes.get(pid) }
+
+// Forget drops what is known of a process: for an exec, after which all but its id is new.
+func (h *Host) Forget(pid int) {
+	p := h.processes
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.byID[pid]; e != nil {
+		p.used.Remove(e)
+		delete(p.byID, pid)
+	}
+}
+
+func (p *processes) get(pid int) (Process, bool) {
+	if pid <= 0 {
+		return Process{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.byID[pid]
+	now := time.Now()
+	if e != nil {
+		p.used.MoveToFront(e)
+		if k := e.Value.(*knownProcess); now.Sub(k.checked) < recheck || k.still(p.proc, now) {
+			return k.Process, true
+		}
+	}
+	found, ok := read(p.proc, pid)
+	if !ok {
+		if e == nil {
+			return Process{}, false
+		}
+		k := e.Value.(*knownProcess)
+		k.Ended = true
+		return k.Process, true
+	}
+	k := &knownProcess{Process: found, checked: now}
+	if e != nil {
+		e.Value = k
+		return found, true
+	}
+	p.byID[pid] = p.used.PushFront(k)
+	if p.used.Len() > maxProcesses {
+		last := p.used.Back()
+		delete(p.byID, last.Value.(*knownProcess).PID)
+		p.used.Remove(last)
+	}
+	return found, true
+}
+
+// still checks that the id was not given to another process. A changed name
+// means an exec: all but the id is new.
+func (k *knownProcess) still(proc string, now time.Time) bool {
+	st, ok := readStat(proc, k.PID)
+	if !ok || st.start != k.Start || st.comm != k.Comm {
+		return false
+	}
+	k.checked = now
+	return true
+}
+
+func read(proc string, pid int) (Process, bool) {
+	st, ok := readStat(proc, pid)
+	if !ok {
+		return Process{}, false
+	}
+	dir := filepath.Join(proc, strconv.Itoa(pid))
+	out := Process{PID: pid, Parent: st.parent, Start: st.start, Comm: st.comm}
+	out.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))
+	out.Exe = strings.TrimSuffix(out.Exe, " (deleted)")
+	if b := readSome(filepath.Join(dir, "cmdline"), maxArgs); len(b) > 0 {
+		out.Args = strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+	}
+	out.Cgroup, out.Container, out.Pod = cgroupOf(string(readSome(filepath.Join(dir, "cgroup"), maxArgs)))
+	out.Service = serviceIn(readSome(filepath.Join(dir, "environ"), maxEnviron))
+	// The id may have changed hands while its files were read.
+	if again, ok := readStat(proc, pid); ok && again.start != st.start {
+		return Process{}, false
+	}
+	return out, true
+}
+
+type stat struct {
+	comm   string
+	parent int
+	start  time.Duration
+}
+
+func readStat(proc string, pid int) (stat, bool) {
+	b := readSome(filepath.Join(proc, strconv.Itoa(pid), "stat"), 1024)
+	return parseStat(b)
+}
+
+// parseStat reads "pid (comm) state ppid …"; comm may hold spaces and parentheses.
+func parseStat(b []byte) (stat, bool) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return stat{}, false
+	}
+	f := strings.Fields(string(b[end+1:]))
+	if len(f) < 20 {
+		return stat{}, false
+	}
+	parent, err1 := strconv.Atoi(f[1])
+	ticks, err2 := strconv.ParseInt(f[19], 10, 64)
+	if err1 != nil || err2 != nil {
+		return stat{}, false
+	}
+	return stat{comm: string(b[open+1 : end]), parent: parent, start: time.Duration(ticks) * (time.Second / ticksPerSecond)}, true
+}
+
+// cgroupOf picks of /proc/PID/cgroup the line that tells most: one with a
+// container's id, else that of v2.
+func cgroupOf(text string) (path, container, pod string) {
+	for line := range strings.Lines(text) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		c, p := Container(parts[2])
+		if c != "" && container == "" {
+			path, container, pod = parts[2], c, p
+		} else if parts[0] == "0" && container == "" {
+			path, pod = parts[2], p
+		}
+	}
+	return path, container, pod
+}
+
+// serviceIn reads the service's name as OpenTelemetry's SDKs do.
+func serviceIn(environ []byte) string {
+	var fromAttributes string
+	for kv := range bytes.SplitSeq(environ, []byte{0}) {
+		k, v, _ := strings.Cut(string(kv), "=")
+		switch k {
+		case "OTEL_SERVICE_NAME":
+			if v != "" {
+				return v
+			}
+		case "OTEL_RESOURCE_ATTRIBUTES":
+			for pair := range strings.SplitSeq(v, ",") {
+				if k, v, _ := strings.Cut(pair, "="); strings.TrimSpace(k) == "service.name" {
+					if u, err := url.PathUnescape(strings.TrimSpace(v)); err == nil {
+						fromAttributes = u
+					}
+				}
+			}
+		}
+	}
+	return fromAttributes
+}
+
+func readSome(name string, limit int64) []byte {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.LimitReader(f, limit))
+	return b
+}

@@ -1,0 +1,99 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+)
+
+// Classify turns the kernel's refusal of what into *Unsupported. An error that
+// may be a mistake of ours, such as a program that the verifier rejects, stays
+// as it is: it must not be taken for a property of the machine.
+func Classify(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if u := (*Unsupported)(nil); errors.As(err, &u) {
+		return err
+	}
+	un := func(missing, next string) error {
+		return &Unsupported{Feature: what, Missing: missing, Next: next, Err: err}
+	}
+	if ve := (*ebpf.VerifierError)(nil); errors.As(err, &ve) {
+		for _, line := range ve.Log {
+			// Both are the verifier's words for a helper that is newer than it.
+			if strings.Contains(line, "unknown func") || strings.Contains(line, "invalid func") {
+				return un("a BPF helper ("+strings.TrimSpace(line)+")", "a newer kernel has it")
+			}
+		}
+		if len(ve.Log) > 0 && !errors.Is(err, unix.EPERM) {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported) && !haveBTF():
+		return un("type information (BTF)", "use a kernel built with CONFIG_DEBUG_INFO_BTF")
+	case errors.Is(err, btf.ErrNotFound):
+		return un("a tracepoint or type in this kernel", "a newer kernel may have it")
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		if need := lacking(unix.CAP_BPF, unix.CAP_PERFMON); need != "" {
+			return un(need, "grant it, or run as root")
+		}
+		if need := lacking(unix.CAP_NET_ADMIN, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_PTRACE); need != "" {
+			return un("a permission (this process has not "+need+")", "grant it, or run as root")
+		}
+		return un("the kernel's leave", "lockdown, a security module or a container's seccomp profile refuses it even to root")
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, errNotSupp):
+		return un("a feature of newer or otherwise configured kernels", "")
+	case errors.Is(err, fs.ErrNotExist):
+		return un("a file of the kernel", "mount tracefs, sysfs and the cgroup file systems")
+	}
+	return err
+}
+
+// errNotSupp is ENOTSUPP, which the kernel's BPF code returns and no C library names.
+const errNotSupp = unix.Errno(524)
+
+func haveBTF() bool {
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	return err == nil
+}
+
+var capNames = map[int]string{
+	unix.CAP_BPF: "CAP_BPF", unix.CAP_PERFMON: "CAP_PERFMON", unix.CAP_NET_ADMIN: "CAP_NET_ADMIN",
+	unix.CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH", unix.CAP_SYS_PTRACE: "CAP_SYS_PTRACE",
+}
+
+// lacking names those of the capabilities that this process has not.
+func lacking(caps ...int) string {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return ""
+	}
+	var effective uint64
+	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), "CapEff:"); ok {
+			effective, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+		}
+	}
+	if effective&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return "" // stands for CAP_BPF and CAP_PERFMON, also before Linux 5.8
+	}
+	var names []string
+	for _, c := range caps {
+		if effective&(1<<c) == 0 {
+			names = append(names, capNames[c])
+		}
+	}
+	return strings.Join(names, ", ")
+}
