@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Limits on what a table may make us do: the bytes come from other people's
@@ -211,7 +212,7 @@ func (t *goTable) frames(addr uint64) ([]Frame, error) {
 			break
 		}
 		fr := Frame{Inlined: true}
-		if fr.Function, err = t.str(t.names, uint64(binary.LittleEndian.Uint32(call[name:]))); err != nil {
+		if fr.Function, err = t.name(binary.LittleEndian.Uint32(call[name:])); err != nil {
 			break
 		}
 		if t.go120 {
@@ -221,7 +222,7 @@ func (t *goTable) frames(addr uint64) ([]Frame, error) {
 		out = append(out, fr)
 		pc = f.entry + uint64(binary.LittleEndian.Uint32(call[parent:]))
 	}
-	name, nerr := t.str(t.names, uint64(f.name))
+	name, nerr := t.name(f.name)
 	if nerr != nil {
 		return out, nerr
 	}
@@ -344,6 +345,16 @@ func (t *goTable) str(part int64, off uint64) (string, error) {
 		return "", fmt.Errorf("%w: name at %d", ErrCorrupt, off)
 	}
 	return readString(t.r, t.base+part+int64(off), t.base+t.size)
+}
+
+// name returns the name of a function as the runtime prints it: without the
+// type arguments, which are the compiler's shapes and not the program's types.
+func (t *goTable) name(off uint32) (string, error) {
+	s, err := t.str(t.names, uint64(off))
+	if i, j := strings.IndexByte(s, '['), strings.LastIndexByte(s, ']'); i >= 0 && j > i {
+		s = s[:i] + "[...]" + s[j+1:]
+	}
+	return s, err
 }
 
 // readString reads up to a zero byte or end.
