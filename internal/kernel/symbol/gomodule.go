@@ -26,11 +26,11 @@ const (
 	modWords     = 44
 )
 
-// maxScan bounds the search for a table in a file that has no section headers.
+// maxScan bounds the search for a table that has no section.
 const maxScan = 512 << 20
 
 // openGoTable finds the table of functions of an ELF file: by its section, or
-// by its first bytes where the headers of sections were removed. It finds the
+// by its first bytes where it has none. It finds the
 // address of the text and the inline trees by the module data, which refers to
 // the table.
 func openGoTable(r io.ReaderAt, f *elf.File) (*goTable, error) {
@@ -77,7 +77,9 @@ func locateGoTable(r io.ReaderAt, f *elf.File) (*goTable, uint64, error) {
 			return t, s.Addr, err
 		}
 	}
-	if len(f.Sections) > 0 || !hasGoNote(f) {
+	// A linker of C merges the table into .data.rel.ro; some packers remove all
+	// sections. What is left says that there is Go.
+	if f.Section(".go.buildinfo") == nil && !hasGoNote(f) {
 		return nil, 0, ErrNoTable
 	}
 	for _, p := range f.Progs {
