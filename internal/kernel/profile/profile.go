@@ -111,13 +111,13 @@ type Feature struct {
 	stop    context.CancelFunc
 	workers sync.WaitGroup
 
-	began            time.Time
-	events, left     atomic.Uint64
-	refused          error
-	once             sync.Once
-	closeErr         error
-	drainErr         atomic.Pointer[error]
-	drainEvery       time.Duration
+	began        time.Time
+	events, left atomic.Uint64
+	refused      error
+	once         sync.Once
+	closeErr     error
+	drainErr     atomic.Pointer[error]
+	drainEvery   time.Duration
 }
 
 // New makes a Feature that nothing is attached of.
