@@ -136,7 +136,11 @@ func (b *builder) sample(kind uint32, c profileCount, stack []frame) {
 		if !innermost {
 			f.pc--
 		}
-		s.Location = append(s.Location, b.location(f))
+		l := b.location(f)
+		if l.Mapping == b.unknown && b.space.symbols != nil && !innermost {
+			break // no code lies there: the walk went astray, and all that follows
+		}
+		s.Location = append(s.Location, l)
 	}
 	b.p.Sample = append(b.p.Sample, s)
 }

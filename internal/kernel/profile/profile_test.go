@@ -266,7 +266,7 @@ func TestC(t *testing.T) {
 	}
 	for _, flags := range [][]string{{"-static"}, {"-pie", "-fPIE"}} {
 		bin := filepath.Join(t.TempDir(), "cburn")
-		if out, err := exec.Command(gcc, append([]string{"-O2", "-fno-omit-frame-pointer", "-o", bin, "testdata/cburn/main.c"}, flags...)...).CombinedOutput(); err != nil {
+		if out, err := exec.Command(gcc, append([]string{"-O0", "-fno-omit-frame-pointer", "-o", bin, "testdata/cburn/main.c"}, flags...)...).CombinedOutput(); err != nil {
 			t.Fatalf("compile: %v\n%s", err, out)
 		}
 		_, got := start(t, Options{Hz: 97, Interval: 500 * time.Millisecond})

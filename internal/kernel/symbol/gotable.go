@@ -14,7 +14,7 @@ const (
 	maxGoFuncs   = 1 << 24 // functions of one program; kubelet has 2^17
 	maxNameLen   = 4096    // longest function or file name that is read whole
 	maxInlining  = 128     // calls inlined into each other at one address
-	maxPCSteps   = 1 << 17 // entries of one address-to-value table
+	maxSteps     = 1 << 18 // entries of address-to-value tables that one address may need
 	goHeaderSize = 8 + 8*8
 )
 
@@ -196,11 +196,11 @@ func (t *goTable) frames(addr uint64) ([]Frame, error) {
 		return nil, err
 	}
 	var out []Frame
-	pc := addr - t.text
+	pc, steps := addr-t.text, maxSteps
 	tree, index, err := t.inlining(f)
 	for err == nil && index != 0 && len(out) < maxInlining {
 		var ix int32
-		if ix, err = t.value(index, f.entry, pc); err != nil || ix < 0 {
+		if ix, err = t.value(index, f.entry, pc, &steps); err != nil || ix < 0 {
 			break
 		}
 		var call [20]byte
@@ -218,7 +218,7 @@ func (t *goTable) frames(addr uint64) ([]Frame, error) {
 		if t.go120 {
 			fr.StartLine = int(int32(binary.LittleEndian.Uint32(call[12:])))
 		}
-		fr.File, fr.Line = t.position(f, pc)
+		fr.File, fr.Line = t.position(f, pc, &steps)
 		out = append(out, fr)
 		pc = f.entry + uint64(binary.LittleEndian.Uint32(call[parent:]))
 	}
@@ -227,7 +227,7 @@ func (t *goTable) frames(addr uint64) ([]Frame, error) {
 		return out, nerr
 	}
 	fr := Frame{Function: name, StartLine: int(f.startLine)}
-	fr.File, fr.Line = t.position(f, pc)
+	fr.File, fr.Line = t.position(f, pc, &steps)
 	return append(out, fr), err
 }
 
@@ -246,12 +246,12 @@ func (t *goTable) inlining(f goFunc) (tree int64, index uint32, err error) {
 }
 
 // position returns the file and line at pc; empty where the table fails.
-func (t *goTable) position(f goFunc, pc uint64) (string, int) {
-	line, err := t.value(f.pcln, f.entry, pc)
+func (t *goTable) position(f goFunc, pc uint64, steps *int) (string, int) {
+	line, err := t.value(f.pcln, f.entry, pc, steps)
 	if err != nil || line < 0 {
 		line = 0
 	}
-	n, err := t.value(f.pcfile, f.entry, pc)
+	n, err := t.value(f.pcfile, f.entry, pc, steps)
 	if err != nil || n < 0 {
 		return "", int(line)
 	}
@@ -267,19 +267,21 @@ func (t *goTable) position(f goFunc, pc uint64) (string, int) {
 }
 
 // value looks pc up in the table at off of the address-to-value tables: pairs
-// of a value's difference (zigzag) and an address's, as varints.
-func (t *goTable) value(off uint32, entry, pc uint64) (int32, error) {
+// of a value's difference (zigzag) and an address's, as varints. It takes what
+// it does from steps.
+func (t *goTable) value(off uint32, entry, pc uint64, steps *int) (int32, error) {
 	if off == 0 {
 		return -1, nil
 	}
 	c := cursor{t: t, off: t.pcs + int64(off)}
 	at, val := entry, int32(-1)
-	for i := range maxPCSteps {
+	for first := true; *steps > 0; first = false {
+		*steps--
 		d, err := c.varint()
 		if err != nil {
 			return -1, err
 		}
-		if d == 0 && i > 0 {
+		if d == 0 && !first {
 			return -1, nil
 		}
 		if d&1 != 0 {
