@@ -184,21 +184,18 @@ func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, 
 			}
 		}
 	}
-	var found []uint64
 	var want [8]byte
 	binary.LittleEndian.PutUint64(want[:], addr)
-	for _, p := range f.Progs {
-		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X != 0 || found != nil {
-			continue
-		}
-		err := scan(r, int64(p.Off), int64(min(p.Filesz, maxScan)), func(chunk []byte, off int64) bool {
+	var found []uint64
+	visit := func(vaddr uint64, start int64) func(chunk []byte, off int64) bool {
+		return func(chunk []byte, off int64) bool {
 			for i := 0; ; i++ {
 				j := bytes.Index(chunk[i:], want[:])
 				if j < 0 {
 					return false
 				}
 				i += j
-				place := p.Vaddr + uint64(off) + uint64(i) - p.Off
+				place := vaddr + uint64(off-start) + uint64(i)
 				if place%8 != 0 {
 					continue
 				}
@@ -207,8 +204,21 @@ func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, 
 					return true
 				}
 			}
-		})
-		if err != nil {
+		}
+	}
+	// Where linkers put it, since Go 1.26 and before; else anywhere.
+	for _, name := range []string{".go.module", ".noptrdata"} {
+		if s := f.Section(name); s != nil && s.Type == elf.SHT_PROGBITS && found == nil {
+			if err := scan(r, int64(s.Offset), int64(min(s.FileSize, maxScan)), visit(s.Addr, int64(s.Offset))); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X != 0 || found != nil {
+			continue
+		}
+		if err := scan(r, int64(p.Off), int64(min(p.Filesz, maxScan)), visit(p.Vaddr, int64(p.Off))); err != nil {
 			return nil, err
 		}
 	}
