@@ -113,7 +113,7 @@ struct sum {
 	u32 pad;
 	u32 rtt_hist[RTT_SLOTS];
 	u32 connect_hist[CONN_SLOTS];
-	char comm[16];
+	u8 comm[16];
 };
 
 struct conn {
@@ -125,8 +125,8 @@ struct conn {
 	u32 retrans, rtt_max;
 	u32 last_srtt;
 	u32 pending[PENDING];
-	u8 pendings, role, zero_peer, zero_local, touched, bad;
-	char comm[16];
+	u8 pendings, role, zero_peer, zero_local, touched;
+	u8 comm[16];
 };
 
 struct event {
@@ -138,10 +138,10 @@ struct event {
 	u16 lport, rport;
 	u8 laddr[16], raddr[16];
 	u32 role;
-	char comm[16];
+	u8 comm[16];
 };
 
-struct listener { u64 cgroup; u32 tgid, start_cs, netns, backlog, max_backlog, drops; u16 port, pad; u8 addr[16]; char comm[16]; u32 pad2; };
+struct listener { u64 cgroup; u32 tgid, start_cs, netns, backlog, max_backlog, drops; u16 port, pad; u8 addr[16]; u8 comm[16]; u32 pad2; };
 struct listener *unused_listener __attribute__((unused));
 struct event *unused_event __attribute__((unused));
 

@@ -33,9 +33,8 @@ type tcpConn struct {
 	ZeroPeer      uint8
 	ZeroLocal     uint8
 	Touched       uint8
-	Bad           uint8
-	Comm          [16]int8
-	_             [6]byte
+	Comm          [16]uint8
+	_             [7]byte
 }
 
 type tcpEvent struct {
@@ -59,7 +58,7 @@ type tcpEvent struct {
 	Laddr         [16]uint8
 	Raddr         [16]uint8
 	Role          uint32
-	Comm          [16]int8
+	Comm          [16]uint8
 }
 
 type tcpKey struct {
@@ -88,7 +87,7 @@ type tcpListener struct {
 	Port       uint16
 	Pad        uint16
 	Addr       [16]uint8
-	Comm       [16]int8
+	Comm       [16]uint8
 	Pad2       uint32
 }
 
@@ -145,7 +144,7 @@ type tcpSum struct {
 	Pad            uint32
 	RttHist        [40]uint32
 	ConnectHist    [20]uint32
-	Comm           [16]int8
+	Comm           [16]uint8
 }
 
 // Names of all BPF objects in the ELF.
