@@ -40,6 +40,7 @@ func start(t testing.TB, o Options) *Feature {
 		}
 	})
 	for _, err := range f.Refused() {
+		t.Log("refused:", err)
 		if u := (*kernel.Unsupported)(nil); !errors.As(err, &u) {
 			t.Errorf("a part: %v", err)
 		}
@@ -275,7 +276,7 @@ func flow(t testing.TB, r Report, fits func(*Flow) bool) *Flow {
 	for i := range r.Flows {
 		if f := &r.Flows[i]; fits(f) {
 			if found != nil {
-				t.Fatalf("two flows fit:\n%+v\n%+v", found, f)
+				t.Fatalf("two flows fit:\n%#v\n%#v", *found, *f)
 			}
 			found = f
 		}
@@ -286,8 +287,8 @@ func flow(t testing.TB, r Report, fits func(*Flow) bool) *Flow {
 	return found
 }
 
-func clientOf(remote string) func(*Flow) bool {
-	return func(f *Flow) bool { return f.Role == Client && f.Remote.String() == remote }
+func clientOf(ns uint32, remote string) func(*Flow) bool {
+	return func(f *Flow) bool { return f.Role == Client && f.NetNS == ns && f.Remote.String() == remote }
 }
 
 func serverOf(ns uint32, port int) func(*Flow) bool {

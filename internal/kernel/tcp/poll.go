@@ -211,8 +211,14 @@ func (p *poller) sockets(r *Report) error {
 func (p *poller) list(own uint32) map[uint32]string {
 	found := map[uint32]string{own: ""}
 	paths, _ := filepath.Glob(filepath.Join(p.host.Proc(), "[0-9]*/ns/net"))
-	named, _ := filepath.Glob(filepath.Join(p.host.Proc(), "1/root/run/netns/*"))
-	for _, path := range append(paths, named...) {
+	// Of the host where this process may look there, else of its own file system.
+	for _, root := range []string{filepath.Join(p.host.Proc(), "1/root"), ""} {
+		if named, _ := filepath.Glob(root + "/run/netns/*"); len(named) > 0 {
+			paths = append(paths, named...)
+			break
+		}
+	}
+	for _, path := range paths {
 		if len(found) >= maxNamespaces {
 			break
 		}

@@ -9,7 +9,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-enum { AF_INET = 2, AF_INET6 = 10, IPPROTO_TCP = 6 };
+enum { AF_INET = 2, AF_INET6 = 10, IPPROTO_TCP = 6, IPPROTO_MPTCP = 262 };
 enum {
 	TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT,
 	TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_CLOSING, TCP_NEW_SYN_RECV,
@@ -53,6 +53,7 @@ struct tcp_sock {
 	u64 bytes_acked, bytes_received, tcp_mstamp;
 	u8 bpf_sock_ops_cb_flags;
 };
+struct mptcp_sock { struct sock *first; };
 struct sk_buff { char cb[48]; };
 struct tcp_skb_cb { u16 tcp_gso_segs; };
 struct task_struct { struct task_struct *group_leader; int tgid; u64 start_boottime; char comm[16]; };
@@ -152,6 +153,10 @@ struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 18); } eve
 /* Listening ports, for the roles of sockets older than the agent. */
 struct port { u32 netns; u32 port; };
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct port); __type(value, u8); } ports SEC(".maps");
+/* Owners of TCP sockets that an older MPTCP socket stands before, as with all
+ * listeners of Go since 1.24: the file is of the one, hooks see the other. */
+struct owned { u32 tgid, start_cs; u8 comm[16]; };
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, u64); __type(value, struct owned); } subflows SEC(".maps");
 /* Sockets by state in the namespace that snap runs in, and the number of the poll. */
 struct poll { u32 epoch; u32 states[13]; };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct poll); } polls SEC(".maps");
@@ -686,6 +691,24 @@ int BPF_PROG(on_probe, struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
+static __always_inline struct conn *adopt(struct sock *sk, struct conn *c, u8 role)
+{
+	u64 at = (u64)sk;
+	struct owned *o = bpf_map_lookup_elem(&subflows, &at);
+	if (!o)
+		return c;
+	if (!c)
+		c = bpf_sk_storage_get(&conns, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!c)
+		return 0;
+	c->role = role;
+	c->cgroup = cgroup_of(sk);
+	c->tgid = o->tgid;
+	c->start_cs = o->start_cs;
+	__builtin_memcpy(c->comm, o->comm, sizeof(c->comm));
+	return c;
+}
+
 /* One poll of one network namespace: folds all its connections, counts states,
  * writes one record a listener. */
 SEC("iter/tcp")
@@ -706,6 +729,8 @@ int snap(struct bpf_iter__tcp *ctx)
 	if (state == TCP_LISTEN) {
 		struct listener l = {};
 		struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
+		if (!c || !c->tgid)
+			c = adopt(sk, c, ROLE_LISTENER);
 		if (c) {
 			l.tgid = c->tgid;
 			l.start_cs = c->start_cs;
@@ -727,6 +752,8 @@ int snap(struct bpf_iter__tcp *ctx)
 	struct conn *c = conn_of(sk);
 	if (!c)
 		return 0;
+	if (!c->tgid)
+		adopt(sk, c, c->role);
 	struct sum *s = sum_of(sk, c);
 	if (!s)
 		return 0;
@@ -766,17 +793,41 @@ static __always_inline struct sock *sock_of(struct bpf_iter__task_file *ctx)
 	return so->sk;
 }
 
+static __always_inline void note_subflow(struct sock *sk, struct task_struct *t)
+{
+	struct mptcp_sock *m = (struct mptcp_sock *)sk;
+	if (!bpf_core_field_exists(m->first))
+		return;
+	u64 first = (u64)BPF_CORE_READ(m, first);
+	struct conn c = {};
+	struct owned o = {};
+	if (!first)
+		return;
+	owner(&c, t);
+	o.tgid = c.tgid;
+	o.start_cs = c.start_cs;
+	__builtin_memcpy(o.comm, c.comm, sizeof(o.comm));
+	bpf_map_update_elem(&subflows, &first, &o, BPF_NOEXIST);
+}
+
 /* Sockets older than the agent, in two runs: listeners, then what belongs to them. */
 SEC("iter/task_file")
 int seed_listeners(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *t = ctx->task;
 	struct sock *sk = sock_of(ctx);
-	if (!t || !sk || sk->sk_protocol != IPPROTO_TCP || sk->__sk_common.skc_state != TCP_LISTEN)
+	if (!t || !sk || sk->__sk_common.skc_state != TCP_LISTEN)
+		return 0;
+	u16 protocol = sk->sk_protocol;
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
 		return 0;
 	struct port p = { .netns = netns_of(sk), .port = lport_of(sk) };
 	u8 one = 1;
 	bpf_map_update_elem(&ports, &p, &one, BPF_ANY);
+	if (protocol == IPPROTO_MPTCP) {
+		note_subflow(sk, t);
+		return 0;
+	}
 	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!c || c->tgid)
 		return 0;
@@ -791,7 +842,12 @@ int seed_conns(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *t = ctx->task;
 	struct sock *sk = sock_of(ctx);
-	if (!t || !sk || sk->sk_protocol != IPPROTO_TCP)
+	if (!t || !sk)
+		return 0;
+	u16 protocol = sk->sk_protocol;
+	if (protocol == IPPROTO_MPTCP)
+		note_subflow(sk, t);
+	if (protocol != IPPROTO_TCP)
 		return 0;
 	u8 state = sk->__sk_common.skc_state;
 	if (state == TCP_LISTEN || state == TCP_CLOSE)

@@ -137,6 +137,7 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) (err error) {
 	ctx, f.stop = context.WithCancel(ctx)
 	f.done = make(chan struct{})
 	f.Poll() // what was before is no part of the first report
+	f.forgetSubflows()
 	go f.run(ctx)
 	return nil
 }
@@ -144,6 +145,15 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) (err error) {
 func (f *Feature) part(err error) {
 	if err != nil {
 		f.refused = append(f.refused, err)
+	}
+}
+
+// forgetSubflows: what was noted by address is for sockets that were there at the
+// start; later another may have the address.
+func (f *Feature) forgetSubflows() {
+	m := f.object.Map("subflows")
+	var at uint64
+	for m.NextKey(nil, &at) == nil && m.Delete(at) == nil {
 	}
 }
 

@@ -91,6 +91,13 @@ type tcpListener struct {
 	Pad2       uint32
 }
 
+type tcpOwned struct {
+	_       structs.HostLayout
+	Tgid    uint32
+	StartCs uint32
+	Comm    [16]uint8
+}
+
 type tcpPoll struct {
 	_      structs.HostLayout
 	Epoch  uint32
@@ -157,6 +164,7 @@ const (
 	tcpMapPolls               = "polls"
 	tcpMapPorts               = "ports"
 	tcpMapQuotas              = "quotas"
+	tcpMapSubflows            = "subflows"
 	tcpMapSums                = "sums"
 	tcpMapZero                = "zero"
 	tcpProgEnableRtt          = "enable_rtt"
@@ -239,14 +247,15 @@ type tcpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tcpMapSpecs struct {
-	Conns  *ebpf.MapSpec `ebpf:"conns"`
-	Events *ebpf.MapSpec `ebpf:"events"`
-	Losses *ebpf.MapSpec `ebpf:"losses"`
-	Polls  *ebpf.MapSpec `ebpf:"polls"`
-	Ports  *ebpf.MapSpec `ebpf:"ports"`
-	Quotas *ebpf.MapSpec `ebpf:"quotas"`
-	Sums   *ebpf.MapSpec `ebpf:"sums"`
-	Zero   *ebpf.MapSpec `ebpf:"zero"`
+	Conns    *ebpf.MapSpec `ebpf:"conns"`
+	Events   *ebpf.MapSpec `ebpf:"events"`
+	Losses   *ebpf.MapSpec `ebpf:"losses"`
+	Polls    *ebpf.MapSpec `ebpf:"polls"`
+	Ports    *ebpf.MapSpec `ebpf:"ports"`
+	Quotas   *ebpf.MapSpec `ebpf:"quotas"`
+	Subflows *ebpf.MapSpec `ebpf:"subflows"`
+	Sums     *ebpf.MapSpec `ebpf:"sums"`
+	Zero     *ebpf.MapSpec `ebpf:"zero"`
 }
 
 // tcpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -281,14 +290,15 @@ func (o *tcpObjects) Close() error {
 //
 // It can be passed to loadTcpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tcpMaps struct {
-	Conns  *ebpf.Map `ebpf:"conns"`
-	Events *ebpf.Map `ebpf:"events"`
-	Losses *ebpf.Map `ebpf:"losses"`
-	Polls  *ebpf.Map `ebpf:"polls"`
-	Ports  *ebpf.Map `ebpf:"ports"`
-	Quotas *ebpf.Map `ebpf:"quotas"`
-	Sums   *ebpf.Map `ebpf:"sums"`
-	Zero   *ebpf.Map `ebpf:"zero"`
+	Conns    *ebpf.Map `ebpf:"conns"`
+	Events   *ebpf.Map `ebpf:"events"`
+	Losses   *ebpf.Map `ebpf:"losses"`
+	Polls    *ebpf.Map `ebpf:"polls"`
+	Ports    *ebpf.Map `ebpf:"ports"`
+	Quotas   *ebpf.Map `ebpf:"quotas"`
+	Subflows *ebpf.Map `ebpf:"subflows"`
+	Sums     *ebpf.Map `ebpf:"sums"`
+	Zero     *ebpf.Map `ebpf:"zero"`
 }
 
 func (m *tcpMaps) Close() error {
@@ -299,6 +309,7 @@ func (m *tcpMaps) Close() error {
 		m.Polls,
 		m.Ports,
 		m.Quotas,
+		m.Subflows,
 		m.Sums,
 		m.Zero,
 	)
