@@ -65,7 +65,7 @@ func TestRetransmitsAreCountedOneByOne(t *testing.T) {
 		t.Errorf("identity %+v, open %d", got.Identity, got.Open)
 	}
 	if s := flow(t, r, serverOf(link.b.id, 7000)); s.BytesReceived != 1<<20 || s.OutOfOrder == 0 || s.Open != 1 {
-		t.Errorf("server: %+v", s)
+		t.Errorf("server: %#v", *s)
 	}
 	if p50 := got.RTT.Quantile(.5); got.RTTs < 5 || p50 < 20*time.Millisecond || p50 > 70*time.Millisecond {
 		t.Errorf("RTT of %d samples: median %v", got.RTTs, p50)
@@ -117,14 +117,14 @@ func TestConnectsThatFail(t *testing.T) {
 	}
 	r := f.Poll()
 	if got := flow(t, r, clientOf(link.a.id, addrB+":9")); got.Failed[Refused] != 1 || got.Connects != 0 || got.ResetsReceived != 0 {
-		t.Errorf("refused: %+v", got)
+		t.Errorf("refused: %#v", *got)
 	}
 	if got := flow(t, r, clientOf(link.a.id, addrB+":10")); got.Failed[Canceled] != 1 || got.SYNsAgain == 0 {
-		t.Errorf("canceled: %+v", got)
+		t.Errorf("canceled: %#v", *got)
 	}
 	slow := flow(t, r, clientOf(link.a.id, addrB+":7001"))
 	if slow.Connects != 3 || slow.ConnectOver != 3 {
-		t.Errorf("slow: %+v", slow)
+		t.Errorf("slow: %#v", *slow)
 	}
 	found := map[string]int{}
 	for _, s := range Signals(r, DefaultLimits()) {
@@ -216,10 +216,10 @@ func TestResets(t *testing.T) {
 			r := f.Poll()
 			cl, sv := flow(t, r, clientOf(ns.id, l.Addr().String())), flow(t, r, serverOf(ns.id, port))
 			if cl.ResetsSent != 1 || cl.ResetsReceived != 0 || sv.ResetsReceived != 1 || sv.ResetsSent != 0 {
-				t.Errorf("client %+v\nserver %+v", cl, sv)
+				t.Errorf("client %#v\nserver %#v", *cl, *sv)
 			}
 			if cl.Closed != 1 || cl.Open != 0 || sv.Accepts != 1 || sv.Process.PID != os.Getpid() || sv.Waits != 1 {
-				t.Errorf("client %+v\nserver %+v", cl, sv)
+				t.Errorf("client %#v\nserver %#v", *cl, *sv)
 			}
 		})
 	}
@@ -259,8 +259,9 @@ func TestSocketsOlderThanTheAgent(t *testing.T) {
 	r := f.Poll()
 	cl, sv := flow(t, r, clientOf(ns.id, remote)), flow(t, r, serverOf(ns.id, port))
 	for _, f := range []*Flow{cl, sv} {
-		if f.Process.PID != os.Getpid() || f.BytesSent != 44 || f.BytesReceived != 44 || f.Open != 2 || f.DataSegments != 11 {
-			t.Errorf("%s: %+v", f.Role, f)
+		// The last answer may not be acknowledged yet.
+		if f.Process.PID != os.Getpid() || f.BytesSent < 40 || f.BytesReceived != 44 || f.Open != 2 || f.DataSegments != 11 {
+			t.Errorf("%s: %#v", f.Role, *f)
 		}
 	}
 	// Samples of the old connection need Linux 6.12; this test knows by its kernel's answer.
