@@ -108,8 +108,8 @@ type Feature struct {
 	seen   *ringbuf.Reader
 	sums   *sums
 
-	stop    context.CancelFunc
-	workers sync.WaitGroup
+	stop             context.CancelFunc
+	running, meeting sync.WaitGroup
 
 	began        time.Time
 	events, left atomic.Uint64
@@ -194,8 +194,8 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 		return f.refused
 	}
 	ctx, f.stop = context.WithCancel(ctx)
-	f.workers.Go(f.meet)
-	f.workers.Go(func() { f.run(ctx) })
+	f.meeting.Go(f.meet)
+	f.running.Go(func() { f.run(ctx) })
 	return nil
 }
 
@@ -297,14 +297,15 @@ func (f *Feature) close() error {
 	if f.object == nil {
 		return nil
 	}
-	err := f.object.Detach()
 	if f.stop != nil {
 		f.stop()
+		f.running.Wait() // or it would open clocks again
 	}
+	err := f.object.Detach()
 	if f.seen != nil {
 		err = errors.Join(err, f.seen.Close())
 	}
-	f.workers.Wait()
+	f.meeting.Wait()
 	if f.stop != nil {
 		// What is in the maps was written to both.
 		f.drain()

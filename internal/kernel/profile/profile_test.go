@@ -259,6 +259,38 @@ func TestEndedProcessIsNamed(t *testing.T) {
 	}
 }
 
+// A process that becomes another program by exec has two profiles, each with its own names.
+func TestExec(t *testing.T) {
+	bin := buildGo(t, "burn", "-ldflags=-s -w")
+	script := filepath.Join(t.TempDir(), "before")
+	text := "#!/bin/sh\ni=0\nwhile [ $i -lt 400000 ]; do i=$((i+1)); done\nexec " + bin + "\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, got := start(t, Options{Hz: 197, Interval: time.Hour})
+	pid, _, kill := launch(t, script)
+	poll(t, "exec", func() bool {
+		exe, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+		return exe == bin
+	})
+	began := cpuTime(t, pid)
+	poll(t, "CPU time", func() bool { return cpuTime(t, pid)-began > 300*time.Millisecond })
+	kill()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ps := got.of(pid, CPU)
+	if len(ps) < 2 {
+		t.Fatalf("%d profiles, want those of the shell and of the program", len(ps))
+	}
+	for _, p := range ps {
+		hot := share(p, func(st []string) bool { return slices.Contains(st, "main.burn") })
+		if isBurn := p.Sample[0].Label["process"][0] == "burn"; isBurn != (hot > 0.5) {
+			t.Errorf("process %v has main.burn %.3f:\n%s", p.Sample[0].Label["process"], hot, p)
+		}
+	}
+}
+
 func TestC(t *testing.T) {
 	gcc, err := exec.LookPath("gcc")
 	if err != nil {
