@@ -57,6 +57,7 @@ var sideways = map[string]string{
 	"internal/kernel/oom > internal/kernel":                  "what all features share",
 	"internal/kernel/audit > internal/kernel":                "what all features share",
 	"internal/kernel/profile > internal/kernel":              "what all features share",
+	"internal/kernel/profile > internal/kernel/symbol":       "names of addresses",
 	"internal/kernel/attach > internal/kernel":               "what all features share",
 	"internal/red > internal/store":                          "tenants",
 	"internal/state > internal/sampling":                     "keeps its policies",

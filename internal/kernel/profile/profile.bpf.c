@@ -1,0 +1,400 @@
+//go:build ignore
+/* Stacks on the CPU, by a timer on each, and of threads that wait, when they
+ * run again. Both are counted by process and stack here; user space takes the
+ * counts away once an interval. */
+#include "../bpf/core.h"
+
+char LICENSE[] SEC("license") = "GPL";
+DECLARE_LOSSES
+
+#define MAX_USER 127  /* what kernel.perf_event_max_stack allows by default */
+#define MAX_KERNEL 48 /* deeper ones lose their outermost frames */
+#define MAX_FRAMES (MAX_USER + MAX_KERNEL)
+#define MAX_WAIT_USER 96 /* kept for each thread: 1 KiB with its header */
+
+enum { LOSS_BUDGET = 3 };
+
+/* Written by the loader. */
+volatile const __u32 min_wait_us = 1000;
+volatile const __u32 wait_stacks_per_second = 1000; /* of one CPU */
+volatile const __u32 self_tgid = 0;		    /* not profiled; 0: all are */
+
+KERNEL_STRUCTS
+struct mm_struct;
+struct task_struct {
+	int pid;
+	int tgid;
+	struct mm_struct *mm;
+	struct task_struct *group_leader;
+	__u64 start_boottime;
+	unsigned int __state;
+};
+/* before 5.16, 5.5 */
+struct task_struct___state {
+	volatile long state;
+};
+struct task_struct___real {
+	__u64 real_start_time;
+};
+KERNEL_STRUCTS_END
+
+/* Who: start and mm tell a process from one that had its id before, and from
+ * itself before exec. */
+struct owner {
+	__u64 start; /* ns since boot */
+	__u64 mm;
+	__u32 tgid;
+	__u32 zero;
+};
+
+struct key {
+	struct owner who;
+	__u64 stack; /* hash of all frames */
+	__u32 kind;
+	__u32 zero;
+};
+
+enum { ON_CPU = 0, WAIT = 1, WAIT_DISK = 2 };
+
+struct count {
+	__u64 n;
+	__u64 ns; /* of waits */
+};
+
+/* Frames of the kernel first, then of the program; innermost first. */
+struct stack {
+	__u16 kernel;
+	__u16 user;
+	__u32 zero;
+	__u64 pc[MAX_FRAMES];
+};
+
+/* Two of each: programs write to the one that `active` names while user space
+ * empties the other. */
+struct counts_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct key);
+	__type(value, struct count);
+};
+struct counts_map counts0 SEC(".maps"), counts1 SEC(".maps");
+struct stacks_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, __u64);
+	__type(value, struct stack);
+};
+struct stacks_map stacks0 SEC(".maps"), stacks1 SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} active SEC(".maps");
+
+/* The stack in work. One for each program that may interrupt another. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct stack);
+} scratch SEC(".maps");
+
+/* Processes that user space was told of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct owner);
+	__type(value, __u8);
+} known SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} seen SEC(".maps");
+
+/* A thread that waits. */
+struct waiting {
+	__u64 since;  /* 0: runs */
+	__u64 usual;  /* ns that it waits, a moving mean */
+	__u32 weight; /* how many waits this stack stands for; 0: it was not taken */
+	__u16 user;
+	__u16 kind;
+	__u64 pc[MAX_WAIT_USER];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct waiting);
+} waits SEC(".maps");
+
+struct budget {
+	__u64 second;
+	__u32 left;
+	__u32 zero;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct budget);
+} budgets SEC(".maps");
+
+static __always_inline void own(struct owner *o, struct task_struct *t)
+{
+	struct task_struct *leader = BPF_CORE_READ(t, group_leader);
+
+	o->tgid = BPF_CORE_READ(t, tgid);
+	o->mm = (__u64)BPF_CORE_READ(t, mm);
+	if (bpf_core_field_exists(leader->start_boottime))
+		o->start = BPF_CORE_READ(leader, start_boottime);
+	else
+		o->start = BPF_CORE_READ((struct task_struct___real *)leader, real_start_time);
+}
+
+/* Threads of the kernel are one process, 0. */
+static __always_inline void normal(struct owner *o)
+{
+	if (!o->mm)
+		o->start = o->tgid = 0;
+}
+
+static __always_inline void tell(struct owner *o)
+{
+	__u8 one = 1;
+
+	if (!o->mm || bpf_map_lookup_elem(&known, o))
+		return;
+	/* Told again at its next stack if there is no room now. The reader waits
+	 * for this, and it is rare: wake it. */
+	if (bpf_ringbuf_output(&seen, o, sizeof(*o), 0)) {
+		lose(LOSS_RING);
+		return;
+	}
+	bpf_map_update_elem(&known, o, &one, BPF_ANY);
+}
+
+/* How many frames a helper's answer is, in bytes or an error. */
+static __always_inline __u32 frames(long bytes, __u32 max)
+{
+	__u32 n;
+
+	if (bytes <= 0)
+		return 0;
+	n = (__u32)bytes >> 3;
+	return n > max ? max : n;
+}
+
+static __always_inline __u64 hash(struct stack *s)
+{
+	__u64 h = 0x9e3779b97f4a7c15ULL ^ s->kernel ^ ((__u64)s->user << 32);
+	__u32 n = s->kernel + s->user;
+
+	for (__u32 i = 0; i < MAX_FRAMES; i++) {
+		if (i >= n)
+			break;
+		h = (h ^ s->pc[i]) * 0xff51afd7ed558ccdULL;
+		h ^= h >> 32;
+	}
+	return h;
+}
+
+static __always_inline void add_to(void *counts, void *stacks, struct key *k, struct stack *s, __u64 n, __u64 ns)
+{
+	struct count *c = bpf_map_lookup_elem(counts, k);
+	struct count fresh = { .n = n, .ns = ns };
+
+	if (!c) {
+		/* The stack first: a count without one says nothing. */
+		if (!bpf_map_lookup_elem(stacks, &k->stack) && bpf_map_update_elem(stacks, &k->stack, s, BPF_ANY)) {
+			lose(LOSS_MAP);
+			return;
+		}
+		long err = bpf_map_update_elem(counts, k, &fresh, BPF_NOEXIST);
+		if (!err)
+			return;
+		c = bpf_map_lookup_elem(counts, k); /* another CPU was first */
+		if (!c) {
+			lose(LOSS_MAP);
+			return;
+		}
+	}
+	__sync_fetch_and_add(&c->n, n);
+	__sync_fetch_and_add(&c->ns, ns);
+}
+
+static __always_inline void add(struct key *k, struct stack *s, __u64 n, __u64 ns)
+{
+	__u32 zero = 0, *a = bpf_map_lookup_elem(&active, &zero);
+
+	if (!a)
+		return;
+	k->stack = hash(s);
+	if (*a)
+		add_to(&counts1, &stacks1, k, s, n, ns);
+	else
+		add_to(&counts0, &stacks0, k, s, n, ns);
+}
+
+SEC("perf_event")
+int on_cpu(void *ctx)
+{
+	struct task_struct *t = (void *)bpf_get_current_task();
+	struct key k = { .kind = ON_CPU };
+	__u32 slot = 0;
+	struct stack *s;
+	__u32 n;
+
+	own(&k.who, t);
+	if (self_tgid && k.who.tgid == self_tgid)
+		return 0;
+	if (!BPF_CORE_READ(t, pid)) /* idle */
+		return 0;
+	normal(&k.who);
+	s = bpf_map_lookup_elem(&scratch, &slot);
+	if (!s)
+		return 0;
+	s->zero = 0;
+	n = frames(bpf_get_stack(ctx, s->pc, MAX_KERNEL * 8, 0), MAX_KERNEL);
+	s->kernel = n;
+	s->user = 0;
+	if (k.who.mm) {
+		long m = bpf_get_stack(ctx, &s->pc[n], MAX_USER * 8, BPF_F_USER_STACK);
+		s->user = frames(m, MAX_USER);
+	}
+	tell(&k.who);
+	add(&k, s, 1, 0);
+	return 0;
+}
+
+static __always_inline unsigned int state_of(struct task_struct *t)
+{
+	if (bpf_core_field_exists(t->__state))
+		return BPF_CORE_READ(t, __state);
+	return BPF_CORE_READ((struct task_struct___state *)t, state);
+}
+
+/* Taking a stack costs a microsecond or two, as much as a switch. Threads that
+ * usually wait as long as counts are always taken. Of those that wait shortly
+ * only some are, at a chance in proportion to how long they usually wait, and
+ * stand for the others: the sum is right in the mean. A budget bounds the rest. */
+static __always_inline __u32 weigh(struct waiting *w)
+{
+	__u64 min = (__u64)min_wait_us * 1000;
+	__u64 usual = w->usual;
+	__u32 weight = 1;
+
+	for (int i = 0; i < 6; i++) {
+		if (usual >= min)
+			break;
+		usual = usual * 2 + 1;
+		weight *= 2;
+	}
+	if (weight > 1 && bpf_get_prandom_u32() & (weight - 1))
+		return 0;
+	return weight;
+}
+
+static __always_inline bool afford(__u64 now)
+{
+	__u32 zero = 0;
+	struct budget *b = bpf_map_lookup_elem(&budgets, &zero);
+	__u64 second = now >> 30;
+
+	if (!b)
+		return false;
+	if (b->second != second) {
+		b->second = second;
+		b->left = wait_stacks_per_second;
+	}
+	if (!b->left)
+		return false;
+	b->left--;
+	return true;
+}
+
+static __always_inline void leave(void *ctx, struct task_struct *t, __u64 now)
+{
+	unsigned int state = state_of(t);
+	struct waiting *w;
+	long n;
+
+	/* Runnable (taken off by another), dead, or without a program. */
+	if (!(state & 3) || !t->mm || (self_tgid && t->tgid == self_tgid))
+		return;
+	w = bpf_task_storage_get(&waits, t, 0, 0);
+	if (!w) {
+		w = bpf_task_storage_get(&waits, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (!w) {
+			lose(LOSS_STORAGE);
+			return;
+		}
+		w->usual = (__u64)min_wait_us * 1000; /* nothing is known: take it */
+	}
+	w->since = now;
+	w->kind = state & 2 ? WAIT_DISK : WAIT;
+	w->weight = weigh(w);
+	if (!w->weight)
+		return;
+	if (!afford(now)) {
+		w->weight = 0;
+		lose(LOSS_BUDGET);
+		return;
+	}
+	n = bpf_get_stack(ctx, w->pc, sizeof(w->pc), BPF_F_USER_STACK);
+	w->user = frames(n, MAX_WAIT_USER);
+}
+
+static __always_inline void enter(void *ctx, struct task_struct *t, __u64 now)
+{
+	struct waiting *w;
+	struct key k = {};
+	__u32 slot = 1;
+	struct stack *s;
+	__u64 ns;
+	__u32 n;
+
+	if (!t->mm)
+		return;
+	w = bpf_task_storage_get(&waits, t, 0, 0);
+	if (!w || !w->since)
+		return;
+	ns = now - w->since;
+	w->since = 0;
+	w->usual = w->usual - (w->usual >> 3) + (ns >> 3);
+	if (!w->weight || ns < (__u64)min_wait_us * 1000)
+		return;
+	s = bpf_map_lookup_elem(&scratch, &slot);
+	if (!s)
+		return;
+	own(&k.who, t);
+	k.kind = w->kind;
+	s->zero = 0;
+	/* It does not run yet: its stack in the kernel is that of the wait. */
+	n = frames(bpf_get_task_stack(t, s->pc, MAX_KERNEL * 8, 0), MAX_KERNEL);
+	s->kernel = n;
+	s->user = w->user;
+	for (__u32 i = 0; i < MAX_WAIT_USER; i++) {
+		if (i >= w->user)
+			break;
+		s->pc[n + i] = w->pc[i];
+	}
+	tell(&k.who);
+	add(&k, s, w->weight, ns * w->weight);
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(off_cpu, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!preempt)
+		leave(ctx, prev, now);
+	enter(ctx, next, now);
+	return 0;
+}
+
+const struct owner *unused_owner __attribute__((unused));
+const struct key *unused_key __attribute__((unused));
+const struct count *unused_count __attribute__((unused));
+const struct stack *unused_stack __attribute__((unused));
