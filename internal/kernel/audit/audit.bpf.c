@@ -51,7 +51,7 @@ volatile const __u32 self;
 /* ---- shared with decode.go ---- */
 enum kind { EXEC = 1, EXIT, FORK, OPEN, CONNECT, NAMESPACE, MOUNT, PTRACE, BPF, MODULE, URING };
 enum op {
-	OP_OPEN = 1, OP_OPENAT, OP_OPENAT2, OP_OPEN_HANDLE, OP_CONNECT, OP_SETNS, OP_UNSHARE, OP_CLONE, OP_MOUNT, OP_MOVE_MOUNT, OP_PTRACE, OP_VM_READ,
+	OP_OPEN = 1, OP_CREAT, OP_OPENAT, OP_OPENAT2, OP_OPEN_HANDLE, OP_CONNECT, OP_SETNS, OP_UNSHARE, OP_CLONE, OP_MOUNT, OP_MOVE_MOUNT, OP_PTRACE, OP_VM_READ,
 	OP_VM_WRITE, OP_BPF, OP_INIT_MODULE, OP_FINIT_MODULE, OP_DELETE_MODULE, OP_URING,
 };
 enum {
@@ -62,7 +62,12 @@ enum {
 	F_CUT_ARGS = 16, /* the arguments are longer than is read */
 	F_UNLINKED = 32, /* the program has no name in any folder: memfd or deleted */
 	F_COMPAT = 64,   /* a 32-bit system call */
+	F_TTY = 128,     /* the process has a terminal */
+	F_ENTERED = 256, /* its parent is outside of its pid namespace, and it is not the first inside */
 };
+
+/* Loops stay loops: unrolled, the object is five times as large. */
+#define UNROLL_NOT _Pragma("clang loop unroll(disable)")
 
 #define ANCESTORS 4
 #define DATA 2048 /* strings of a record */
@@ -72,11 +77,11 @@ enum {
 struct ancestor { __u32 pid; char comm[16]; };
 
 struct record {
-	__u64 time, start, cgroup, memcg;
+	__u64 time, start, cgroup, memcg, lost;
 	__s64 ret;
 	__u64 args[3];
 	__u32 kind_op; /* kind, op << 8 */
-	__u32 flags, classes;
+	__u32 flags;
 	__u32 tid, pid, ppid, uid, euid;
 	__u32 ns_pid, ns_level, pid_ns, mnt_ns;
 	char comm[16];
@@ -85,6 +90,7 @@ struct record {
 	char data[DATA + ARGS]; /* strings, each ended by a zero; room for one too many */
 };
 #define HEADER __builtin_offsetof(struct record, data)
+_Static_assert(HEADER == 216, "decode.go knows the layout");
 
 /* ---- maps ---- */
 struct {
@@ -104,7 +110,7 @@ struct {
 /* Folders and files of interest, as a tree: from a state, by a name, to the next. */
 #define STEP_NAME 28
 struct step { __u32 state; char name[STEP_NAME]; };
-struct next { __u32 state, any, write, wild; };
+struct next { __u32 state; __u8 any, write, wild, pad; };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -127,6 +133,9 @@ struct {
 } scratches SEC(".maps");
 
 DECLARE_LOSSES
+/* The sum of all losses so far goes with each record, so that its reader knows
+ * between which two others some are missing. */
+__u64 lost;
 
 static __always_inline struct scratch *scratch(__u32 hook)
 {
@@ -145,15 +154,16 @@ static __always_inline bool watched(struct task_struct *t, __u32 kind)
 		return s;
 	id = by_memory ? memory_cgroup(t) : unified_cgroup(t);
 	verdict = bpf_map_lookup_elem(&cgroups, &id);
-	return !verdict || *verdict;
+	/* A pid namespace of its own makes a container, whatever its cgroup. */
+	return !verdict || *verdict || BPF_CORE_READ(t, thread_pid, level) > 0;
 }
 
-static __always_inline void begin(struct record *r, struct task_struct *t, __u32 kind, __u32 op)
+static __noinline void begin(struct record *r, struct task_struct *t, __u32 kind, __u32 op)
 {
-	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+	struct pid *pid = BPF_CORE_READ(t, group_leader, thread_pid);
 	struct task_struct *p = t;
 	struct upid u = {};
-	__u32 level;
+	__u32 depth;
 
 	r->time = bpf_ktime_get_ns();
 	r->start = process_start(t);
@@ -162,19 +172,23 @@ static __always_inline void begin(struct record *r, struct task_struct *t, __u32
 	r->ret = 0;
 	r->args[0] = r->args[1] = r->args[2] = 0;
 	r->kind_op = kind | op << 8;
-	r->flags = r->classes = r->size = 0;
+	r->flags = BPF_CORE_READ(t, signal, tty) ? F_TTY : 0;
+	r->size = 0;
 	r->tid = BPF_CORE_READ(t, pid);
 	r->pid = BPF_CORE_READ(t, tgid);
 	r->ppid = BPF_CORE_READ(t, real_parent, tgid);
 	r->uid = BPF_CORE_READ(t, cred, uid.val);
 	r->euid = BPF_CORE_READ(t, cred, euid.val);
 	r->mnt_ns = BPF_CORE_READ(t, nsproxy, mnt_ns, ns.inum);
-	level = BPF_CORE_READ(pid, level);
-	r->ns_level = level;
-	bpf_probe_read_kernel(&u, sizeof(u), (char *)pid + bpf_core_field_offset(struct pid, numbers) + level * bpf_core_type_size(struct upid));
+	depth = BPF_CORE_READ(pid, level);
+	r->ns_level = depth;
+	bpf_probe_read_kernel(&u, sizeof(u), (char *)pid + bpf_core_field_offset(struct pid, numbers) + depth * bpf_core_type_size(struct upid));
 	r->ns_pid = u.nr;
+	if (u.nr != 1 && BPF_CORE_READ(t, real_parent, thread_pid, level) < depth)
+		r->flags |= F_ENTERED;
 	r->pid_ns = BPF_CORE_READ(u.ns, ns.inum);
 	BPF_CORE_READ_STR_INTO(&r->comm, t, comm);
+	UNROLL_NOT
 	for (int i = 0; i < ANCESTORS; i++) {
 		struct ancestor *a = &r->parents[i];
 		p = BPF_CORE_READ(p, real_parent, group_leader);
@@ -183,13 +197,16 @@ static __always_inline void begin(struct record *r, struct task_struct *t, __u32
 	}
 }
 
-static __always_inline void submit(struct record *r)
+static __noinline void submit(struct record *r)
 {
 	__u32 n = r->size;
 	if (n > DATA)
 		n = DATA;
-	if (bpf_ringbuf_output(&events, r, HEADER + n, BPF_RB_NO_WAKEUP))
+	r->lost = lost;
+	if (bpf_ringbuf_output(&events, r, HEADER + n, BPF_RB_NO_WAKEUP)) {
+		__sync_fetch_and_add(&lost, 1);
 		lose(LOSS_RING);
+	}
 }
 
 /* ---- strings ---- */
@@ -203,7 +220,7 @@ static __always_inline void add_empty(struct record *r)
 	}
 }
 
-static __always_inline void add_user(struct record *r, const void *from, __u32 cut)
+static __noinline void add_user(struct record *r, const void *from, __u32 cut)
 {
 	__u32 at = r->size;
 	long n;
@@ -225,7 +242,7 @@ static __always_inline void add_user(struct record *r, const void *from, __u32 c
 /* Writes down the folders of a file from the leaf up to root, or to the top of
  * all mounts, and returns how many. DEPTH + 1 and more: there are more. */
 #define STEPS 64
-static __always_inline __u32 climb(struct scratch *s, struct path *at, struct path *root)
+static __noinline __u32 climb(struct scratch *s, struct path *at, struct path *root)
 {
 	struct dentry *d = BPF_CORE_READ(at, dentry), *root_d = 0, *top, *up;
 	struct vfsmount *m = BPF_CORE_READ(at, mnt), *root_m = 0;
@@ -236,6 +253,7 @@ static __always_inline __u32 climb(struct scratch *s, struct path *at, struct pa
 		root_m = BPF_CORE_READ(root, mnt);
 	}
 	top = BPF_CORE_READ(m, mnt_root);
+	UNROLL_NOT
 	for (int i = 0; i < STEPS; i++) {
 		if (!d || (d == root_d && m == root_m))
 			return n;
@@ -261,10 +279,11 @@ static __always_inline __u32 climb(struct scratch *s, struct path *at, struct pa
 
 /* Walks down the tree of interesting paths. The first name decides in nearly
  * all cases, with one look-up. */
-static __always_inline __u32 classify(struct scratch *s, __u32 n, bool write)
+static __noinline bool of_interest(struct scratch *s, __u32 n, bool write)
 {
-	__u32 classes = 0, state = 0, wild = 0;
+	__u32 state = 0, wild = 0;
 
+	UNROLL_NOT
 	for (__u32 i = 0; i < 16; i++) {
 		struct next *next;
 		struct dentry *d;
@@ -283,18 +302,17 @@ static __always_inline __u32 classify(struct scratch *s, __u32 n, bool write)
 		}
 		if (!next)
 			break;
-		classes |= next->any;
-		if (write)
-			classes |= next->write;
+		if (next->any || (write && next->write))
+			return true;
 		state = next->state;
 		wild = next->wild;
 		if (!state)
 			break;
 	}
-	return classes;
+	return false;
 }
 
-static __always_inline void add_path(struct scratch *s, __u32 n)
+static __noinline void add_path(struct scratch *s, __u32 n)
 {
 	struct record *r = &s->rec;
 
@@ -304,6 +322,7 @@ static __always_inline void add_path(struct scratch *s, __u32 n)
 	}
 	if (!n && r->size < DATA)
 		r->data[r->size++] = '/';
+	UNROLL_NOT
 	for (__u32 i = 0; i < DEPTH; i++) {
 		struct dentry *d;
 		__u32 at = r->size;
@@ -355,7 +374,6 @@ int BPF_PROG(audit_exec, struct task_struct *t, int old_pid, struct linux_binprm
 	if (!BPF_CORE_READ(f, f_inode, i_nlink))
 		r->flags |= F_UNLINKED;
 	n = climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
-	r->classes = classify(s, n, false);
 	add_path(s, n);
 	at = r->size;
 	if (at < DATA) {
@@ -481,7 +499,7 @@ static __always_inline bool compat(struct task_struct *t)
 
 /* The i-th argument; the register of the result still holds it on amd64, and
  * the kernel keeps a copy on arm64. */
-static __always_inline __u64 argument(struct pt_regs *regs, bool c, int i)
+static __noinline __u64 argument(struct pt_regs *regs, bool c, int i)
 {
 	if (is_amd64()) {
 		struct pt_regs___amd64 *x = (struct pt_regs___amd64 *)regs;
@@ -512,6 +530,7 @@ static __always_inline __u64 argument(struct pt_regs *regs, bool c, int i)
 #define FMODE_WRITE 2
 #define FMODE_PATH 0x4000
 #define FMODE_CREATED 0x100000
+#define O_WRONLY 1
 #define O_ACCMODE 3
 #define AF_UNIX 1
 
@@ -527,7 +546,7 @@ static __noinline int opened(struct scratch *s, struct task_struct *t, __u64 fd,
 {
 	struct record *r;
 	struct file *f;
-	__u32 n, mode, classes;
+	__u32 n, mode;
 
 	if (!s || !(f = file_of(t, fd)))
 		return 0;
@@ -535,14 +554,12 @@ static __noinline int opened(struct scratch *s, struct task_struct *t, __u64 fd,
 	if (mode & FMODE_PATH)
 		return 0;
 	n = climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
-	classes = classify(s, n, mode & FMODE_WRITE);
 	/* Nobody can hide below very many folders: these are always reported. */
-	if (!classes && n <= DEPTH)
+	if (!of_interest(s, n, mode & FMODE_WRITE) && n <= DEPTH)
 		return 0;
 	r = &s->rec;
 	begin(r, t, OPEN, op);
-	r->classes = classes;
-	r->flags = (mode & FMODE_WRITE ? F_WRITE : 0) | (mode & FMODE_CREATED ? F_CREATED : 0);
+	r->flags |= (mode & FMODE_WRITE ? F_WRITE : 0) | (mode & FMODE_CREATED ? F_CREATED : 0);
 	r->args[0] = BPF_CORE_READ(f, f_flags);
 	add_path(s, n);
 	return 1;
@@ -558,15 +575,15 @@ static __noinline int open_denied(struct scratch *s, struct task_struct *t, stru
 		return 0;
 	r = &s->rec;
 	begin(r, t, OPEN, op);
-	name = op == OP_OPEN ? argument(regs, c, 0) : argument(regs, c, 1);
-	flags = op == OP_OPEN ? argument(regs, c, 1) : argument(regs, c, 2);
+	name = op <= OP_CREAT ? argument(regs, c, 0) : argument(regs, c, 1);
+	flags = op == OP_CREAT ? O_WRONLY : op == OP_OPEN ? argument(regs, c, 1) : argument(regs, c, 2);
 	if (op == OP_OPENAT2) {
 		const void *how = (const void *)flags;
 		flags = 0;
 		bpf_probe_read_user(&flags, sizeof(flags), how);
 	}
 	r->args[0] = flags;
-	r->flags = F_NAMED | (flags & O_ACCMODE ? F_WRITE : 0);
+	r->flags |= F_NAMED | (flags & O_ACCMODE ? F_WRITE : 0);
 	add_user(r, (void *)name, F_CUT_PATH);
 	return 1;
 }
@@ -579,7 +596,7 @@ static __noinline int connected(struct scratch *s, struct task_struct *t, __u64 
 	struct socket *socket;
 	struct sock *sk;
 	struct file *f;
-	__u32 n, classes;
+	__u32 n;
 
 	if (!s || !(f = file_of(t, fd)))
 		return 0;
@@ -591,11 +608,9 @@ static __noinline int connected(struct scratch *s, struct task_struct *t, __u64 
 	if (!peer || !BPF_CORE_READ(peer, path.dentry))
 		return 0;
 	n = climb(s, &peer->path, 0);
-	classes = classify(s, n, true);
-	if (!classes)
+	if (!of_interest(s, n, true))
 		return 0;
 	begin(&s->rec, t, CONNECT, OP_CONNECT);
-	s->rec.classes = classes;
 	add_path(s, n);
 	return 1;
 }
@@ -607,7 +622,7 @@ static __noinline int connect_denied(struct scratch *s, struct task_struct *t, c
 	if (!s || bpf_probe_read_user(&family, sizeof(family), address) || family != AF_UNIX)
 		return 0;
 	begin(&s->rec, t, CONNECT, OP_CONNECT);
-	s->rec.flags = F_NAMED;
+	s->rec.flags |= F_NAMED;
 	add_user(&s->rec, address + sizeof(family), F_CUT_PATH);
 	return 1;
 }

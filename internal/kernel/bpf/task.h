@@ -38,7 +38,8 @@ struct css_set { struct cgroup_subsys_state *subsys[1]; struct cgroup *dfl_cgrp;
 enum cgroup_subsys_id { memory_cgrp_id = 4 };
 
 typedef struct { int counter; } atomic_t;
-struct signal_struct { atomic_t live; __s16 oom_score_adj; };
+struct tty_struct;
+struct signal_struct { atomic_t live; __s16 oom_score_adj; struct tty_struct *tty; };
 
 struct vfsmount;
 struct dentry;
