@@ -32,6 +32,11 @@ func Classify(what string, err error) error {
 	if ve := (*ebpf.VerifierError)(nil); errors.As(err, &ve) {
 		for _, line := range ve.Log {
 			// Both are the verifier's words for a helper that is newer than it.
+			// Not so number 0xbad2310, which stands for a field that this kernel
+			// has not and that the program should have asked for first.
+			if strings.Contains(line, "unknown#195896080") {
+				return err
+			}
 			if strings.Contains(line, "unknown func") || strings.Contains(line, "invalid func") {
 				return un("a BPF helper ("+strings.TrimSpace(line)+")", "a newer kernel has it")
 			}

@@ -13,10 +13,10 @@ char LICENSE[] SEC("license") = "GPL";
 /* ---- what is read of the kernel besides task.h ---- */
 KERNEL_STRUCTS
 struct qstr { __u32 len; const unsigned char *name; };
-struct proc_ns_operations { int type; };
+struct proc_ns_operations { int type; }; /* until 6.17 */
 struct inode { unsigned int i_nlink; void *i_private; };
-/* What a namespace's file holds: task.h has the same struct without ops. */
 struct ns_common___ops { struct proc_ns_operations *ops; };
+struct ns_common___type { __u32 ns_type; }; /* since 6.18 */
 struct dentry { struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; };
 struct vfsmount { struct dentry *mnt_root; };
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; };
@@ -122,6 +122,8 @@ struct {
 #define DEPTH 32
 struct scratch {
 	__u64 names[DEPTH]; /* dentries, the leaf first; the last DEPTH of them */
+	__u32 depth;        /* how many there were; here and not in a register, or the
+	                       verifier walks all that follows once for each depth */
 	struct step step;
 	struct record rec;
 };
@@ -240,14 +242,14 @@ static __noinline void add_user(struct record *r, const void *from, __u32 cut)
 /* ---- where a file lies ---- */
 
 /* Writes down the folders of a file from the leaf up to root, or to the top of
- * all mounts, and returns how many. DEPTH + 1 and more: there are more. */
+ * all mounts, and counts them. DEPTH + 1 and more: there are more. */
 #define STEPS 64
-static __noinline __u32 climb(struct scratch *s, struct path *at, struct path *root)
+static __noinline int climb(struct scratch *s, struct path *at, struct path *root)
 {
 	struct dentry *d = BPF_CORE_READ(at, dentry), *root_d = 0, *top, *up;
 	struct vfsmount *m = BPF_CORE_READ(at, mnt), *root_m = 0;
-	__u32 n = 0;
 
+	s->depth = 0;
 	if (root) {
 		root_d = BPF_CORE_READ(root, dentry);
 		root_m = BPF_CORE_READ(root, mnt);
@@ -256,31 +258,34 @@ static __noinline __u32 climb(struct scratch *s, struct path *at, struct path *r
 	UNROLL_NOT
 	for (int i = 0; i < STEPS; i++) {
 		if (!d || (d == root_d && m == root_m))
-			return n;
+			return 0;
 		if (d == top) {
 			struct mount *here = (struct mount *)((char *)m - bpf_core_field_offset(struct mount, mnt));
 			struct mount *over = BPF_CORE_READ(here, mnt_parent);
 			if (!over || over == here)
-				return n;
+				return 0;
 			d = BPF_CORE_READ(here, mnt_mountpoint);
 			m = (struct vfsmount *)((char *)over + bpf_core_field_offset(struct mount, mnt));
 			top = BPF_CORE_READ(m, mnt_root);
 			continue;
 		}
 		up = BPF_CORE_READ(d, d_parent);
-		s->names[n & (DEPTH - 1)] = (__u64)d;
-		n++;
+		s->names[s->depth & (DEPTH - 1)] = (__u64)d;
+		s->depth++;
 		if (up == d) /* outside of all mounts: memfd:x */
-			return n;
+			return 0;
 		d = up;
 	}
-	return n > DEPTH ? n : DEPTH + 1;
+	if (s->depth <= DEPTH)
+		s->depth = DEPTH + 1;
+	return 0;
 }
 
 /* Walks down the tree of interesting paths. The first name decides in nearly
  * all cases, with one look-up. */
-static __noinline bool of_interest(struct scratch *s, __u32 n, bool write)
+static __noinline bool of_interest(struct scratch *s, bool write)
 {
+	__u32 n = s->depth;
 	__u32 state = 0, wild = 0;
 
 	UNROLL_NOT
@@ -295,7 +300,13 @@ static __noinline bool of_interest(struct scratch *s, __u32 n, bool write)
 		s->step.state = state;
 		bpf_probe_read_kernel_str(s->step.name, STEP_NAME, BPF_CORE_READ(d, d_name.name));
 		next = bpf_map_lookup_elem(&paths, &s->step);
-		if (!next && wild) {
+		/* Not by its name, but by how it begins, or by any. */
+		if (!next && wild & 2) {
+			__builtin_memset(&s->step.name[2], 0, STEP_NAME - 2);
+			s->step.name[2] = '*';
+			next = bpf_map_lookup_elem(&paths, &s->step);
+		}
+		if (!next && wild & 1) {
 			__builtin_memset(&s->step.name, 0, STEP_NAME);
 			s->step.name[0] = '*';
 			next = bpf_map_lookup_elem(&paths, &s->step);
@@ -312,8 +323,9 @@ static __noinline bool of_interest(struct scratch *s, __u32 n, bool write)
 	return false;
 }
 
-static __noinline void add_path(struct scratch *s, __u32 n)
+static __noinline void add_path(struct scratch *s)
 {
+	__u32 n = s->depth;
 	struct record *r = &s->rec;
 
 	if (n > DEPTH) {
@@ -373,8 +385,8 @@ int BPF_PROG(audit_exec, struct task_struct *t, int old_pid, struct linux_binprm
 	f = BPF_CORE_READ(bin, file);
 	if (!BPF_CORE_READ(f, f_inode, i_nlink))
 		r->flags |= F_UNLINKED;
-	n = climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
-	add_path(s, n);
+	climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
+	add_path(s);
 	at = r->size;
 	if (at < DATA) {
 		long len = bpf_probe_read_kernel_str(&r->data[at], NAME, BPF_CORE_READ(bin, filename));
@@ -483,11 +495,32 @@ static __always_inline bool is_amd64(void)
 	return bpf_core_field_exists(((struct pt_regs___amd64 *)0)->orig_ax);
 }
 
+/* Functions of their own, that the compiler does not lift out of the branch
+ * that is dead on the other architecture: what is missing there must not be reached. */
+static __noinline __u64 arm64_argument(struct pt_regs *regs, int i)
+{
+	struct pt_regs___arm64 *r = (struct pt_regs___arm64 *)regs;
+	__u64 v = 0;
+
+	if (i == 0)
+		return BPF_CORE_READ(r, orig_x0);
+	bpf_probe_read_kernel(&v, sizeof(v), (char *)r + bpf_core_field_offset(struct pt_regs___arm64, regs) + i * sizeof(v));
+	return v;
+}
+
+static __noinline __u32 arm64_number(struct pt_regs *regs)
+{
+	return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+}
+
+static __noinline __u32 amd64_number(struct pt_regs *regs)
+{
+	return ((struct pt_regs___amd64 *)regs)->orig_ax & ~X32_BIT;
+}
+
 static __always_inline __u32 number(struct pt_regs *regs)
 {
-	if (is_amd64())
-		return BPF_CORE_READ((struct pt_regs___amd64 *)regs, orig_ax) & ~X32_BIT;
-	return BPF_CORE_READ((struct pt_regs___arm64 *)regs, syscallno);
+	return is_amd64() ? amd64_number(regs) : arm64_number(regs);
 }
 
 static __always_inline bool compat(struct task_struct *t)
@@ -497,31 +530,32 @@ static __always_inline bool compat(struct task_struct *t)
 	return BPF_CORE_READ(t, thread_info.flags) & TIF_32BIT_ARM;
 }
 
-/* The i-th argument; the register of the result still holds it on amd64, and
- * the kernel keeps a copy on arm64. */
-static __noinline __u64 argument(struct pt_regs *regs, bool c, int i)
+static __noinline __u64 amd64_argument(struct pt_regs *regs, bool c, int i)
 {
-	if (is_amd64()) {
-		struct pt_regs___amd64 *x = (struct pt_regs___amd64 *)regs;
-		if (c)
-			switch (i) {
-			case 0: return (__u32)BPF_CORE_READ(x, bx);
-			case 1: return (__u32)BPF_CORE_READ(x, cx);
-			case 2: return (__u32)BPF_CORE_READ(x, dx);
-			case 3: return (__u32)BPF_CORE_READ(x, si);
-			default: return (__u32)BPF_CORE_READ(x, di);
-			}
+	struct pt_regs___amd64 *x = (struct pt_regs___amd64 *)regs;
+
+	if (c)
 		switch (i) {
-		case 0: return BPF_CORE_READ(x, di);
-		case 1: return BPF_CORE_READ(x, si);
-		case 2: return BPF_CORE_READ(x, dx);
-		case 3: return BPF_CORE_READ(x, r10);
-		default: return BPF_CORE_READ(x, r8);
+		case 0: return (__u32)BPF_CORE_READ(x, bx);
+		case 1: return (__u32)BPF_CORE_READ(x, cx);
+		case 2: return (__u32)BPF_CORE_READ(x, dx);
+		case 3: return (__u32)BPF_CORE_READ(x, si);
+		default: return (__u32)BPF_CORE_READ(x, di);
 		}
+	switch (i) {
+	case 0: return BPF_CORE_READ(x, di);
+	case 1: return BPF_CORE_READ(x, si);
+	case 2: return BPF_CORE_READ(x, dx);
+	case 3: return BPF_CORE_READ(x, r10);
+	default: return BPF_CORE_READ(x, r8);
 	}
-	if (i == 0)
-		return BPF_CORE_READ((struct pt_regs___arm64 *)regs, orig_x0);
-	return BPF_CORE_READ((struct pt_regs___arm64 *)regs, regs[i]);
+}
+
+/* The i-th argument; the register of the result holds another on amd64, and
+ * the kernel keeps a copy on arm64. */
+static __always_inline __u64 argument(struct pt_regs *regs, bool c, int i)
+{
+	return is_amd64() ? amd64_argument(regs, c, i) : arm64_argument(regs, i);
 }
 
 #define EPERM 1
@@ -546,22 +580,22 @@ static __noinline int opened(struct scratch *s, struct task_struct *t, __u64 fd,
 {
 	struct record *r;
 	struct file *f;
-	__u32 n, mode;
+	__u32 mode;
 
 	if (!s || !(f = file_of(t, fd)))
 		return 0;
 	mode = BPF_CORE_READ(f, f_mode);
 	if (mode & FMODE_PATH)
 		return 0;
-	n = climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
+	climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
 	/* Nobody can hide below very many folders: these are always reported. */
-	if (!of_interest(s, n, mode & FMODE_WRITE) && n <= DEPTH)
+	if (!of_interest(s, mode & FMODE_WRITE) && s->depth <= DEPTH)
 		return 0;
 	r = &s->rec;
 	begin(r, t, OPEN, op);
 	r->flags |= (mode & FMODE_WRITE ? F_WRITE : 0) | (mode & FMODE_CREATED ? F_CREATED : 0);
 	r->args[0] = BPF_CORE_READ(f, f_flags);
-	add_path(s, n);
+	add_path(s);
 	return 1;
 }
 
@@ -596,7 +630,6 @@ static __noinline int connected(struct scratch *s, struct task_struct *t, __u64 
 	struct socket *socket;
 	struct sock *sk;
 	struct file *f;
-	__u32 n;
 
 	if (!s || !(f = file_of(t, fd)))
 		return 0;
@@ -607,11 +640,11 @@ static __noinline int connected(struct scratch *s, struct task_struct *t, __u64 
 	peer = (struct unix_sock *)BPF_CORE_READ((struct unix_sock *)sk, peer);
 	if (!peer || !BPF_CORE_READ(peer, path.dentry))
 		return 0;
-	n = climb(s, &peer->path, 0);
-	if (!of_interest(s, n, true))
+	climb(s, &peer->path, 0);
+	if (!of_interest(s, true))
 		return 0;
 	begin(&s->rec, t, CONNECT, OP_CONNECT);
-	add_path(s, n);
+	add_path(s);
 	return 1;
 }
 
@@ -625,6 +658,16 @@ static __noinline int connect_denied(struct scratch *s, struct task_struct *t, c
 	s->rec.flags |= F_NAMED;
 	add_user(&s->rec, address + sizeof(family), F_CUT_PATH);
 	return 1;
+}
+
+static __noinline __u32 namespace_type(struct ns_common *ns)
+{
+	return BPF_CORE_READ((struct ns_common___type *)ns, ns_type);
+}
+
+static __noinline __u32 namespace_type_by_ops(struct ns_common *ns)
+{
+	return BPF_CORE_READ((struct ns_common___ops *)ns, ops, type);
 }
 
 static __noinline int namespaces(struct scratch *s, struct task_struct *t, struct pt_regs *regs, __u32 op, bool c)
@@ -645,7 +688,10 @@ static __noinline int namespaces(struct scratch *s, struct task_struct *t, struc
 	/* With type 0 the descriptor is a namespace's; otherwise it may be a process's. */
 	if (!r->args[0] && (f = file_of(t, argument(regs, c, 0)))) {
 		struct ns_common *ns = BPF_CORE_READ(f, f_inode, i_private);
-		r->args[0] = (__u32)BPF_CORE_READ((struct ns_common___ops *)ns, ops, type);
+		if (bpf_core_field_exists(((struct ns_common___type *)0)->ns_type))
+			r->args[0] = namespace_type(ns);
+		else
+			r->args[0] = namespace_type_by_ops(ns);
 		r->args[1] = BPF_CORE_READ(ns, inum);
 	}
 	return 1;
@@ -729,9 +775,10 @@ static __noinline int module(struct scratch *s, struct task_struct *t, struct pt
 		add_user(r, (void *)argument(regs, c, 2), F_CUT_ARGS);
 		return 1;
 	}
-	if ((f = file_of(t, argument(regs, c, 0))))
-		add_path(s, climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root));
-	else
+	if ((f = file_of(t, argument(regs, c, 0)))) {
+		climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
+		add_path(s);
+	} else
 		add_empty(r);
 	add_user(r, (void *)argument(regs, c, 1), F_CUT_ARGS);
 	return 1;

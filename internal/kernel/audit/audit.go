@@ -60,6 +60,8 @@ type Options struct {
 	Every    time.Duration // how often the ring is read; default kernel.RingEvery
 	// OnEvent is called from one goroutine, in order. While it runs, the ring is not read.
 	OnEvent func(Event)
+
+	notSelf bool // tests: watch this process as any other
 }
 
 // Feature is the audit. It is a kernel.Feature.
@@ -131,6 +133,11 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 			return fmt.Errorf("set %s of audit: %w", name, err)
 		}
 	}
+	if f.o.notSelf {
+		if err := spec.Variables["self"].Set(uint32(0)); err != nil {
+			return fmt.Errorf("set self of audit: %w", err)
+		}
+	}
 	spec.Maps["events"].MaxEntries = uint32(f.o.RingSize)
 	if f.object, err = kernel.Load("audit", h, spec); err != nil {
 		return err
@@ -181,7 +188,7 @@ func (f *Feature) fillPaths(m *ebpf.Map) error {
 	for s, n := range f.o.Rules.tree {
 		k := kernelStep{State: s.state}
 		copy(k.Name[:], s.name)
-		if err := m.Put(k, kernelNext{State: n.state, Any: bit(n.any), Write: bit(n.write), Wild: bit(n.wild)}); err != nil {
+		if err := m.Put(k, kernelNext{State: n.state, Any: bit(n.any), Write: bit(n.write), Wild: n.wild}); err != nil {
 			return kernel.Classify("audit", fmt.Errorf("fill the tree of paths: %w", err))
 		}
 	}
@@ -233,7 +240,7 @@ func (f *Feature) read(raw []byte) {
 	if f.scope(e.Kind) == Containers && !f.wanted(e) {
 		return
 	}
-	if r.named && (e.Kind == Open || e.Kind == Connect) && !f.o.Rules.tree.of(e.Path, e.Write || e.Kind == Connect) {
+	if (e.Kind == Open || e.Kind == Connect) && !f.o.Rules.interest(e) {
 		return
 	}
 	f.tell(e)

@@ -348,6 +348,14 @@ func expand(out *strs, in strs, lists map[string]strs, depth int) error {
 	return nil
 }
 
+// interest reports whether a rule names the path of an open or a connect: the
+// kernel's tree of paths lets more pass than patterns say.
+func (r *Rules) interest(e *Event) bool {
+	return e.Truncated || slices.ContainsFunc(r.byKind[e.Kind], func(rule *Rule) bool {
+		return (rule.Access != "write" || e.Write || e.Kind == Connect) && anyGlob(rule.Path, e.Path)
+	})
+}
+
 // Findings returns the rules that e meets, in the order of the files.
 func (r *Rules) Findings(e *Event) []Finding {
 	if int(e.Kind) >= len(r.byKind) {

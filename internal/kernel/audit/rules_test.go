@@ -90,6 +90,9 @@ func TestDefaultRules(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", tt.name, d)
 		}
 		// The kernel must let pass what a rule wants.
+		if (tt.e.Kind == Open || tt.e.Kind == Connect) && len(got) > 0 && !rules.interest(&tt.e) {
+			t.Errorf("%s: user space would drop %s", tt.name, tt.e.Path)
+		}
 		if (tt.e.Kind == Open || tt.e.Kind == Connect) && len(got) > 0 && !rules.tree.of(tt.e.Path, tt.e.Write || tt.e.Kind == Connect) {
 			t.Errorf("%s: the kernel would drop %s", tt.name, tt.e.Path)
 		}
@@ -196,7 +199,7 @@ func TestGlob(t *testing.T) {
 // What a pattern says, the tree accepts, also where patterns overlap.
 func TestTreeAcceptsWhatPatternsSay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.SampledFrom([]string{"a", "b", "c*", "*", "long-name-of-more-than-twenty-six-bytes"})
+		name := rapid.SampledFrom([]string{"a", "b", "c*", "abc*", "*", "long-name-of-more-than-twenty-six-bytes"})
 		var patterns []watchedPath
 		for range rapid.IntRange(1, 8).Draw(t, "patterns") {
 			p := "/" + rapid.SampledFrom([]string{"a", "b"}).Draw(t, "top")
@@ -212,7 +215,7 @@ func TestTreeAcceptsWhatPatternsSay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "cc", "d", "long-name-of-more-than-twenty-six-bytes"}), 1, 6)
+		at := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "cc", "d", "abcd", "abx", "abc", "long-name-of-more-than-twenty-six-bytes"}), 1, 6)
 		path := "/" + strings.Join(at.Draw(t, "path"), "/")
 		write := rapid.Bool().Draw(t, "writing")
 		wanted := slices.ContainsFunc(patterns, func(p watchedPath) bool {

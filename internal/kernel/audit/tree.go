@@ -33,8 +33,42 @@ type step struct {
 // next is the kernel's struct next.
 type next struct {
 	state      uint32
-	any, write bool // of interest with all that lies below, or if opened for writing
-	wild       bool // the state goes on with any name
+	any, write bool  // of interest with all that lies below, or if opened for writing
+	wild       uint8 // the state goes on with any name (anyName), with names by how they begin (byStart)
+}
+
+const (
+	anyName = 1 << iota
+	byStart
+
+	// startLen is how many bytes of a name before a star count.
+	startLen = 2
+)
+
+// general is the name in the tree that stands for name, with its star.
+func general(name string) string {
+	star := strings.IndexByte(name, '*')
+	if star < 0 && len(name) > maxName {
+		star = startLen
+	}
+	switch {
+	case star < 0:
+		return name
+	case star < startLen:
+		return "*"
+	}
+	return name[:startLen] + "*"
+}
+
+// above lists the names in the tree, more general than name, that stand for it as well.
+func above(name string) []string {
+	switch {
+	case name == "*":
+		return nil
+	case len(name) == startLen+1 && name[startLen] == '*' || len(name) < startLen:
+		return []string{"*"}
+	}
+	return []string{name[:startLen] + "*", "*"}
 }
 
 type watchedPath struct {
@@ -49,7 +83,7 @@ type node struct {
 }
 
 // compileTree makes the tree of absolute path patterns. A name with a star
-// becomes a star, and a ** ends the pattern.
+// keeps two bytes before it or none, and a ** ends the pattern.
 func compileTree(paths []watchedPath) (tree, error) {
 	root := &node{children: map[string]*node{}}
 	for _, p := range paths {
@@ -68,12 +102,7 @@ func compileTree(paths []watchedPath) (tree, error) {
 			if i >= maxDepth {
 				return nil, fmt.Errorf("path %q: deeper than %d folders", p.pattern, maxDepth)
 			}
-			if strings.Contains(name, "*") {
-				name = "*"
-			}
-			if len(name) > maxName {
-				name = "*"
-			}
+			name = general(name)
 			if at.children[name] == nil {
 				at.children[name] = &node{children: map[string]*node{}}
 			}
@@ -88,8 +117,10 @@ func compileTree(paths []watchedPath) (tree, error) {
 			at.any = true
 		}
 	}
-	if root.children["*"] != nil {
-		return nil, errors.New("a path begins with a star: every file would be looked at")
+	for name := range root.children {
+		if strings.Contains(name, "*") {
+			return nil, errors.New("a path's first name has a star or is too long: every file would be looked at")
+		}
 	}
 	b := builder{tree: tree{}, states: map[string]uint32{}}
 	b.state([]*node{root})
@@ -123,8 +154,10 @@ func (b *builder) state(set []*node) uint32 {
 			if c := n.children[name]; c != nil {
 				to = append(to, c)
 			}
-			if c := n.children["*"]; c != nil && name != "*" {
-				to = append(to, c)
+			for _, more := range above(name) {
+				if c := n.children[more]; c != nil {
+					to = append(to, c)
+				}
 			}
 		}
 		var out next
@@ -132,7 +165,13 @@ func (b *builder) state(set []*node) uint32 {
 		for _, n := range to {
 			out.any = out.any || n.any
 			out.write = out.write || n.write
-			out.wild = out.wild || n.children["*"] != nil
+			for c := range n.children {
+				if c == "*" {
+					out.wild |= anyName
+				} else if strings.HasSuffix(c, "*") {
+					out.wild |= byStart
+				}
+			}
 			deeper = deeper || len(n.children) > 0
 		}
 		if len(b.tree) >= maxSteps {
@@ -152,8 +191,11 @@ func (t tree) of(path string, write bool) bool {
 	var at next
 	for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 		to, ok := t[step{at.state, name}]
-		if !ok && at.wild {
-			to, ok = t[step{at.state, "*"}]
+		for _, more := range above(name) {
+			if ok {
+				break
+			}
+			to, ok = t[step{at.state, more}]
 		}
 		switch {
 		case !ok:
