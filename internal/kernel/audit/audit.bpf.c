@@ -157,7 +157,7 @@ static __always_inline bool watched(struct task_struct *t, __u32 kind)
 	id = by_memory ? memory_cgroup(t) : unified_cgroup(t);
 	verdict = bpf_map_lookup_elem(&cgroups, &id);
 	/* A pid namespace of its own makes a container, whatever its cgroup. */
-	return !verdict || *verdict || BPF_CORE_READ(t, thread_pid, level) > 0;
+	return !verdict || *verdict || t->thread_pid->level > 0;
 }
 
 static __noinline void begin(struct record *r, struct task_struct *t, __u32 kind, __u32 op)
@@ -241,18 +241,19 @@ static __noinline void add_user(struct record *r, const void *from, __u32 cut)
 
 /* ---- where a file lies ---- */
 
-/* Writes down the folders of a file from the leaf up to root, or to the top of
- * all mounts, and counts them. DEPTH + 1 and more: there are more. */
+/* Writes down the folders of a file from the leaf up to the root of t, or
+ * without t to the top of all mounts, and counts them. DEPTH + 1 and more:
+ * there are more. */
 #define STEPS 64
-static __noinline int climb(struct scratch *s, struct path *at, struct path *root)
+static __noinline int climb(struct scratch *s, struct path *at, struct task_struct *t)
 {
 	struct dentry *d = BPF_CORE_READ(at, dentry), *root_d = 0, *top, *up;
 	struct vfsmount *m = BPF_CORE_READ(at, mnt), *root_m = 0;
 
 	s->depth = 0;
-	if (root) {
-		root_d = BPF_CORE_READ(root, dentry);
-		root_m = BPF_CORE_READ(root, mnt);
+	if (t) {
+		root_d = t->fs->root.dentry;
+		root_m = t->fs->root.mnt;
 	}
 	top = BPF_CORE_READ(m, mnt_root);
 	UNROLL_NOT
@@ -358,12 +359,12 @@ static __noinline void add_path(struct scratch *s)
 
 static __always_inline struct file *file_of(struct task_struct *t, __u64 fd)
 {
-	struct fdtable *fdt = BPF_CORE_READ(t, files, fdt);
+	struct fdtable *fdt = t->files->fdt;
 	struct file *f = 0;
 
-	if (fd >= BPF_CORE_READ(fdt, max_fds))
+	if (fd >= fdt->max_fds)
 		return 0;
-	bpf_probe_read_kernel(&f, sizeof(f), BPF_CORE_READ(fdt, fd) + fd);
+	bpf_probe_read_kernel(&f, sizeof(f), fdt->fd + fd);
 	return f;
 }
 
@@ -385,7 +386,7 @@ int BPF_PROG(audit_exec, struct task_struct *t, int old_pid, struct linux_binprm
 	f = BPF_CORE_READ(bin, file);
 	if (!BPF_CORE_READ(f, f_inode, i_nlink))
 		r->flags |= F_UNLINKED;
-	climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
+	climb(s, &f->f_path, t);
 	add_path(s);
 	at = r->size;
 	if (at < DATA) {
@@ -526,8 +527,8 @@ static __always_inline __u32 number(struct pt_regs *regs)
 static __always_inline bool compat(struct task_struct *t)
 {
 	if (is_amd64())
-		return BPF_CORE_READ(t, thread_info.status) & TS_COMPAT;
-	return BPF_CORE_READ(t, thread_info.flags) & TIF_32BIT_ARM;
+		return t->thread_info.status & TS_COMPAT;
+	return t->thread_info.flags & TIF_32BIT_ARM;
 }
 
 static __noinline __u64 amd64_argument(struct pt_regs *regs, bool c, int i)
@@ -587,7 +588,7 @@ static __noinline int opened(struct scratch *s, struct task_struct *t, __u64 fd,
 	mode = BPF_CORE_READ(f, f_mode);
 	if (mode & FMODE_PATH)
 		return 0;
-	climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
+	climb(s, &f->f_path, t);
 	/* Nobody can hide below very many folders: these are always reported. */
 	if (!of_interest(s, mode & FMODE_WRITE) && s->depth <= DEPTH)
 		return 0;
@@ -776,7 +777,7 @@ static __noinline int module(struct scratch *s, struct task_struct *t, struct pt
 		return 1;
 	}
 	if ((f = file_of(t, argument(regs, c, 0)))) {
-		climb(s, &f->f_path, &BPF_CORE_READ(t, fs)->root);
+		climb(s, &f->f_path, t);
 		add_path(s);
 	} else
 		add_empty(r);
@@ -819,7 +820,7 @@ int BPF_PROG(audit_syscall, struct pt_regs *regs, long ret)
 		return 0;
 	if (op <= OP_CONNECT && ret < 0 && !denied(ret))
 		return 0;
-	if (!watched(t, kind_of(op)) || BPF_CORE_READ(t, tgid) == self || !(s = scratch(2)))
+	if (!watched(t, kind_of(op)) || t->tgid == self || !(s = scratch(2)))
 		return 0;
 	switch (kind_of(op)) {
 	case OPEN:

@@ -80,23 +80,21 @@ static __always_inline __u64 process_start(struct task_struct *t)
 	return BPF_CORE_READ((struct task_struct___real *)leader, real_start_time);
 }
 
+/* What follows reads without helpers: t must come from the kernel as it is, as
+ * an argument of a tracepoint or from bpf_get_current_task_btf. */
+
 /* The id of the process's cgroup in the unified (v2) hierarchy. */
 static __always_inline __u64 unified_cgroup(struct task_struct *t)
 {
-	return BPF_CORE_READ(t, cgroups, dfl_cgrp, kn, id);
+	return t->cgroups->dfl_cgrp->kn->id;
 }
 
 static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *t)
 {
-	struct cgroup_subsys_state *css = 0;
-	struct css_set *set;
-
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
 		return 0;
-	set = BPF_CORE_READ(t, cgroups);
-	bpf_probe_read_kernel(&css, sizeof(css), (char *)set + bpf_core_field_offset(struct css_set, subsys) +
-		sizeof(css) * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
-	return css;
+	return *(struct cgroup_subsys_state **)((char *)t->cgroups + bpf_core_field_offset(struct css_set, subsys) +
+						sizeof(void *) * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
 }
 
 /* The id of the process's cgroup in the hierarchy that has the memory
@@ -104,5 +102,6 @@ static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct
  * tells containers apart. 0: the kernel was built without it. */
 static __always_inline __u64 memory_cgroup(struct task_struct *t)
 {
-	return BPF_CORE_READ(memory_css(t), cgroup, kn, id);
+	struct cgroup_subsys_state *css = memory_css(t);
+	return css ? css->cgroup->kn->id : 0;
 }
