@@ -125,7 +125,26 @@ func start(t testing.TB, h *kernel.Host, o Options) *Feature {
 }
 
 var acts = map[string]func(dir string){
-	"shell":   func(string) { must(unix.Exec("/bin/sh", []string{"sh", "-c", "exit 3"}, []string{"PATH=/bin"})) },
+	"shell": func(string) { must(unix.Exec("/bin/sh", []string{"sh", "-c", "exit 3"}, []string{"PATH=/bin"})) },
+	"watch": func(string) {
+		var l log
+		f := New(Options{OnEvent: l.add})
+		err := f.Start(context.Background(), kernel.NewHost(kernel.Options{}))
+		if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
+			fmt.Println("unsupported:", u.Missing)
+			must(f.Close())
+			return
+		}
+		must(err)
+		c := exec.Command("/bin/true")
+		must(c.Run())
+		must(f.Close())
+		for _, e := range l.of(c.Process.Pid) {
+			if e.Kind == Exec {
+				fmt.Println("exec of", e.Path)
+			}
+		}
+	},
 	"nothing": func(string) {},
 	"files": func(dir string) {
 		must(unix.Unshare(unix.CLONE_NEWNS))
@@ -534,6 +553,44 @@ func TestLossesAreCountedAtTheirPlace(t *testing.T) {
 	}
 	if s := f.Stats(); s.Dropped != lost || s.Events < told {
 		t.Errorf("stats %+v, want %d dropped", s, lost)
+	}
+}
+
+// What the audit needs is CAP_BPF and CAP_PERFMON; without them it says so.
+func TestLeastCapabilities(t *testing.T) {
+	start(t, kernel.NewHost(kernel.Options{}), Options{}) // skips where nobody can
+	if os.Getuid() != 0 {
+		t.Skip(&kernel.Unsupported{Feature: "test", Missing: "root, to give up all but some capabilities"})
+	}
+	// The test binary lies where others may not look.
+	self := filepath.Join(t.TempDir(), "audit.test")
+	text, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(self, text, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for d := filepath.Dir(self); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		caps []uintptr
+		want string
+	}{
+		{nil, "unsupported: CAP_BPF, CAP_PERFMON"},
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, "exec of /bin/true\n"},
+	} {
+		c := exec.Command(self)
+		c.Dir = "/"
+		c.Env = append(os.Environ(), "AUDIT_TEST_ACT=watch")
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: tt.caps}
+		out, err := c.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), tt.want) {
+			t.Errorf("with capabilities %v: %v\n%s\nwant %q", tt.caps, err, out, tt.want)
+		}
 	}
 }
 

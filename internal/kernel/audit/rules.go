@@ -16,7 +16,7 @@ import (
 const (
 	// maxRuleFile bounds what is parsed: some thousand rules, more than anybody can judge.
 	maxRuleFile = 1 << 20
-	// maxRules bounds the work for an event: a rule costs about 50 ns.
+	// maxRules bounds the work for an event: a rule of an event's kind costs some 0.2 µs.
 	maxRules = 1000
 	// maxValues bounds one list after others were put in.
 	maxValues = 1000
@@ -363,13 +363,21 @@ func (r *Rules) Findings(e *Event) []Finding {
 	}
 	var out []Finding
 	for _, rule := range r.byKind[e.Kind] {
-		if !rule.Match.holds(e, false) ||
-			slices.ContainsFunc(rule.Unless, func(m Match) bool { return m.holds(e, true) }) {
+		if !rule.Match.holds(e, false) || rule.excused(e) {
 			continue
 		}
 		out = append(out, Finding{rule.ID, rule.Title, rule.severity, rule.Attack})
 	}
 	return out
+}
+
+func (r *Rule) excused(e *Event) bool {
+	for i := range r.Unless {
+		if r.Unless[i].holds(e, true) {
+			return true
+		}
+	}
+	return false
 }
 
 // holds reports whether all fields of m hold for e. To excuse an event, only
@@ -400,24 +408,25 @@ func (m *Match) exe(e *Event, excuse bool) bool {
 	if len(m.Exe) == 0 {
 		return true
 	}
-	names := []string{e.Exe, "", ""}[:1]
-	if !excuse {
-		if e.Kind == Exec {
-			names = append(names, e.Path)
-		}
-		if len(e.Args) > 0 {
-			names = append(names, strings.TrimPrefix(e.Args[0], "-")) // a login shell's name
-		}
+	if m.exeIs(e.Exe) {
+		return true
 	}
-	for _, n := range names {
-		if n == "" {
-			continue
-		}
-		base := path.Base(n)
-		for _, p := range m.Exe {
-			if strings.Contains(p, "/") && glob(p, n) || !strings.Contains(p, "/") && glob(p, base) {
+	// A login shell's name begins with a dash.
+	return !excuse && (e.Kind == Exec && m.exeIs(e.Path) || len(e.Args) > 0 && m.exeIs(strings.TrimPrefix(e.Args[0], "-")))
+}
+
+func (m *Match) exeIs(name string) bool {
+	if name == "" {
+		return false
+	}
+	base := path.Base(name)
+	for _, p := range m.Exe {
+		if strings.Contains(p, "/") {
+			if glob(p, name) {
 				return true
 			}
+		} else if glob(p, base) {
+			return true
 		}
 	}
 	return false

@@ -233,8 +233,8 @@ func (f *Feature) sample(ctx context.Context) {
 	f.sampler.sample(time.Now())
 	for {
 		select {
-		case now := <-samples.C:
-			f.sampler.sample(now)
+		case <-samples.C:
+			f.sampler.sample(time.Now())
 		case <-searches.C:
 			f.sampler.search()
 		case <-ctx.Done():
@@ -294,6 +294,9 @@ func (f *Feature) event(r record) Event {
 		e.Container, e.Pod = p.Container, p.Pod
 		if r.start == 0 { // an old kernel, which gave the id only
 			e.Comm, e.Parent, e.Start = p.Comm, p.Parent, p.Start
+			if resident, shared, ok := statm(f.host.Proc(), e.PID); ok {
+				e.Anonymous, e.File = resident-min(shared, resident), shared
+			}
 		}
 	}
 	id, path := r.cgroup, f.host.Cgroup
