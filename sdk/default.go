@@ -18,7 +18,7 @@ func Default() *SDK { return running.Load() }
 func Handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s := Default(); s != nil && s.server != nil {
-			s.server.serve(h, w, r)
+			s.server.serve(h, w, r, false)
 			return
 		}
 		h.ServeHTTP(w, r)

@@ -53,7 +53,7 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 	if s == nil {
 		return h
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(h, w, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(h, w, r, false) })
 }
 
 // request is all that a request needs, in one allocation.
@@ -77,7 +77,9 @@ type remoteRequest struct {
 // span is.
 const maxExceptions = 8
 
-func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
+// serve serves a request. One that is the server's own, of which nobody else
+// knows, is given the context itself; of others there are two from here on.
+func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Request, own bool) {
 	if s.serves(r.Context()) {
 		h.ServeHTTP(w, r)
 		return
@@ -88,7 +90,22 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 		defer q.wovenRequest.enterLocal(q).leave()
 	}
 	defer q.recovered()
-	h.ServeHTTP(q.response.capable(), q.r)
+	if own {
+		q.r = r
+		setContext(r, q)
+		h.ServeHTTP(q.response.capable(), r)
+		return
+	}
+	h.ServeHTTP(q.response.capable(), q.within(r))
+	if r.MultipartForm == nil { // whose files the server removes
+		r.MultipartForm = q.r.MultipartForm
+	}
+}
+
+// within is the request with q as its context.
+func (q *request) within(r *http.Request) *http.Request {
+	q.r = r.WithContext(q)
+	return q.r
 }
 
 // serves reports whether ctx is of a request that s serves already: who wraps
@@ -117,7 +134,6 @@ func (s *HTTPServer) begin(r *http.Request) *request {
 	if q.described = q.Recording(); q.described {
 		s.describe(q.Span(), r, method)
 	}
-	q.r = r.WithContext(q)
 	return q
 }
 

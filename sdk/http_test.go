@@ -354,3 +354,25 @@ func BenchmarkHandler(b *testing.B) {
 
 // discardLog keeps the stacks of panics that tests make out of their output.
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }
+
+// A request that a handler makes, for another handler to answer a part, is not the
+// one that is served; what middleware makes of that is.
+func TestRequestServed(t *testing.T) {
+	s, _ := start(t, Options{})
+	h := s.HTTPServer().Handler(http.StripPrefix("/api", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if RequestServed(r.Clone(r.Context())).IsZero() {
+			t.Error("a copy is another request")
+		}
+		part, err := http.NewRequestWithContext(r.Context(), "GET", "/part", nil)
+		if err != nil {
+			t.Error(err)
+		}
+		if !RequestServed(part).IsZero() || RequestOf(part.Context()).IsZero() {
+			t.Error("a part is the whole")
+		}
+	})))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/orders", nil))
+	if !RequestServed(httptest.NewRequest("GET", "/", nil)).IsZero() {
+		t.Error("there is one without a server")
+	}
+}

@@ -37,6 +37,21 @@ func requestIn(ctx context.Context) *request {
 	return q
 }
 
+// RequestServed is the request that r is, or was made of by middleware: that of
+// RequestOf(r.Context()), unless a handler has made r itself, to have another
+// handler of the program answer a part of it. It is what routers should use.
+func RequestServed(r *http.Request) Request {
+	q := RequestOf(r.Context())
+	if q.of == nil || !q.of.is(r) {
+		return Request{}
+	}
+	return q
+}
+
+// is reports whether r is a copy of the request: only the server sets what stands
+// in its first line.
+func (q *request) is(r *http.Request) bool { return r.RequestURI == q.r.RequestURI }
+
 // BeginRequest instruments a request as HTTPServer.Handler does, with the SDK
 // that runs, and returns what to serve instead of r: the same with the span in
 // its context. Call Done, whatever happens.
@@ -46,7 +61,7 @@ func BeginRequest(r *http.Request) (Request, *http.Request) {
 		return Request{}, r
 	}
 	q := s.server.begin(r)
-	return Request{q}, q.r
+	return Request{q}, q.within(r)
 }
 
 // IsZero reports whether there is no request.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -168,6 +169,24 @@ func (w *responseFlusher) CloseNotify() <-chan bool {
 		return n.CloseNotify()
 	}
 	return nil
+}
+
+// What the writers of net/http have beside. Most handlers use
+// http.ResponseController, not all.
+
+// SetReadDeadline is that of http.ResponseController.
+func (w *responseFlusher) SetReadDeadline(t time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetReadDeadline(t)
+}
+
+// SetWriteDeadline is that of http.ResponseController.
+func (w *responseFlusher) SetWriteDeadline(t time.Time) error {
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
+}
+
+// EnableFullDuplex is that of http.ResponseController.
+func (w *responseFlusher) EnableFullDuplex() error {
+	return http.NewResponseController(w.ResponseWriter).EnableFullDuplex()
 }
 
 type responseHijacker struct{ response }

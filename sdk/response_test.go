@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
@@ -248,3 +250,56 @@ func (r failingReader) Read([]byte) (int, error) { return 0, r.err }
 // onlyReader hides that its reader can write by itself, as an upstream's body
 // cannot.
 type onlyReader struct{ io.Reader }
+
+// What the server cleans up after a request it finds on the one that it knows.
+func TestFormIsHandedBack(t *testing.T) {
+	s, _ := start(t, Options{})
+	form := &multipart.Form{}
+	for name, h := range map[string]http.Handler{
+		"a form":     http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { r.MultipartForm = form }),
+		"of another": http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+	} {
+		r := httptest.NewRequest("POST", "/", nil)
+		if name == "of another" {
+			r.MultipartForm = form
+		}
+		s.HTTPServer().Handler(h).ServeHTTP(httptest.NewRecorder(), r)
+		if r.MultipartForm != form {
+			t.Errorf("%s: it is lost", name)
+		}
+	}
+}
+
+// Deadlines are set without http.ResponseController, too, where they can be.
+func TestDeadlines(t *testing.T) {
+	s, _ := start(t, Options{})
+	type deadlines interface {
+		SetReadDeadline(time.Time) error
+		SetWriteDeadline(time.Time) error
+		EnableFullDuplex() error
+	}
+	set := func(w http.ResponseWriter) error {
+		d := w.(deadlines)
+		at := time.Now().Add(time.Minute)
+		return errors.Join(d.SetReadDeadline(at), d.SetWriteDeadline(at), d.EnableFullDuplex())
+	}
+	h := s.HTTPServer().Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := set(w); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+	server := httptest.NewServer(h)
+	defer server.Close()
+	res, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("net/http: %s", res.Status)
+	}
+	recorded := httptest.NewRecorder() // cannot
+	if h.ServeHTTP(recorded, httptest.NewRequest("GET", "/", nil)); !strings.Contains(recorded.Body.String(), http.ErrNotSupported.Error()) {
+		t.Errorf("another writer: %q", recorded.Body)
+	}
+}

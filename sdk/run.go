@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.opentelemetry.io/otel"
-
 	"github.com/guanlan-io/guanlan/sdk/errs"
 )
 
@@ -338,7 +336,7 @@ func (l *life) end(ctx context.Context) error {
 	// the SDK's own means.
 	l.limited(ctx, flushingLimit, task{"flush of telemetry", func(ctx context.Context) error {
 		if err := l.flush(ctx); err != nil {
-			otel.Handle(fmt.Errorf("flush telemetry: %w", err))
+			tellError(fmt.Errorf("flush telemetry: %w", err))
 		}
 		return nil
 	}})

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/log"
 	nolog "go.opentelemetry.io/otel/log/noop"
@@ -115,14 +114,6 @@ func Start(ctx context.Context, opts Options) (*SDK, error) {
 	return s, err
 }
 
-// publish makes s OpenTelemetry's global SDK.
-func (s *SDK) publish() {
-	otel.SetTracerProvider(s.traces)
-	otel.SetMeterProvider(s.counted)
-	otel.SetLoggerProvider(s.recorded)
-	otel.SetTextMapPropagator(Propagator{})
-}
-
 // launch starts an SDK that nobody knows of yet. A provisional one gives way to the
 // program's own, and writes no lines but those it is given.
 func launch(ctx context.Context, opts Options, provisional bool) (*SDK, error) {
@@ -220,7 +211,7 @@ func sendOf(to Sender) func(context.Context, []byte, int) (int, error) {
 // not take the service with it.
 func guarded(hook func(error)) func(error) {
 	if hook == nil {
-		hook = otel.Handle
+		hook = tellError
 	}
 	return func(err error) {
 		defer func() { _ = recover() }()

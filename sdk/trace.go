@@ -398,24 +398,33 @@ func (s *span) AddLink(l trace.Link) {
 // it as an exception and lets it go on. That of an operation is ended by who
 // began it: who else comes here has joined it.
 func (s *span) End(opts ...trace.SpanEndOption) {
-	if s.core.Context().IsSampled() && !s.tracer.ours {
-		c := trace.NewSpanEndConfig(opts...)
-		if r := recover(); r != nil {
-			defer panic(r)
-			attrs := []core.Attr{core.String("exception.type", typeName(r)), core.String("exception.message", fmt.Sprint(r))}
-			if c.StackTrace() {
-				attrs = append(attrs, core.String("exception.stacktrace", stack()))
-			}
-			s.core.AddEvent("exception", time.Time{}, attrs...)
-		}
-		s.core.End(c.Timestamp())
+	if s.Ends() {
+		s.EndIn(recover(), opts...)
 	}
+}
+
+// Ends reports whether End does anything.
+func (s *span) Ends() bool { return s.core.Context().IsSampled() && !s.tracer.ours }
+
+// EndIn is End in a deferred function that has recovered p, or nil. What was
+// recovered goes on.
+func (s *span) EndIn(p any, opts ...trace.SpanEndOption) {
+	c := trace.NewSpanEndConfig(opts...)
+	if p != nil {
+		defer panic(p)
+		attrs := []core.Attr{core.String("exception.type", typeName(p)), core.String("exception.message", fmt.Sprint(p))}
+		if c.StackTrace() {
+			attrs = append(attrs, core.String("exception.stacktrace", stack()))
+		}
+		s.core.AddEvent("exception", time.Time{}, attrs...)
+	}
+	s.core.End(c.Timestamp())
 }
 
 // typeName is the name of v's type, with the path of its package.
 func typeName(v any) string {
 	t := reflect.TypeOf(v)
-	if t.PkgPath() == "" && t.Name() == "" { // a pointer, say
+	if t.PkgPath() == "" { // a pointer, or built in
 		return t.String()
 	}
 	return t.PkgPath() + "." + t.Name()

@@ -104,8 +104,14 @@ func (c *HTTPClient) roundTrip(r *http.Request, next http.RoundTripper) (*http.R
 		}
 	}
 	key := callKey{method: knownMethod(r.Method), host: host, scheme: r.URL.Scheme, port: int(port)}
+	ctx := r.Context()
+	if only(r.Header, headerTraceparent) != "" {
+		if _, within := contextOf(ctx); !within { // the caller passes on by hand what it is part of
+			ctx = Propagator{}.Extract(ctx, headerCarrier(r.Header))
+		}
+	}
 	q := &call{}
-	c.operations.StartIn(&q.Operation, r.Context(), nameOfMethod(key.method))
+	c.operations.StartIn(&q.Operation, ctx, nameOfMethod(key.method))
 	described := q.Recording()
 	if described {
 		key.describe(q.Span(), r)

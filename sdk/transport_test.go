@@ -225,3 +225,33 @@ func TestOneTree(t *testing.T) {
 		t.Errorf("trace ids %v, want the same twice", ids)
 	}
 }
+
+// Who passes headers on by hand, as meshes want it, stays in the trace that they
+// are of, unless the context says which it is.
+func TestTransportWithHeadersByHand(t *testing.T) {
+	s, _ := start(t, Options{Sampler: core.NewByThreshold(1)})
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	var got string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Traceparent") }))
+	defer server.Close()
+	call := func(ctx context.Context) {
+		r, err := http.NewRequestWithContext(ctx, "GET", server.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Traceparent", "00-"+id+"-00f067aa0ba902b7-01")
+		res, err := s.HTTPClient().Transport(&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	if call(t.Context()); !strings.Contains(got, id) || strings.Contains(got, "00f067aa0ba902b7") {
+		t.Errorf("sent %q, want a child", got)
+	}
+	ctx, sp := s.TracerProvider().Tracer("t").Start(t.Context(), "around")
+	defer sp.End()
+	if call(ctx); !strings.Contains(got, sp.SpanContext().TraceID().String()) {
+		t.Errorf("sent %q, want it of the span around", got)
+	}
+}

@@ -5,6 +5,7 @@ package sdk
 import (
 	"context"
 	"log/slog"
+	"net/http"
 )
 
 // woven is whether the program was built by "guanlan build": then the standard
@@ -20,6 +21,7 @@ type (
 func enterLocal(context.Context) (s wovenScope)                 { return s }
 func (wovenScope) leave()                                       {}
 func (q *request) pattern() string                              { return route(q.r.Pattern) }
+func setContext(*http.Request, context.Context)                 {}
 func flushAtExit()                                              {}
 func (*SDK) giveWay()                                           {}
 func claimSlog(*slog.Record) bool                               { return true }

@@ -15,7 +15,8 @@ func init() {
 	http.Guanlan.Store(&http.GuanlanHooks{Serve: ServeHTTP, RoundTrip: roundTripWoven, Matched: matched, Under: under})
 }
 
-// ServeHTTP is Handler(h).ServeHTTP for woven servers.
+// ServeHTTP is Handler(h).ServeHTTP for woven servers. The request remains the one
+// that the server knows, with its trailers and the files of its form.
 func ServeHTTP(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	s := Default()
 	if s == nil || s.server == nil || r.Method == "PRI" { // of HTTP/2, which a handler is to speak now
@@ -25,8 +26,10 @@ func ServeHTTP(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	if p := provisional.Load(); p != nil {
 		p.publishOnce()
 	}
-	s.server.serve(h, w, r)
+	s.server.serve(h, w, r, true)
 }
+
+func setContext(r *http.Request, ctx context.Context) { http.GuanlanSetContext(r, ctx) }
 
 // wovenTransport is what a woven transport was.
 type wovenTransport http.Transport
@@ -62,7 +65,7 @@ func exports(r *http.Request) bool {
 // made several requests of one, so that the pattern of ours need not be there.
 func matched(r *http.Request) {
 	q := requestIn(r.Context())
-	if q == nil || r.Pattern == "" {
+	if q == nil || r.Pattern == "" || !q.is(r) {
 		return
 	}
 	outer := q.matched.Load()
@@ -104,7 +107,10 @@ func (q *request) pattern() string {
 // come from there.
 func ServeStream(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	if q := requestIn(r.Context()); q != nil && q.status == http.StatusSwitchingProtocols {
-		r = r.WithContext(outside{r.Context()})
+		inner := r.WithContext(outside{r.Context()})
+		ServeHTTP(h, w, inner)
+		r.MultipartForm = inner.MultipartForm
+		return
 	}
 	ServeHTTP(h, w, r)
 }

@@ -18,7 +18,7 @@ import (
 // Woven log packages send their records through the SDK that runs. The lines are
 // theirs.
 func init() {
-	slog.Guanlan.Store(&slog.GuanlanHooks{IDs: slogIDs, Send: sendSlog})
+	slog.Guanlan.Store(&slog.GuanlanHooks{IDs: slogIDs, Send: sendSlog, Make: func(f *slog.GuanlanFields) any { return makeFields(f) }})
 	log.Guanlan.Store(&log.GuanlanHooks{Send: sendLine})
 }
 
@@ -50,7 +50,8 @@ func sendSlog(ctx context.Context, from *slog.Record, with *slog.GuanlanFields) 
 	r.Write()
 }
 
-// fieldsOf is what With and WithGroup have added, made once.
+// fieldsOf is what With and WithGroup have added. Those of loggers that were made
+// before this package was there are made when they are needed.
 func fieldsOf(f *slog.GuanlanFields) *LogFields {
 	if f == nil {
 		return nil
@@ -58,6 +59,13 @@ func fieldsOf(f *slog.GuanlanFields) *LogFields {
 	if made := f.Made.Load(); made != nil {
 		return (*made).(*LogFields)
 	}
+	fields := makeFields(f)
+	var made any = fields
+	f.Made.Store(&made)
+	return fields
+}
+
+func makeFields(f *slog.GuanlanFields) *LogFields {
 	fields := ExportFields()
 	if before := fieldsOf(f.Before); before != nil {
 		fields = before.Clone()
@@ -68,8 +76,6 @@ func fieldsOf(f *slog.GuanlanFields) *LogFields {
 	for _, a := range f.Attrs {
 		addSlog(fields, a)
 	}
-	var made any = fields
-	f.Made.Store(&made)
 	return fields
 }
 

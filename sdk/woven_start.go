@@ -13,8 +13,6 @@ import (
 
 	"guanlan/hook"
 
-	"go.opentelemetry.io/otel"
-
 	"github.com/guanlan-io/guanlan/sdk/core"
 )
 
@@ -24,9 +22,7 @@ var provisional atomic.Pointer[provisionalSDK]
 type provisionalSDK struct {
 	*SDK
 	once   sync.Once // of publishing
-	traces any       // OpenTelemetry's global providers before
-	counts any
-	logs   any
+	before globals
 }
 
 // StartProvisional starts the SDK for a program that does not do so, before
@@ -37,7 +33,7 @@ type provisionalSDK struct {
 // own by then: what asked OpenTelemetry for a tracer or a meter early gets it of the
 // first SDK that says it is the global one, for good.
 func StartProvisional(ctx context.Context, opts Options) (*SDK, error) {
-	p := &provisionalSDK{traces: otel.GetTracerProvider(), counts: otel.GetMeterProvider(), logs: otel.GetLoggerProvider()}
+	p := &provisionalSDK{before: presentGlobals()}
 	var err error
 	if p.SDK, err = launch(ctx, opts, true); !p.enabled {
 		return p.SDK, err
@@ -68,16 +64,7 @@ func (p *provisionalSDK) publishOnce() {
 		if provisional.Load() != p || running.Load() != p.SDK {
 			return
 		}
-		if otel.GetTracerProvider() == p.traces {
-			otel.SetTracerProvider(p.SDK.traces)
-			otel.SetTextMapPropagator(Propagator{})
-		}
-		if otel.GetMeterProvider() == p.counts {
-			otel.SetMeterProvider(p.counted)
-		}
-		if otel.GetLoggerProvider() == p.logs {
-			otel.SetLoggerProvider(p.recorded)
-		}
+		p.before.replaceBy(p.SDK)
 	})
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -50,12 +52,18 @@ and OTEL_EXPORTER_OTLP_ENDPOINT before all. See guanlan weave aspects for what i
 			DisableFlagParsing: true,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				w := newWeaver(cmd)
-				args, help, err := w.take(args)
+				args, help, err := w.take(v.verb, args)
 				if err != nil {
 					return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 				}
 				if help {
 					return cmd.Help()
+				}
+				if v.verb == "run" {
+					signals := make(chan os.Signal, 4)
+					signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+					defer signal.Stop(signals)
+					w.Signals = signals
 				}
 				code, err := w.Run(cmd.Context(), v.verb, args)
 				if err == nil && code != 0 {
@@ -85,10 +93,10 @@ func warn(to io.Writer, message string) { fmt.Fprintln(to, "guanlan:", message) 
 
 // take takes our flags out of what stands before the packages; the rest is for
 // the go command.
-func (w *weaver) take(args []string) (rest []string, help bool, err error) {
+func (w *weaver) take(verb string, args []string) (rest []string, help bool, err error) {
 	for i := 0; i < len(args); i++ {
 		a := args[i]
-		if !strings.HasPrefix(a, "-") || a == "--" {
+		if !strings.HasPrefix(a, "-") || a == "--" || a == "-args" || a == "--args" {
 			return append(rest, args[i:]...), help, w.readExtra()
 		}
 		name, value, given := strings.Cut(strings.TrimLeft(a, "-"), "=")
@@ -118,7 +126,7 @@ func (w *weaver) take(args []string) (rest []string, help bool, err error) {
 			continue
 		}
 		rest = append(rest, a)
-		if weave.FlagTakesValue(name) && !given && i+1 < len(args) {
+		if weave.FlagTakesValue(verb, name) && !given && i+1 < len(args) {
 			i++
 			rest = append(rest, args[i])
 		}

@@ -192,7 +192,10 @@ version of Go change; then print it again.`,
 			if err != nil {
 				return w.explain(cmd, err)
 			}
-			env := plan.Environment()
+			env, err := plan.Environment()
+			if err != nil {
+				return err
+			}
 			if output == "json" {
 				return printJSON(cmd.OutOrStdout(), env)
 			}

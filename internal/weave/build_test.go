@@ -3,6 +3,7 @@ package weave
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -144,26 +145,40 @@ func goCommand(t *testing.T, dir string, args ...string) string {
 // and gives the test a module cache of its own.
 func proxy(t *testing.T) {
 	t.Helper()
-	var zipped bytes.Buffer
-	w := zip.NewWriter(&zipped)
-	const mod = "module example.com/lib\n\ngo 1.24\n"
-	for name, text := range map[string]string{"go.mod": mod, "lib.go": libText, "cmd/answer/main.go": mainText, "cmd/answer/text.txt": "text"} {
-		f, err := w.Create("example.com/lib@v1.2.0/" + name)
-		if err != nil {
+	publish(t, map[string]map[string]string{"example.com/lib@v1.2.0": {
+		"go.mod": "module example.com/lib\n\ngo 1.24\n", "lib.go": libText, "cmd/answer/main.go": mainText, "cmd/answer/text.txt": "text",
+	}})
+}
+
+// publish serves modules, by path and version, from a folder, and gives the test a
+// module cache of its own.
+func publish(t *testing.T, modules map[string]map[string]string) {
+	t.Helper()
+	served := map[string]string{}
+	for m, files := range modules {
+		path, version, _ := strings.Cut(m, "@")
+		var zipped bytes.Buffer
+		w := zip.NewWriter(&zipped)
+		for name, text := range files {
+			f, err := w.Create(m + "/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Write([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Write([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
+		at := path + "/@v/"
+		served[at+"list"] += version + "\n"
+		served[at+version+".info"] = fmt.Sprintf(`{"Version":%q}`, version)
+		served[at+version+".mod"] = cmp.Or(files["go.mod"], "module "+path+"\n")
+		served[at+version+".zip"] = zipped.String()
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	const at = "example.com/lib/@v/"
-	dir := folder(t, map[string]string{at + "list": "v1.2.0\n", at + "v1.2.0.info": `{"Version":"v1.2.0"}`, at + "v1.2.0.mod": mod, at + "v1.2.0.zip": zipped.String()})
-	t.Setenv("GOPROXY", "file://"+filepath.ToSlash(dir))
+	t.Setenv("GOPROXY", "file://"+filepath.ToSlash(folder(t, served)))
 	t.Setenv("GONOSUMDB", "*")
-	t.Setenv("GONOSUMCHECK", "1")
 	t.Setenv("GOFLAGS", "-modcacherw")
 	t.Setenv("GOMODCACHE", filepath.Join(t.TempDir(), "modules"))
 }
@@ -206,8 +221,31 @@ func TestBuildLeavesSourcesAlone(t *testing.T) {
 			proxy(t)
 			goCommand(t, dir, "mod", "tidy", "-modfile=other.mod")
 		}, files: map[string]string{"main.go": mainText, "other.mod": modText, "go.mod": "module example.com/app\n\ngo 1.24\n"}, args: []string{"-modfile=other.mod"}},
+		{name: "go.mod may be written", files: cached, prepare: inModuleCache, args: []string{"-mod=mod"}},
+		{name: "no network", files: cached, prepare: func(t *testing.T, dir string) {
+			inModuleCache(t, dir)
+			t.Setenv("GOPROXY", "off")
+		}},
+		{name: "another go.mod by GOFLAGS with quotes", prepare: func(t *testing.T, dir string) {
+			proxy(t)
+			goCommand(t, dir, "mod", "tidy", "-modfile=other.mod")
+			t.Setenv("GOFLAGS", `-modcacherw '-ldflags=-s -w' "-modfile=other.mod"`)
+		}, files: map[string]string{"main.go": mainText, "other.mod": modText, "go.mod": "module example.com/app\n\ngo 1.24\n"}},
+		{name: "no workspace", prepare: func(t *testing.T, dir string) {
+			inModuleCache(t, filepath.Join(dir, "app"))
+			t.Setenv("GOWORK", "off")
+		}, files: map[string]string{"go.work": "go 1.24\n\nuse ./lib\n", "lib/go.mod": "module example.com/lib\n", "app/main.go": mainText, "app/go.mod": modText}, in: "app"},
+		{name: "no modules", prepare: func(t *testing.T, dir string) {
+			t.Setenv("GO111MODULE", "off")
+			t.Setenv("GOPATH", dir)
+		}, files: map[string]string{"src/example.com/app/main.go": mainText, "src/example.com/lib/lib.go": libText}, in: "src/example.com/app"},
+		{name: "through a link", prepare: func(t *testing.T, dir string) {
+			if err := os.Symlink("app", filepath.Join(dir, "link")); err != nil {
+				t.Skip(err)
+			}
+		}, files: map[string]string{"app/main.go": mainText, "app/go.mod": local["go.mod"], "app/lib/go.mod": local["lib/go.mod"], "app/lib/lib.go": libText}, in: "link"},
 		{name: "coverage", files: local, args: []string{"-cover"}},
-		{name: "coverage of everything", files: local, args: []string{"-coverpkg=example.com/app"}},
+		{name: "coverage of the program alone", files: local, args: []string{"-coverpkg=example.com/app"}},
 		{name: "trimpath", files: local, args: []string{"-trimpath"}},
 		{name: "link flags", files: local, args: []string{"-ldflags", "-s -w"}},
 		{name: "named files", files: local, args: []string{"main.go"}},
@@ -468,6 +506,12 @@ func TestFaults(t *testing.T) {
 		r.must(t, "run", "-coverpkg=./...", ".")
 		if r.out.String() != "41\n" || len(r.warned) != 1 || !strings.Contains(r.warned[0], "cover") {
 			t.Errorf("printed %q, warned %q", r.out.String(), r.warned)
+		}
+	})
+	t.Run("coverage of everything", func(t *testing.T) {
+		r := newTrial(t, folder(t, base()), answer)
+		if code, err := r.Run(t.Context(), "test", []string{"-coverpkg=all", "."}); code == 0 || !errors.Is(err, ErrUsage) {
+			t.Errorf("code %d, %v", code, err)
 		}
 	})
 	t.Run("the user's own overlay", func(t *testing.T) {

@@ -1,15 +1,16 @@
 package weave
 
 import (
+	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/gob"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"github.com/guanlan-io/guanlan/internal/weave/goroot"
 )
@@ -49,12 +50,17 @@ func (c cache) keep(text, suffix string) (string, error) {
 	if have, err := os.ReadFile(name); err == nil && string(have) == text {
 		return name, nil
 	}
+	return name, c.write(name, text)
+}
+
+// write has a file with this text, which others never see half of.
+func (c cache) write(name, text string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return "", fmt.Errorf("keep a woven source: %w", err)
+		return fmt.Errorf("keep a woven source: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	tmp, err := os.CreateTemp(c.dir, "making-")
 	if err != nil {
-		return "", fmt.Errorf("keep a woven source: %w", err)
+		return fmt.Errorf("keep a woven source: %w", err)
 	}
 	_, err = tmp.WriteString(text)
 	if err = errors.Join(err, tmp.Close()); err == nil {
@@ -62,69 +68,66 @@ func (c cache) keep(text, suffix string) (string, error) {
 	}
 	if err != nil {
 		os.Remove(tmp.Name())
-		return "", fmt.Errorf("keep a woven source: %w", err)
+		return fmt.Errorf("keep a woven source: %w", err)
 	}
-	return name, nil
+	return nil
 }
 
-// module gives a copy of a module from Go's module cache, whose files the go
-// command does not let anybody overlay. The copy is of hard links where the file
-// system has them.
-func (c cache) module(path, version, dir string) (string, error) {
-	// A go.mod may not name a folder with an @ in it.
-	name := filepath.Join(c.dir, "modules", filepath.FromSlash(path)+"-"+version)
-	if _, err := os.Stat(name); err == nil {
-		return name, nil
+// remembered is a woven package: its new files and the places, by the names of
+// files. To parse the standard library in each build would take longer than the go
+// command does when nothing has changed.
+type remembered struct {
+	Texts  map[string]string
+	Places []Place
+}
+
+func (c cache) entry(key string) string { return filepath.Join(c.dir, "packages", key) }
+
+// recall fills in a package that was woven before.
+func (c cache) recall(key string, t *planned) bool {
+	text, err := os.ReadFile(c.entry(key))
+	if err != nil {
+		return false
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return "", fmt.Errorf("copy module %s: %w", path, err)
+	text, whole := bytes.CutSuffix(text, []byte(key))
+	var r remembered
+	if !whole || gob.NewDecoder(bytes.NewReader(text)).Decode(&r) != nil {
+		return false
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(name), ".new-*")
+	for name, text := range r.Texts {
+		t.texts[filepath.Join(t.dir, name)] = text
+	}
+	for _, p := range r.Places {
+		p.File = filepath.Join(t.pkg.Dir, p.File)
+		t.places = append(t.places, p)
+	}
+	return true
+}
+
+// remember keeps a package for recall.
+func (c cache) remember(key string, t *planned) error {
+	r := remembered{Texts: map[string]string{}}
+	for name, text := range t.texts {
+		r.Texts[filepath.Base(name)] = text
+	}
+	for _, p := range t.places {
+		p.File = filepath.Base(p.File)
+		r.Places = append(r.Places, p)
+	}
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(r); err != nil {
+		return fmt.Errorf("keep a woven package: %w", err)
+	}
+	return c.write(c.entry(key), b.String()+key)
+}
+
+// thisWeaver is the binary that weaves: another one may do it in another way.
+var thisWeaver = sync.OnceValue(func() string {
+	name, err := os.Executable()
 	if err == nil {
-		err = copyTree(dir, tmp)
-	}
-	if err == nil {
-		err = os.Rename(tmp, name)
-		if _, here := os.Stat(name); err != nil && here == nil {
-			err = nil // another build was faster
+		if info, err := os.Stat(name); err == nil {
+			return fmt.Sprint(info.Size(), info.ModTime().UnixNano())
 		}
 	}
-	os.RemoveAll(tmp)
-	if err != nil {
-		return "", fmt.Errorf("copy module %s: %w", path, err)
-	}
-	return name, nil
-}
-
-func copyTree(from, to string) error {
-	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(to, strings.TrimPrefix(name, from))
-		switch {
-		case d.IsDir():
-			return os.MkdirAll(target, 0o755)
-		case d.Name() == "go.mod" || d.Name() == "go.sum":
-			// The go command may write to those of a module that it builds in.
-		case os.Link(name, target) == nil:
-			return nil
-		}
-		return copyFile(name, target)
-	})
-}
-
-func copyFile(from, to string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	_, err = io.Copy(out, in)
-	return err
-}
+	return rand.Text() // nothing is recalled
+})

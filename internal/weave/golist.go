@@ -20,9 +20,10 @@ type goTool struct {
 	dir string // to run in
 	env []string
 
-	root, version      string // GOROOT and as go1.26.8
-	modCache           string
-	mod, work, goFlags string
+	root, version string // GOROOT and as go1.26.8
+	modCache      string
+	mod, work     string   // files; empty without
+	goFlags       []string // of GOFLAGS, each as -name=value or -name
 }
 
 // findGo asks the go command of the path what a build in dir uses.
@@ -36,21 +37,47 @@ func findGo(ctx context.Context, dir string) (*goTool, error) {
 	if err := json.Unmarshal(out, &env); err != nil {
 		return nil, fmt.Errorf("read go env: %w", err)
 	}
-	g.root, g.version, g.modCache, g.goFlags = env.GOROOT, env.GOVERSION, env.GOMODCACHE, env.GOFLAGS
+	g.root, g.version, g.modCache = env.GOROOT, env.GOVERSION, env.GOMODCACHE
+	if g.goFlags, err = splitWords(env.GOFLAGS); err != nil {
+		return nil, fmt.Errorf("read GOFLAGS: %w", err)
+	}
+	for i, f := range g.goFlags {
+		g.goFlags[i] = "-" + strings.TrimLeft(f, "-")
+	}
 	if env.GOMOD != os.DevNull {
 		g.mod = env.GOMOD
 	}
 	if env.GOWORK != "off" {
 		g.work = env.GOWORK
 	}
-	return g, nil
+	return g, g.unwoven()
+}
+
+// unwoven takes the overlay of another woven build out of GOFLAGS, where the
+// environment of one has come from guanlan weave env.
+func (g *goTool) unwoven() error {
+	name, ok := lookup(g.goFlags, "overlay")
+	if !ok || !filepath.IsAbs(name) {
+		return nil
+	}
+	o, err := readOverlay(name)
+	if err != nil || o.Guanlan == nil {
+		return err
+	}
+	g.goFlags = (&invocation{flags: g.goFlags}).without("overlay").flags
+	if o.Guanlan.Theirs != "" {
+		g.goFlags = append(g.goFlags, "-overlay="+o.Guanlan.Theirs)
+	}
+	flags, err := joinWords(g.goFlags)
+	g.env = append(g.env, "GOFLAGS="+flags)
+	return err
 }
 
 // use has all that follows run with another GOROOT of the same version.
 func (g *goTool) use(root string) {
 	g.root = root
 	g.bin = filepath.Join(root, "bin", "go")
-	g.env = []string{"GOROOT=" + root, "GOTOOLCHAIN=local"}
+	g.env = append(g.env, "GOROOT="+root, "GOTOOLCHAIN=local")
 }
 
 func (g *goTool) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -88,10 +115,12 @@ type pkg struct {
 	GoFiles, CgoFiles     []string
 	IgnoredGoFiles        []string
 	Incomplete            bool
+	Error                 *struct{ Err string }
 }
 
 type pkgModule struct {
 	Path, Version, Dir string
+	GoMod              string // that of Go's download cache, where the module has none itself
 	Main               bool
 	Replace            *pkgModule
 }
@@ -109,7 +138,7 @@ func (p *pkg) version() string {
 
 // list gives the packages of a build and all they need.
 func (g *goTool) list(ctx context.Context, inv *invocation) ([]*pkg, error) {
-	args := []string{"list", "-e", "-deps", "-json=Dir,ImportPath,Name,Standard,DepOnly,Module,GoFiles,CgoFiles,IgnoredGoFiles,Incomplete"}
+	args := []string{"list", "-e", "-deps", "-json=Dir,ImportPath,Name,Standard,DepOnly,Module,GoFiles,CgoFiles,IgnoredGoFiles,Incomplete,Error"}
 	if inv.verb == "test" {
 		args = append(args, "-test")
 	}
@@ -120,11 +149,7 @@ func (g *goTool) list(ctx context.Context, inv *invocation) ([]*pkg, error) {
 // listStd gives packages of the standard library.
 func (g *goTool) listStd(ctx context.Context, inv *invocation) ([]*pkg, error) {
 	args := append([]string{"list", "-e", "-json=Dir,ImportPath,Name,Standard,GoFiles,CgoFiles"}, inv.flags...)
-	all, err := g.read(ctx, append(append(args, "--"), inv.packages...))
-	for _, p := range all {
-		p.DepOnly = true
-	}
-	return slices.DeleteFunc(all, func(p *pkg) bool { return !p.Standard }), err
+	return g.read(ctx, append(append(args, "--"), inv.packages...))
 }
 
 func (g *goTool) read(ctx context.Context, args []string) ([]*pkg, error) {

@@ -3,13 +3,8 @@ package weave
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-
-	"golang.org/x/mod/modfile"
 )
 
 // overlay is what the go command reads instead of the files that are there: for
@@ -17,6 +12,26 @@ import (
 type overlay struct {
 	cache   cache
 	replace map[string]string
+	theirs  string // file of the user's own
+}
+
+// overlayFile is what the go command reads, and what we note for ourselves: within
+// the environment of one woven build, another is none of both.
+type overlayFile struct {
+	Replace map[string]string
+	Guanlan *struct{ Theirs string } `json:",omitempty"`
+}
+
+func readOverlay(name string) (*overlayFile, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("read -overlay: %w", err)
+	}
+	o := new(overlayFile)
+	if err := json.Unmarshal(text, o); err != nil {
+		return nil, fmt.Errorf("read -overlay %s: %w", name, err)
+	}
+	return o, nil
 }
 
 // add takes over the overlay that the user gives.
@@ -24,14 +39,11 @@ func (o *overlay) add(name, dir string) error {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(dir, name)
 	}
-	text, err := os.ReadFile(name)
+	theirs, err := readOverlay(name)
 	if err != nil {
-		return fmt.Errorf("read -overlay: %w", err)
+		return err
 	}
-	var theirs struct{ Replace map[string]string }
-	if err := json.Unmarshal(text, &theirs); err != nil {
-		return fmt.Errorf("read -overlay %s: %w", name, err)
-	}
+	o.theirs = name
 	absolute := func(f string) string {
 		if f == "" || filepath.IsAbs(f) {
 			return f
@@ -65,86 +77,9 @@ func (o *overlay) put(name, text string) error {
 
 // write keeps the overlay itself, and gives its name.
 func (o *overlay) write() (string, error) {
-	text, err := json.MarshalIndent(map[string]any{"Replace": o.replace}, "", " ")
+	text, err := json.MarshalIndent(overlayFile{o.replace, &struct{ Theirs string }{o.theirs}}, "", " ")
 	if err != nil {
 		return "", fmt.Errorf("write overlay: %w", err)
 	}
 	return o.cache.keep(string(text), ".json")
-}
-
-// useCopies has the build take modules from other folders: by lines in a go.mod,
-// or in a go.work, that only the build sees. Checksums are asked of modules that
-// are downloaded, not of folders.
-func (o *overlay) useCopies(g *goTool, inv *invocation, copies map[string]string) error {
-	if len(copies) == 0 {
-		return nil
-	}
-	if g.work != "" {
-		text, err := o.read(g.work)
-		if err != nil {
-			return err
-		}
-		f, err := modfile.ParseWork(g.work, []byte(text), nil)
-		if err != nil {
-			return fmt.Errorf("read go.work: %w", err)
-		}
-		for _, m := range slices.Sorted(maps.Keys(copies)) {
-			for _, r := range slices.Clone(f.Replace) {
-				if r.Old.Path == m {
-					if err := f.DropReplace(m, r.Old.Version); err != nil {
-						return fmt.Errorf("edit go.work: %w", err)
-					}
-				}
-			}
-			if err := f.AddReplace(m, "", copies[m], ""); err != nil {
-				return fmt.Errorf("edit go.work: %w", err)
-			}
-		}
-		f.Cleanup()
-		return o.put(g.work, string(modfile.Format(f.Syntax)))
-	}
-	name := g.mod
-	if m, ok := inv.flag("modfile"); ok {
-		if name = m; !filepath.IsAbs(name) {
-			name = filepath.Join(g.dir, name)
-		}
-	} else if m := goFlag(g.goFlags, "modfile"); m != "" {
-		name = m
-	}
-	text, err := o.read(name)
-	if err != nil {
-		return err
-	}
-	f, err := modfile.Parse(name, []byte(text), nil)
-	if err != nil {
-		return fmt.Errorf("read go.mod: %w", err)
-	}
-	for _, m := range slices.Sorted(maps.Keys(copies)) {
-		for _, r := range slices.Clone(f.Replace) {
-			if r.Old.Path == m {
-				if err := f.DropReplace(m, r.Old.Version); err != nil {
-					return fmt.Errorf("edit go.mod: %w", err)
-				}
-			}
-		}
-		if err := f.AddReplace(m, "", copies[m], ""); err != nil {
-			return fmt.Errorf("edit go.mod: %w", err)
-		}
-	}
-	f.Cleanup()
-	out, err := f.Format()
-	if err != nil {
-		return fmt.Errorf("edit go.mod: %w", err)
-	}
-	return o.put(name, string(out))
-}
-
-// goFlag is the value of a flag in GOFLAGS.
-func goFlag(flags, name string) string {
-	for _, f := range strings.Fields(flags) {
-		if v, ok := strings.CutPrefix(strings.TrimLeft(f, "-"), name+"="); ok {
-			return v
-		}
-	}
-	return ""
 }

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"go/build/constraint"
-	"go/version"
 	"maps"
-	"path"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,8 +83,8 @@ type planner struct {
 	*overlay
 	tool   *goTool
 	inv    *invocation
-	own    bool // the program has our SDK already
-	copies map[string]string
+	own    bool                  // the program has our SDK already
+	copies map[string]*pkgModule // to build from copies of, by path
 	plan   *Plan
 	warn   func(string)
 }
@@ -111,14 +110,10 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	}
 	tool.use(root)
 	p := &planner{
-		overlay: &overlay{cache{kept}, map[string]string{}}, tool: tool, inv: inv,
-		copies: map[string]string{}, plan: &Plan{GOROOT: root, tool: tool}, warn: w.warn,
+		overlay: &overlay{cache: cache{kept}, replace: map[string]string{}}, tool: tool, inv: inv,
+		copies: map[string]*pkgModule{}, plan: &Plan{GOROOT: root, tool: tool}, warn: w.warn,
 	}
-	theirs, ok := inv.flag("overlay")
-	if !ok {
-		theirs = goFlag(tool.goFlags, "overlay")
-	}
-	if theirs != "" {
+	if theirs, ok := p.flag("overlay"); ok && theirs != "" {
 		if err := p.add(theirs, dir); err != nil {
 			return nil, err
 		}
@@ -126,6 +121,13 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	packages, err := p.packages(ctx, inv, aspects)
 	if err != nil {
 		return nil, err
+	}
+	for _, a := range aspects {
+		for _, r := range a.Packages {
+			if q := packages[r.Path]; q != nil && q.Standard && p.counted(q) {
+				return nil, fmt.Errorf("%w: -coverpkg takes in %s, and the cover tool reads the files of the standard library as they lie there, so that nothing could be woven: name packages of your own, as ./..., or build it by go %s", ErrUsage, r.Path, inv.verb)
+			}
+		}
 	}
 	_, p.own = packages[sdkModule]
 	for _, a := range aspects {
@@ -147,7 +149,7 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 	if err := p.start(ctx, packages); err != nil {
 		return nil, err
 	}
-	if err := p.useCopies(tool, inv, p.copies); err != nil {
+	if err := p.useCopies(packages); err != nil {
 		return nil, err
 	}
 	p.plan.Overlay, err = p.write()
@@ -157,29 +159,40 @@ func (w *Weaver) prepare(ctx context.Context, inv *invocation, aspects []*Aspect
 // packages lists those of the build, and those of the standard library that
 // aspects are for: our part of the program imports them in any case.
 func (p *planner) packages(ctx context.Context, inv *invocation, aspects []*Aspect) (map[string]*pkg, error) {
-	std := &invocation{verb: "build", flags: inv.without("overlay").listFlags()}
-	std.flags = slices.DeleteFunc(std.flags, func(f string) bool { return strings.HasPrefix(f, "-mod") })
+	var std []string
 	for _, a := range aspects {
 		for _, r := range a.Packages {
-			if first, _, _ := strings.Cut(r.Path, "/"); !strings.Contains(first, ".") && r.Versions == "" {
-				std.packages = append(std.packages, r.Path)
+			if _, err := os.Stat(filepath.Join(p.tool.root, "src", filepath.FromSlash(r.Path))); err == nil {
+				std = append(std, r.Path)
 			}
 		}
 	}
-	var theirs, ours []*pkg
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() (err error) { theirs, err = p.tool.list(ctx, inv); return err })
-	both.Go(func() (err error) {
-		if len(std.packages) > 0 {
-			ours, err = p.tool.listStd(ctx, std)
+	theirs, ours := *inv, &invocation{verb: "build", packages: std}
+	for _, f := range inv.without("overlay").listFlags() {
+		if !strings.HasPrefix(f, "-mod") {
+			ours.flags = append(ours.flags, f)
 		}
-		return err
-	})
+	}
+	// One list is faster than two. It cannot be of files and packages; and with
+	// tests, those of the standard library would be in it.
+	if _, files := inv.files(); inv.verb != "test" && !files {
+		if len(theirs.packages) == 0 {
+			theirs.packages = []string{"."}
+		}
+		theirs.packages, ours.packages = slices.Concat(theirs.packages, std), nil
+	}
+	var lists [2][]*pkg
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) { lists[1], err = p.tool.list(ctx, &theirs); return err })
+	if len(ours.packages) > 0 {
+		both.Go(func() (err error) { lists[0], err = p.tool.listStd(ctx, ours); return err })
+	}
 	if err := both.Wait(); err != nil {
 		return nil, err
 	}
 	all := map[string]*pkg{}
-	for _, q := range slices.Concat(ours, theirs) {
+	for _, q := range slices.Concat(lists[0], lists[1]) {
+		q.DepOnly = q.DepOnly || slices.Contains(std, q.ImportPath)
 		if have := all[q.ImportPath]; have == nil || have.DepOnly {
 			all[q.ImportPath] = q
 		}
@@ -224,8 +237,7 @@ func (p *planner) adopt(t *planned) error {
 		p.warn(fmt.Sprintf("%s %s is outside the tested range %s: woven all the same", w.Package, w.Version, w.Untested))
 	}
 	if t.copied {
-		m := t.pkg.Module
-		p.copies[m.Path] = strings.TrimSuffix(t.dir, strings.TrimPrefix(t.pkg.Dir, m.dir()))
+		p.copies[t.pkg.Module.Path] = t.pkg.Module
 	}
 	for name, text := range t.texts {
 		if err := p.put(name, text); err != nil {
@@ -234,13 +246,6 @@ func (p *planner) adopt(t *planned) error {
 	}
 	p.plan.Woven = append(p.plan.Woven, w)
 	return nil
-}
-
-func (m *pkgModule) dir() string {
-	if m.Replace != nil && m.Dir == "" {
-		return m.Replace.Dir
-	}
-	return m.Dir
 }
 
 // leaveOut notes that an aspect is not woven, and adds what its packages need
@@ -277,177 +282,6 @@ func (p *planner) leaveOut(a *Aspect, packages map[string]*pkg, reason string) e
 	return nil
 }
 
-// weavePackage weaves one package. It says what is missing when a point matches
-// nowhere.
-func (p *planner) weavePackage(a *Aspect, r *AspectPackage, q *pkg) (t *planned, missing string, err error) {
-	t = &planned{aspect: a, rules: r, pkg: q, dir: q.Dir, texts: map[string]string{}}
-	if len(r.Points)+len(r.Files)+len(r.Fold) == 0 { // what it is about is woven elsewhere
-		return t, "", nil
-	}
-	switch {
-	case q.Standard:
-	case under(q.Dir, p.tool.modCache):
-		if t.dir, err = p.copyOf(q); err != nil {
-			return nil, "", err
-		}
-		t.copied = true
-	case p.counted(q):
-		return nil, q.ImportPath + " is built for coverage, whose tool reads its files as they lie there", nil
-	}
-	version := q.version()
-	if q.Standard {
-		version = p.tool.version
-	}
-	var points []*JoinPoint
-	for i := range r.Points {
-		if r.Points[i].counts(version) {
-			points = append(points, &r.Points[i])
-		}
-	}
-	matched := map[*JoinPoint]bool{}
-	for _, f := range slices.Concat(q.GoFiles, q.CgoFiles) {
-		if strings.HasSuffix(f, "_test.go") || strings.HasPrefix(f, filePrefix) {
-			continue
-		}
-		name := filepath.Join(t.dir, f)
-		text, err := p.read(name)
-		if err != nil {
-			return nil, "", err
-		}
-		s, err := parseSource(text)
-		if err != nil {
-			continue // the compiler says it better
-		}
-		if err := s.weave(points, p.imports(r.Imports)); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", filepath.Join(q.ImportPath, f), err)
-		}
-		if len(s.hits) == 0 {
-			continue
-		}
-		if t.texts[name], err = s.woven(); err != nil {
-			return nil, "", fmt.Errorf("%s: %w", filepath.Join(q.ImportPath, f), err)
-		}
-		was, is := strings.Split(text, "\n"), strings.Split(t.texts[name], "\n")
-		for _, h := range s.hits {
-			matched[points[h.point]] = true
-			line := func(of []string) string { return strings.TrimSpace(of[h.line-1]) }
-			t.places = append(t.places, Place{filepath.Join(q.Dir, f), h.line, h.name, line(was), line(is)})
-		}
-	}
-	alternatives := map[string]bool{}
-	for pt := range matched {
-		alternatives[pt.ID] = true
-	}
-	for _, pt := range points {
-		if !matched[pt] && !pt.Optional && (pt.ID == "" || !alternatives[pt.ID]) {
-			return nil, fmt.Sprintf("%s: %s is not in %s", strings.TrimSpace(q.ImportPath+" "+version), pt.place(), q.Dir), nil
-		}
-	}
-	return t, "", p.addFiles(t, r.Files)
-}
-
-// imports are those of inserted code, where our SDK is.
-func (p *planner) imports(all []Import) []Import {
-	out := slices.Clone(all)
-	for i := range out {
-		out[i].Path = p.sdkPath(out[i].Path)
-	}
-	return out
-}
-
-// sdkPath is where a package of the SDK is found in this build.
-func (p *planner) sdkPath(path string) string {
-	rest, ok := strings.CutPrefix(path, sdkModule)
-	if !ok || p.own || (rest != "" && rest[0] != '/') {
-		return path
-	}
-	return sdkStd + strings.ReplaceAll(rest, "/internal/", "/")
-}
-
-// addFiles adds the files of an aspect to a package.
-func (p *planner) addFiles(t *planned, files []string) error {
-	for _, f := range files {
-		text, err := p.ours(string(t.aspect.files[f]))
-		if err != nil {
-			return fmt.Errorf("file %s: %w", f, err)
-		}
-		t.texts[filepath.Join(t.dir, filePrefix+t.aspect.Name+"_"+path.Base(f))] = text
-	}
-	if len(t.rules.Fold) == 0 {
-		return nil
-	}
-	sources := map[string]map[string][]byte{}
-	for _, f := range t.rules.Fold {
-		files := goroot.Fold(f)
-		if len(files) == 0 {
-			return fmt.Errorf("fold %s: there is no such binding", f)
-		}
-		sources[strings.TrimSuffix(sdkModule, "/sdk")+"/"+f] = files
-	}
-	merged, err := fold(t.pkg.ImportPath, t.pkg.Name, sources)
-	if err != nil {
-		return err
-	}
-	for name, text := range merged {
-		if text, err = p.ours(text); err != nil {
-			return err
-		}
-		t.texts[filepath.Join(t.dir, filePrefix+t.aspect.Name+"_"+name)] = text
-	}
-	return nil
-}
-
-// ours makes a source of ours part of this build: without its build tag, and
-// with the SDK where it is.
-func (p *planner) ours(text string) (string, error) {
-	s, err := parseSource(text)
-	if err != nil {
-		return "", err
-	}
-	for _, imp := range s.file.Imports {
-		if at := strings.Trim(imp.Path.Value, `"`); p.sdkPath(at) != at {
-			s.replace(s.offset(imp.Path.Pos()), s.offset(imp.Path.End()), `"`+p.sdkPath(at)+`"`)
-		}
-	}
-	if text, err = s.woven(); err != nil {
-		return "", err
-	}
-	return p.inOurGo(text), nil
-}
-
-// inOurGo gives a source the language of the Go that builds. That of the module
-// whose package it is added to may be older than what we write. It loses our own
-// tag.
-func (p *planner) inOurGo(text string) string {
-	lang := version.Lang(p.tool.version)
-	was, tagged := buildTag(text)
-	switch {
-	case tagged && was == wovenTag && lang == "":
-		return strings.Replace(text, "//go:build "+was+"\n", "//\n", 1)
-	case tagged && was == wovenTag:
-		return strings.Replace(text, "//go:build "+was+"\n", "//go:build "+lang+"\n", 1)
-	case lang == "":
-		return text
-	case tagged:
-		return strings.Replace(text, "//go:build "+was+"\n", "//go:build ("+was+") && "+lang+"\n", 1)
-	}
-	return "//go:build " + lang + "\n\n" + text
-}
-
-// copyOf is a package's folder in a copy of its module.
-func (p *planner) copyOf(q *pkg) (string, error) {
-	m := q.Module
-	path, version := m.Path, m.Version
-	if m.Replace != nil {
-		path, version = m.Replace.Path, m.Replace.Version
-	}
-	dir, err := p.cache.module(path, version, m.dir())
-	if err != nil {
-		return "", err
-	}
-	return dir + strings.TrimPrefix(q.Dir, m.dir()), nil
-}
-
 // switchOn makes the SDK of the program one of a woven build.
 func (p *planner) switchOn(packages map[string]*pkg) error {
 	if !p.own {
@@ -460,16 +294,12 @@ func (p *planner) switchOn(packages map[string]*pkg) error {
 		}
 		t := &planned{pkg: q, dir: q.Dir, texts: map[string]string{}}
 		if under(q.Dir, p.tool.modCache) {
-			var err error
-			if t.dir, err = p.copyOf(q); err != nil {
-				return err
-			}
-			t.copied = true
+			t.dir, t.copied = p.copyOf(q), true
 		}
 		found := false
 		for _, f := range slices.Concat(q.GoFiles, q.IgnoredGoFiles) {
 			name := filepath.Join(t.dir, f)
-			text, err := p.read(name)
+			text, err := p.source(q, name)
 			if err != nil {
 				return err
 			}
@@ -489,7 +319,7 @@ func (p *planner) switchOn(packages map[string]*pkg) error {
 			return errors.New("the program has a version of " + sdkModule + " that cannot be woven: take the one of this guanlan, by go get " + sdkModule + "@latest")
 		}
 		if found && t.copied {
-			p.copies[q.Module.Path] = strings.TrimSuffix(t.dir, strings.TrimPrefix(q.Dir, q.Module.dir()))
+			p.copies[q.Module.Path] = q.Module
 		}
 	}
 	return nil

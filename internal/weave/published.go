@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"go/build"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,11 @@ import (
 // example.com/tool@latest, one that builds in a copy of their module. The go
 // command builds such a module as it was published, and lets nobody overlay it.
 func (w *Weaver) published(ctx context.Context, inv *invocation) (*invocation, error) {
-	if len(inv.packages) == 0 || !strings.Contains(inv.packages[0], "@") {
+	if len(inv.packages) == 0 {
+		return inv, nil
+	}
+	first := inv.packages[0]
+	if !strings.Contains(first, "@") || filepath.IsAbs(first) || build.IsLocalImport(first) || strings.HasSuffix(first, ".go") {
 		return inv, nil
 	}
 	dir, err := os.MkdirTemp("", "guanlan-*")
@@ -44,7 +49,7 @@ func (w *Weaver) published(ctx context.Context, inv *invocation) (*invocation, e
 		if err := json.Unmarshal(out, q); err != nil || q.Module == nil {
 			return nil, fmt.Errorf("find %s: go list tells no module: %w", p, err)
 		}
-		at, err := cache{kept}.module(q.Module.Path, q.Module.Version, q.Module.Dir)
+		at, err := cache{kept}.copy(programs, q.Module, []string{q.Dir})
 		if err != nil {
 			return nil, err
 		}

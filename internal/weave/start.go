@@ -23,14 +23,14 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 	if err != nil {
 		return err
 	}
-	path := startStd
+	start := startStd
 	if p.own {
 		// The standard library cannot import what is in a module.
-		path = hookStd
+		start = hookStd
 	}
 	for _, at := range []string{"internal/coverage/cfile", "testing/internal/testdeps"} {
 		name := filepath.Base(at)
-		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), starter(name, path, mark)); err != nil {
+		if err := p.put(filepath.Join(p.tool.root, "src", filepath.FromSlash(at), filePrefix+"start.go"), starter(name, start, mark)); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 		return nil
 	}
 	if p.own {
-		if path, err = p.ownStart(ctx, packages[sdkModule]); err != nil {
+		if start, err = p.ownStart(ctx, packages[sdkModule]); err != nil {
 			return err
 		}
 	}
@@ -54,23 +54,25 @@ func (p *planner) start(ctx context.Context, packages map[string]*pkg) error {
 		}
 		in := q.Dir
 		if under(in, p.tool.modCache) { // a program that another module brings, as its tool
-			var err error
-			if in, err = p.copyOf(q); err != nil {
-				return err
-			}
-			p.copies[q.Module.Path] = strings.TrimSuffix(in, strings.TrimPrefix(q.Dir, q.Module.dir()))
+			in = p.copyOf(q)
+			p.copies[q.Module.Path] = q.Module
 		}
-		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", path, mark)); err != nil {
+		if err := p.put(filepath.Join(in, filePrefix+"start.go"), starter("main", start, mark)); err != nil {
 			return err
 		}
 		if dir, ok := p.inv.files(); ok {
 			p.plan.extra = append(p.plan.extra, filepath.Join(dir, filePrefix+"start.go"))
 		}
 	}
-	if mains == 0 {
-		return errNoMain
+	if mains > 0 {
+		return nil
 	}
-	return nil
+	for _, at := range slices.Sorted(maps.Keys(packages)) {
+		if q := packages[at]; !q.DepOnly && q.Error != nil {
+			return fmt.Errorf("%w: %s", errNotLoaded, q.Error.Err)
+		}
+	}
+	return errNoMain
 }
 
 // ownStart is what starts the SDK of a program that has it already, in case that the
@@ -98,27 +100,24 @@ func (p *planner) covered() bool {
 	return p.has("cover") || p.has("covermode") || p.has("coverprofile") || p.has("coverpkg")
 }
 
-// counted reports whether the coverage of a package may be counted, as far as can
-// be told: that of the main module is, or of what -coverpkg names.
+// counted reports whether the coverage of a package is counted, as far as can be
+// told: those of the main module, or those that -coverpkg names.
 func (p *planner) counted(q *pkg) bool {
-	patterns, ok := p.inv.flag("coverpkg")
+	patterns, ok := p.flag("coverpkg")
 	if !ok {
-		patterns = goFlag(p.tool.goFlags, "coverpkg")
-	}
-	if patterns == "" {
 		return p.covered() && q.Module != nil && q.Module.Main
 	}
 	for pattern := range strings.SplitSeq(patterns, ",") {
 		from, _, many := strings.Cut(pattern, "...")
 		switch {
-		case pattern == "all", many && strings.HasPrefix(q.ImportPath+"/", from):
+		case pattern == "all", pattern == "std" && q.Standard:
 			return true
 		case strings.HasPrefix(pattern, "."):
 			dir := filepath.Join(p.tool.dir, filepath.FromSlash(from))
 			if q.Dir == dir || many && under(q.Dir, dir) {
 				return true
 			}
-		case pattern == q.ImportPath:
+		case pattern == q.ImportPath, many && strings.HasPrefix(q.ImportPath+"/", from):
 			return true
 		}
 	}
@@ -126,8 +125,13 @@ func (p *planner) counted(q *pkg) bool {
 }
 
 func (p *planner) has(flag string) bool {
-	_, ok := p.inv.flag(flag)
-	return ok || goFlag(p.tool.goFlags, flag) != "" || slices.Contains(strings.Fields(p.tool.goFlags), "-"+flag)
+	_, ok := p.flag(flag)
+	return ok
+}
+
+// flag is the value of a flag, given in the invocation or in GOFLAGS.
+func (p *planner) flag(name string) (value string, ok bool) {
+	return lookup(slices.Concat(p.tool.goFlags, p.inv.flags), name)
 }
 
 // starter is the file that a package gets. What the program carries is written

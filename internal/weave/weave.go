@@ -17,10 +17,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -35,7 +33,8 @@ var (
 	// ErrStrict is of a build that could be done, but not woven in full.
 	ErrStrict = errors.New("not woven in full")
 
-	errNoMain = errors.New("no main package to build: nothing would run what is woven; name one, as ./cmd/server")
+	errNotLoaded = errors.New("the packages cannot be loaded")
+	errNoMain    = errors.New("no main package to build: nothing would run what is woven; name one, as ./cmd/server")
 )
 
 // Weaver runs the go command with instrumentation woven in. It is safe for
@@ -49,7 +48,10 @@ type Weaver struct {
 	// and goes on.
 	Strict bool
 	// Warn hears of what is left out, and why. Default: nobody does.
-	Warn           func(message string)
+	Warn func(message string)
+	// Signals are for the program of run, which the end of the context leaves alone
+	// then. Default: the end of the context interrupts it.
+	Signals        <-chan os.Signal
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
@@ -130,18 +132,19 @@ func (w *Weaver) Plan(ctx context.Context, verb string, args []string) (*Plan, e
 
 // Environment is what the go command needs to build as planned, for scripts that
 // run it themselves: variables by name.
-func (p *Plan) Environment() map[string]string {
-	flags := []string{}
-	for _, f := range strings.Fields(p.tool.goFlags) {
-		if !strings.HasPrefix(strings.TrimLeft(f, "-"), "overlay=") {
-			flags = append(flags, f)
-		}
+func (p *Plan) Environment() (map[string]string, error) {
+	flags, err := joinWords(append((&invocation{flags: p.tool.goFlags}).without("overlay").flags, "-overlay="+p.Overlay))
+	if err != nil {
+		return nil, fmt.Errorf("write the environment: %w: move %s by %s", err, p.Overlay, CacheVariable)
 	}
 	return map[string]string{
 		"GOROOT":      p.GOROOT,
 		"GOTOOLCHAIN": "local",
-		"GOFLAGS":     strings.Join(append(flags, "-overlay="+p.Overlay), " "),
-	}
+		"GOFLAGS":     flags,
+		// The go command of the path may be an older one, that has chosen a newer one
+		// for this program; it may not do so any more.
+		"PATH": filepath.Join(p.GOROOT, "bin") + string(filepath.ListSeparator) + os.Getenv("PATH"),
+	}, nil
 }
 
 // Run runs a verb of the go command: build, install, run or test. It returns the
@@ -187,6 +190,9 @@ func (w *Weaver) build(ctx context.Context, inv *invocation) (code int, err erro
 	// the rest is woven.
 	for range 1 + len(all) {
 		plan, err := w.prepare(ctx, inv, all, without)
+		if errors.Is(err, errNotLoaded) {
+			return w.complain(ctx, inv, err)
+		}
 		if err != nil {
 			return 1, err
 		}
@@ -233,15 +239,31 @@ func (w *Weaver) try(ctx context.Context, p *Plan, inv *invocation) (code int, m
 	if inv.verb == "test" { // failures to build are told on both
 		stdout = io.MultiWriter(w.Stdout, &head{to: &said, limit: maxMessage})
 	}
-	code, err = w.goCommand(ctx, p, p.args(inv), stdout, stderr)
+	code, err = w.goCommand(ctx, p.tool, p.args(inv), stdout, stderr)
 	if !shown && (code == 0 || !p.ourFault(said.String())) {
 		_, _ = w.Stderr.Write(said.Bytes())
 	}
 	return code, said.String(), err
 }
 
-func (w *Weaver) goCommand(ctx context.Context, p *Plan, args []string, stdout, stderr io.Writer) (code int, err error) {
-	c := p.tool.command(ctx, args...)
+// complain has the go command itself say what is wrong with the packages.
+func (w *Weaver) complain(ctx context.Context, inv *invocation, wrong error) (code int, err error) {
+	dir, err := w.folder(inv)
+	if err != nil {
+		return 1, err
+	}
+	tool, err := findGo(ctx, dir)
+	if err != nil {
+		return 1, err
+	}
+	if code, err = w.goCommand(ctx, tool, inv.args(), w.Stdout, w.Stderr); code != 0 || err != nil {
+		return code, err
+	}
+	return 1, wrong
+}
+
+func (w *Weaver) goCommand(ctx context.Context, tool *goTool, args []string, stdout, stderr io.Writer) (code int, err error) {
+	c := tool.command(ctx, args...)
 	c.Stdin, c.Stdout, c.Stderr = w.Stdin, stdout, stderr
 	if code, err = exitCode(c.Run()); err != nil {
 		return 1, fmt.Errorf("run go %s: %w", args[0], err)
@@ -261,7 +283,7 @@ func (w *Weaver) tryPlain(ctx context.Context, p *Plan, inv *invocation, code in
 	if inv.verb == "test" || !p.ourFault(message) {
 		return code, nil // the user's own error, and shown
 	}
-	plain, err := w.goCommand(ctx, p, inv.args(), w.Stdout, w.Stderr)
+	plain, err := w.goCommand(ctx, p.tool, inv.args(), w.Stdout, w.Stderr)
 	if err != nil || plain != 0 {
 		return plain, err
 	}
@@ -272,38 +294,9 @@ func (w *Weaver) tryPlain(ctx context.Context, p *Plan, inv *invocation, code in
 	return 0, nil
 }
 
-// runProgram builds a program and runs it, as go run does, but with the exit
-// code of the program.
-func (w *Weaver) runProgram(ctx context.Context, inv *invocation) (code int, err error) {
-	dir, err := os.MkdirTemp("", "guanlan-run-*")
-	if err != nil {
-		return 1, fmt.Errorf("run the program: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "program")
-	if runtime.GOOS == "windows" {
-		program += ".exe"
-	}
-	build := *inv
-	build.verb, build.rest = "build", nil
-	build.flags = append([]string{"-o=" + program}, inv.flags...)
-	if code, err := w.build(ctx, &build); code != 0 || err != nil {
-		return code, err
-	}
-	c := exec.CommandContext(ctx, program, inv.rest...)
-	c.Dir = filepath.Join(w.Dir, inv.dir)
-	c.Stdin, c.Stdout, c.Stderr = w.Stdin, w.Stdout, w.Stderr
-	// It ends by itself, and has its time for that.
-	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
-	if code, err = exitCode(c.Run()); err != nil {
-		return 1, fmt.Errorf("run the program: %w", err)
-	}
-	return code, nil
-}
-
-// failedPackage begins what the go command says of a package that does not
-// compile.
-var failedPackage = regexp.MustCompile(`(?m)^# (\S+)`)
+// failedPackage is how the go command begins what it says of a package that does
+// not compile; a test that fails may print headings, too.
+var failedPackage = regexp.MustCompile(`(?m)^# (\S+).*\n(?:# .*\n)*\S+: `)
 
 // ourFault reports whether something does not compile that was woven, or is ours.
 func (p *Plan) ourFault(message string) bool {
@@ -321,18 +314,6 @@ func (p *Plan) blame(message string) []string {
 		}
 	}
 	return names
-}
-
-// exitCode tells a command that has ended from one that could not run.
-func exitCode(err error) (int, error) {
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0, nil
-	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		return exit.ExitCode(), nil
-	}
-	return 1, err
 }
 
 // maxMessage is as much of a program's own messages as is looked through for

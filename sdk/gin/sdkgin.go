@@ -44,7 +44,7 @@ type served struct {
 }
 
 func begin(c *gin.Context) served {
-	s := served{q: sdk.RequestOf(c.Request.Context())}
+	s := served{q: sdk.RequestServed(c.Request)}
 	if s.began = s.q.IsZero(); s.began {
 		if s.q, c.Request = sdk.BeginRequest(c.Request); s.q.IsZero() {
 			return s

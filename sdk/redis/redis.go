@@ -10,6 +10,7 @@ package sdkredis
 
 import (
 	"context"
+	"maps"
 	"net"
 	"reflect"
 	"runtime"
@@ -55,60 +56,70 @@ func (o Options) Instrument(rdb redis.UniversalClient) {
 	rdb.AddHook(h)
 }
 
-// attach does all that Instrument does but for the hook: it observes the pool
-// until stop is called, and the dialing of the nodes.
+// attach does all that Instrument does but for adding the hook: it observes the
+// pool until stop is called, and the dialing of the nodes. There is a function for
+// each kind of client, so that a program which has one kind is not linked with
+// the others.
 func (o Options) attach(rdb redis.UniversalClient) (h *hook, stop func()) {
-	stop = func() {}
-	t := target{}
-	var limits sdk.ConnectionStats
 	switch c := rdb.(type) {
 	case *redis.Client:
-		opts := c.Options()
-		t.namespace = strconv.Itoa(opts.DB)
-		limits = sdk.ConnectionStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns}
-		if opts.Addr != sentinelAddr {
-			t.setServer(opts.Addr)
-		}
+		return o.attachClient(c)
 	case *redis.ClusterClient:
-		opts := c.Options()
-		t.setServer(opts.Addrs...)
+		return o.attachCluster(c)
 	case *redis.Ring:
-		opts := c.Options()
-		t.namespace = strconv.Itoa(opts.DB)
-		addrs := make([]string, 0, len(opts.Addrs))
-		for _, a := range opts.Addrs {
-			addrs = append(addrs, a)
-		}
-		slices.Sort(addrs)
-		t.setServer(addrs...)
+		return o.attachRing(c)
 	}
+	h, _ = o.hook(target{})
+	return h, func() {}
+}
+
+func (o Options) attachClient(c *redis.Client) (h *hook, stop func()) {
+	opts := c.Options()
+	t := target{namespace: strconv.Itoa(opts.DB)}
+	if opts.Addr != sentinelAddr {
+		t.setServer(opts.Addr)
+	}
+	h, pool := o.hook(t)
+	h.client = c
+	limits := sdk.ConnectionStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns}
+	return h, observe(h, pool, limits, func(h *hook) []*redis.PoolStats { return []*redis.PoolStats{h.client.PoolStats()} })
+}
+
+func (o Options) attachCluster(c *redis.ClusterClient) (h *hook, stop func()) {
+	t := target{}
+	t.setServer(c.Options().Addrs...)
+	h, pool := o.hook(t)
+	// PoolStats of the cluster may ask the servers for its nodes first, and
+	// wait for them without end.
+	known := new(nodes)
+	c.OnNewNode(func(node *redis.Client) {
+		node.AddHook(&dialHook{hook: h})
+		known.add(node)
+	})
+	return h, observe(c, pool, sdk.ConnectionStats{}, func(*redis.ClusterClient) []*redis.PoolStats { return known.stats() })
+}
+
+func (o Options) attachRing(c *redis.Ring) (h *hook, stop func()) {
+	opts := c.Options()
+	addrs := slices.Sorted(maps.Values(opts.Addrs))
+	t := target{namespace: strconv.Itoa(opts.DB)}
+	t.setServer(addrs...)
+	h, pool := o.hook(t)
+	dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) }
+	c.OnNewNode(dial)
+	_ = c.ForEachShard(context.Background(), func(_ context.Context, node *redis.Client) error { dial(node); return nil }) // those that are there
+	return h, observe(c, pool, sdk.ConnectionStats{}, func(c *redis.Ring) []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} })
+}
+
+// hook makes that of a client, and says what its pool is called.
+func (o Options) hook(t target) (h *hook, pool string) {
 	if o.Server != "" {
 		t.setServer(o.Server)
 	}
 	if o.Pool == "" {
 		o.Pool = strings.Trim(t.address()+"/"+t.namespace, "/")
 	}
-	h = &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}
-	switch c := rdb.(type) {
-	case *redis.Client:
-		h.client = c
-		stop = observe(h, o.Pool, limits, func(h *hook) []*redis.PoolStats { return []*redis.PoolStats{h.client.PoolStats()} })
-	case *redis.ClusterClient:
-		// PoolStats of the cluster may ask the servers for its nodes first, and
-		// wait for them without end.
-		known := new(nodes)
-		c.OnNewNode(func(node *redis.Client) {
-			node.AddHook(&dialHook{hook: h})
-			known.add(node)
-		})
-		stop = observe(c, o.Pool, limits, func(*redis.ClusterClient) []*redis.PoolStats { return known.stats() })
-	case *redis.Ring:
-		dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) }
-		c.OnNewNode(dial)
-		_ = c.ForEachShard(context.Background(), func(_ context.Context, node *redis.Client) error { dial(node); return nil }) // those that are there
-		stop = observe(c, o.Pool, limits, func(c *redis.Ring) []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} })
-	}
-	return h, stop
+	return &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}, o.Pool
 }
 
 // nodes are those of a cluster, as long as it has them.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/guanlan-io/guanlan/bench/report"
@@ -15,27 +16,30 @@ import (
 const peerVersion = "v1.15.0"
 
 // peer builds the plain shop with orchestrion, set up as its users do: it pins
-// itself and its default integrations in the go.mod of the program.
+// itself and its default integrations in the go.mod of the program. Where that
+// cannot be had, the row says why.
 func (s *suite) peer(ctx context.Context) error {
 	v := variant{subject: subjectPeer, dir: filepath.Join(s.dir, "peer"), own: true}
 	v.command = []string{filepath.Join(v.dir, "orchestrion"), "go"}
-	skip := func(why string) error {
-		lines := strings.Split(strings.TrimSpace(why), "\n")
-		s.report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Skipped: true, Note: lines[len(lines)-1]})
+	skip := func(doing string, why []byte) error {
+		s.report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Skipped: true, Note: doing + ": " + reason(why)})
 		return nil
 	}
 	if err := os.CopyFS(v.source(), os.DirFS(filepath.Join(s.repo, "examples/woven/shop"))); err != nil {
 		return fmt.Errorf("copy the shop: %w", err)
 	}
-	for _, args := range [][]string{
-		{"go", "install", "github.com/DataDog/orchestrion@" + peerVersion},
-		{v.command[0], "pin"},
+	for _, step := range []struct {
+		doing string
+		args  []string
+	}{
+		{"install it", []string{"go", "install", "github.com/DataDog/orchestrion@" + peerVersion}},
+		{"pin it in the program", []string{v.command[0], "pin"}},
 	} {
-		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+		cmd := exec.CommandContext(ctx, step.args[0], step.args[1:]...)
 		cmd.Dir = v.source()
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOBIN="+v.dir)
 		if text, err := cmd.CombinedOutput(); err != nil {
-			return skip(fmt.Sprintf("%s\n%s: %v: %s", text, strings.Join(args, " "), err, lastLine(text)))
+			return skip(step.doing, fmt.Append(text, "\n", err))
 		}
 	}
 	mod, err := os.ReadFile(filepath.Join(v.source(), "go.mod"))
@@ -54,7 +58,7 @@ func (s *suite) peer(ctx context.Context) error {
 		}
 		t, err := v.make(ctx)
 		if err != nil {
-			return skip(err.Error())
+			return skip("build", []byte(err.Error()))
 		}
 		all = append(all, t.cpu.Seconds())
 		fmt.Fprintf(os.Stderr, "  cold, %s: CPU %.1f s, %.1f s\n", v.subject, t.cpu.Seconds(), t.wall.Seconds())
@@ -69,7 +73,17 @@ func (s *suite) peer(ctx context.Context) error {
 	return nil
 }
 
-func lastLine(text []byte) []byte {
-	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+// from is where a module was to come from, which is another place for everybody.
+var from = regexp.MustCompile(`reading \S+: `)
+
+// reason is the line that says why: the go command's own first one, or else the
+// last.
+func reason(text []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for _, line := range lines {
+		if why, ok := strings.CutPrefix(line, "go: "); ok {
+			return from.ReplaceAllString(why, "")
+		}
+	}
 	return lines[len(lines)-1]
 }

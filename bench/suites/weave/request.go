@@ -32,7 +32,7 @@ type workload struct {
 const placeOrder = `{"sku":"tea-longjing","quantity":1,"city":"上海","card":"card-visa"}`
 
 var (
-	readProduct = workload{"product from the cache (net/http, Redis)", 1000, 16, "GET /products/tea-puer HTTP/1.1\r\nHost: shop\r\n\r\n", http.StatusOK,
+	readProduct = workload{"product from the cache (net/http, Redis)", 2000, 16, "GET /products/tea-puer HTTP/1.1\r\nHost: shop\r\n\r\n", http.StatusOK,
 		func(s *shop) string { return s.inventory }, "", true}
 	// Four packers at 50 ms an order are the bound: 80 a second.
 	order = workload{"order (Gin, gRPC, HTTP, SQL, Redis, logs)", 60, 12,
@@ -48,14 +48,15 @@ const tail = time.Second
 // their processes while requests come at a fixed rate, in turns, so that the
 // machine's mood is the same for all.
 func (s *suite) request(ctx context.Context) error {
-	r, stop, err := listen(false)
-	if err != nil {
-		return err
-	}
-	defer stop()
 	subjects := []string{subjectPlain, subjectSDK, subjectWoven}
-	shops := map[string]*shop{}
+	shops, receivers := map[string]*shop{}, map[string]*receiver{}
 	for _, subject := range subjects {
+		r, stop, err := listen(false)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		receivers[subject] = r
 		sh, err := s.open(ctx, subject, r.url)
 		if err != nil {
 			return err
@@ -93,6 +94,12 @@ func (s *suite) request(ctx context.Context) error {
 		if w.tight {
 			s.report.Add(report.Row{Part: "request", Metric: w.name + ", added, to the SDK by hand", Subject: subjectWoven,
 				Value: (cost[subjectWoven] - cost[subjectPlain]) / (cost[subjectSDK] - cost[subjectPlain]), Unit: "×", Target: "<= 1.5", Note: "both over plain"})
+		}
+	}
+	for subject, r := range receivers {
+		// What sends nothing costs little.
+		if sends := r.exports.Load() > 0; sends != (subject != subjectPlain) {
+			return fmt.Errorf("%s has sent %d times: the figures are of something else", subject, r.exports.Load())
 		}
 	}
 	return nil

@@ -156,6 +156,7 @@ func (sh *shop) close() {
 type receiver struct {
 	url             string
 	count           bool
+	exports         atomic.Int64 // requests with spans
 	servers, others atomic.Int64 // spans by kind
 	failed          atomic.Int64 // requests that are not understood
 }
@@ -172,6 +173,9 @@ func listen(count bool) (*receiver, func(), error) {
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	if q.URL.Path == "/v1/traces" {
+		r.exports.Add(1)
+	}
 	if !r.count || q.URL.Path != "/v1/traces" {
 		_, _ = io.Copy(io.Discard, q.Body)
 		return

@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -182,6 +183,9 @@ func fill(ctx context.Context, dir, base string) error {
 				continue
 			}
 			if err := os.Symlink(filepath.Join(base, name), filepath.Join(dir, name)); err != nil {
+				if runtime.GOOS == "windows" {
+					return fmt.Errorf("%w (Windows lets users make links in Developer Mode: turn it on in its settings)", err)
+				}
 				return err
 			}
 			m.links = append(m.links, name)

@@ -11,7 +11,7 @@ import (
 // guanlanRoute is called by each router on the way: the last one knows all of
 // the pattern.
 func guanlanRoute(c *Context, r *http.Request) {
-	if q := sdk.RequestOf(r.Context()); !q.IsZero() {
+	if q := sdk.RequestServed(r); !q.IsZero() {
 		q.SetRoute(c.RoutePattern())
 	}
 }

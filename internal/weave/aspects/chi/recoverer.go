@@ -11,7 +11,7 @@ import (
 // guanlanRecovered tells of a panic that ends here.
 func guanlanRecovered(r *http.Request, p any) any {
 	if p != nil {
-		sdk.RequestOf(r.Context()).Panic(p)
+		sdk.RequestServed(r).Panic(p)
 	}
 	return p
 }

@@ -14,7 +14,7 @@ const guanlanTold = "github.com/guanlan-io/guanlan/sdk/echo.told"
 
 func guanlanRoute(c *Context) {
 	if r := c.Request(); r != nil {
-		sdk.RequestOf(r.Context()).SetRoute(c.Path())
+		sdk.RequestServed(r).SetRoute(c.Path())
 	}
 }
 
@@ -25,7 +25,7 @@ func guanlanError(c *Context, err error) {
 	if err == nil || r == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrMethodNotAllowed) {
 		return
 	}
-	q := sdk.RequestOf(r.Context())
+	q := sdk.RequestServed(r)
 	if q.IsZero() || c.Get(guanlanTold) != nil {
 		return
 	}

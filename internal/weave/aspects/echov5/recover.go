@@ -13,7 +13,7 @@ func guanlanRecovered(c *echo.Context, p any) any {
 	if p == nil || c.Request() == nil {
 		return p
 	}
-	if q := sdk.RequestOf(c.Request().Context()); !q.IsZero() {
+	if q := sdk.RequestServed(c.Request()); !q.IsZero() {
 		q.Panic(p)
 		c.Set("github.com/guanlan-io/guanlan/sdk/echo.told", true)
 	}

@@ -2,7 +2,10 @@
 
 package http
 
-import "sync/atomic"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // GuanlanHooks are what package sdk does when it is in the program.
 type GuanlanHooks struct {
@@ -21,6 +24,9 @@ var Guanlan atomic.Pointer[GuanlanHooks]
 
 // GuanlanNext is what RoundTrip of t was.
 func GuanlanNext(t *Transport, r *Request) (*Response, error) { return t.roundTrip(r) }
+
+// GuanlanSetContext sets the context of a request that nobody has seen yet.
+func GuanlanSetContext(r *Request, ctx context.Context) { r.ctx = ctx }
 
 func guanlanServe(h Handler, w ResponseWriter, r *Request) {
 	if hooks := Guanlan.Load(); hooks != nil {

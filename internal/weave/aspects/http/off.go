@@ -2,7 +2,10 @@
 
 package http
 
-import "sync/atomic"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // What package sdk sets when this package is not woven: nobody calls it.
 
@@ -16,3 +19,5 @@ type GuanlanHooks struct {
 var Guanlan atomic.Pointer[GuanlanHooks]
 
 func GuanlanNext(t *Transport, r *Request) (*Response, error) { return t.RoundTrip(r) }
+
+func GuanlanSetContext(*Request, context.Context) {}

@@ -50,7 +50,7 @@ func (h guanlanHeaders) Set(name, value string) {
 // guanlanWrite begins the span of a write, which all of its messages carry. What
 // it returns ends it.
 func (w *Writer) guanlanWrite(ctx context.Context, msgs *[]Message) func(error) {
-	if len(*msgs) == 0 {
+	if s := sdk.Default(); len(*msgs) == 0 || s == nil || !s.Enabled() {
 		return func(error) {}
 	}
 	topic := ""

@@ -4,6 +4,7 @@ package log
 
 import (
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +40,12 @@ func guanlanSend(l *Logger, depth int, at time.Time, text []byte) {
 }
 
 // guanlanPipes are the pipes at whose other end each line is sent, by weak
-// pointers to them.
+// pointers to them, as long as they are there.
 var guanlanPipes sync.Map
 
 // GuanlanSends says that what is read from a pipe is sent as records.
-func GuanlanSends(w *io.PipeWriter) { guanlanPipes.Store(weak.Make(w), nil) }
+func GuanlanSends(w *io.PipeWriter) {
+	p := weak.Make(w)
+	guanlanPipes.Store(p, nil)
+	runtime.AddCleanup(w, func(p weak.Pointer[io.PipeWriter]) { guanlanPipes.Delete(p) }, p)
+}

@@ -21,16 +21,18 @@ func guanlanMonitor(theirs *guanlanCommandMonitor) *guanlanCommandMonitor {
 		}
 	}
 	m := &guanlanCommandMonitor{}
+	// Theirs is within ours: what it starts has ours as its parent, or joins it.
 	m.Started = func(ctx context.Context, e *guanlanStarted) {
+		if e.CommandName != "endSessions" { // the driver's own, when it disconnects
+			server, _, _ := strings.Cut(e.ConnectionID, "[")
+			db := sdk.SQL{System: "mongodb", Server: server, Namespace: e.DatabaseName}.Database()
+			call := db.Do(ctx, e.CommandName, guanlanCollection(e))
+			calls.Store(guanlanCallKey{e.ConnectionID, e.RequestID}, call)
+			ctx = call.Ctx()
+		}
 		if theirs != nil && theirs.Started != nil {
 			theirs.Started(ctx, e)
 		}
-		if e.CommandName == "endSessions" { // the driver's own, when it disconnects
-			return
-		}
-		server, _, _ := strings.Cut(e.ConnectionID, "[")
-		db := sdk.SQL{System: "mongodb", Server: server, Namespace: e.DatabaseName}.Database()
-		calls.Store(guanlanCallKey{e.ConnectionID, e.RequestID}, db.Do(ctx, e.CommandName, guanlanCollection(e)))
 	}
 	m.Succeeded = func(ctx context.Context, e *guanlanSucceeded) {
 		var err error
@@ -40,13 +42,13 @@ func guanlanMonitor(theirs *guanlanCommandMonitor) *guanlanCommandMonitor {
 			text, _ := failed.Lookup("errmsg").StringValueOK()
 			err = &guanlanError{strconv.FormatInt(code, 10), text}
 		}
-		end(&e.CommandFinishedEvent, err)
+		defer end(&e.CommandFinishedEvent, err)
 		if theirs != nil && theirs.Succeeded != nil {
 			theirs.Succeeded(ctx, e)
 		}
 	}
 	m.Failed = func(ctx context.Context, e *guanlanFailed) {
-		end(&e.CommandFinishedEvent, guanlanFailure(e))
+		defer end(&e.CommandFinishedEvent, guanlanFailure(e))
 		if theirs != nil && theirs.Failed != nil {
 			theirs.Failed(ctx, e)
 		}

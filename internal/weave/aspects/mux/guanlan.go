@@ -10,7 +10,7 @@ import (
 
 // guanlanRoute tells which route a request takes; nil when there is none.
 func guanlanRoute(route *Route, r *http.Request) {
-	q := sdk.RequestOf(r.Context())
+	q := sdk.RequestServed(r)
 	if route == nil || q.IsZero() {
 		return
 	}

@@ -4,9 +4,7 @@ package trace
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"time"
+	"sync/atomic"
 
 	ours "guanlan/otel/attribute"
 	ourcodes "guanlan/otel/codes"
@@ -41,13 +39,20 @@ type guanlanForeign struct {
 
 func guanlanWith(ctx context.Context, s Span) context.Context {
 	switch s := s.(type) {
-	case nil:
-		return nil // and what happens is up to the API
+	case nil: // there is none from here on
+		return ourtrace.ContextWithSpan(ctx, nil)
 	case guanlanFace:
 		return ourtrace.ContextWithSpan(ctx, s.of)
 	}
-	known := ourtrace.SpanFromContext(ourtrace.ContextWithSpanContext(context.Background(), guanlanContextIn(s.SpanContext())))
+	known := ourtrace.SpanFromContext(ourtrace.ContextWithSpanContext(context.Background(), guanlanContextIn(guanlanContextOf(s))))
 	return ourtrace.ContextWithSpan(ctx, &guanlanForeign{known, s})
+}
+
+// guanlanContextOf is the context of a span of others, none if it panics, as one
+// that is a nil pointer may: the API does not ask it.
+func guanlanContextOf(s Span) (sc SpanContext) {
+	defer func() { _ = recover() }()
+	return s.SpanContext()
 }
 
 func guanlanFrom(ctx context.Context) Span {
@@ -58,7 +63,7 @@ func guanlanFrom(ctx context.Context) Span {
 	case *guanlanForeign:
 		return s.of
 	default:
-		if !s.SpanContext().IsValid() && !s.IsRecording() {
+		if !s.IsRecording() && !s.SpanContext().IsValid() {
 			return nil
 		}
 		return guanlanFace{of: s}
@@ -75,10 +80,31 @@ func guanlanContextIn(sc SpanContext) ourtrace.SpanContext {
 // SpanContext implements Span.
 func (f guanlanFace) SpanContext() SpanContext {
 	sc := f.of.SpanContext()
-	state, _ := ParseTraceState(sc.TraceState().String())
 	return NewSpanContext(SpanContextConfig{
-		TraceID: TraceID(sc.TraceID()), SpanID: SpanID(sc.SpanID()), TraceFlags: TraceFlags(sc.TraceFlags()), TraceState: state, Remote: sc.IsRemote(),
+		TraceID: TraceID(sc.TraceID()), SpanID: SpanID(sc.SpanID()), TraceFlags: TraceFlags(sc.TraceFlags()), TraceState: guanlanState(sc.TraceState()), Remote: sc.IsRemote(),
 	})
+}
+
+// guanlanLast is the tracestate that was parsed last. The sampler gives the same
+// one to most traces.
+var guanlanLast atomic.Pointer[guanlanParsed]
+
+type guanlanParsed struct {
+	text  string
+	state TraceState
+}
+
+func guanlanState(of ourtrace.TraceState) TraceState {
+	text := of.String()
+	if text == "" {
+		return TraceState{}
+	}
+	if last := guanlanLast.Load(); last != nil && last.text == text {
+		return last.state
+	}
+	state, _ := ParseTraceState(text)
+	guanlanLast.Store(&guanlanParsed{text, state})
+	return state
 }
 
 // IsRecording implements Span.
@@ -119,31 +145,30 @@ func (f guanlanFace) AddLink(l Link) {
 // TracerProvider implements Span.
 func (f guanlanFace) TracerProvider() TracerProvider { return GuanlanProvider{} }
 
-// End implements Span. Deferred, it sees a panic that is passing by, as the SDK's
-// own would if it were called at once.
+// End implements Span. Deferred, it sees a panic that is passing by.
 func (f guanlanFace) End(opts ...SpanEndOption) {
-	c := NewSpanEndConfig(opts...)
-	if p := recover(); p != nil {
-		defer panic(p)
-		err, ok := p.(error)
-		if !ok {
-			err = errors.New(fmt.Sprint(p))
-		}
-		f.of.RecordError(err, ourtrace.WithStackTrace(c.StackTrace()))
-	}
-	if t := c.Timestamp(); !t.IsZero() {
-		f.of.End(ourtrace.WithTimestamp(t))
+	s, ok := f.of.(interface {
+		Ends() bool
+		EndIn(p any, opts ...ourtrace.SpanEndOption)
+	})
+	if !ok || !s.Ends() {
 		return
 	}
-	f.of.End()
+	c := NewSpanEndConfig(opts...)
+	var few [2]ourtrace.SpanEndOption
+	with := few[:0]
+	if t := c.Timestamp(); !t.IsZero() {
+		with = append(with, ourtrace.WithTimestamp(t))
+	}
+	if c.StackTrace() {
+		with = append(with, ourtrace.WithStackTrace(true))
+	}
+	s.EndIn(recover(), with...)
 }
 
 func guanlanEvent(opts []EventOption) []ourtrace.EventOption {
 	c := NewEventConfig(opts...)
-	with := make([]ourtrace.EventOption, 0, 3)
-	if t := c.Timestamp(); !t.IsZero() && time.Since(t) != 0 {
-		with = append(with, ourtrace.WithTimestamp(t))
-	}
+	with := append(make([]ourtrace.EventOption, 0, 3), ourtrace.WithTimestamp(c.Timestamp()))
 	if c.StackTrace() {
 		with = append(with, ourtrace.WithStackTrace(true))
 	}

@@ -19,19 +19,23 @@ type guanlanHook struct {
 
 func guanlanClient(c *Client) {
 	if !c.opt.guanlanNode {
-		h := guanlanAttach(c)
-		c.guanlan, c.opt.guanlanHook = h, h
+		own, stop := guanlanSdkredisOptions{}.attachClient(c)
+		c.guanlan = &guanlanHook{guanlanSdkredis_hook: own, stop: stop}
+		c.opt.guanlanHook = c.guanlan
+		c.AddHook(c.guanlan)
 	}
 }
 
-func guanlanCluster(c *ClusterClient) { c.guanlan = guanlanAttach(c) }
-func guanlanRing(c *Ring)             { c.guanlan = guanlanAttach(c) }
+func guanlanCluster(c *ClusterClient) {
+	own, stop := guanlanSdkredisOptions{}.attachCluster(c)
+	c.guanlan = &guanlanHook{guanlanSdkredis_hook: own, stop: stop}
+	c.AddHook(c.guanlan)
+}
 
-func guanlanAttach(c UniversalClient) *guanlanHook {
-	own, stop := guanlanSdkredisOptions{}.attach(c)
-	h := &guanlanHook{guanlanSdkredis_hook: own, stop: stop}
-	c.AddHook(h)
-	return h
+func guanlanRing(c *Ring) {
+	own, stop := guanlanSdkredisOptions{}.attachRing(c)
+	c.guanlan = &guanlanHook{guanlanSdkredis_hook: own, stop: stop}
+	c.AddHook(c.guanlan)
 }
 
 // guanlanNode marks the options of a client that is a part of another one.

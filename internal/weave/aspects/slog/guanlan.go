@@ -17,6 +17,8 @@ type GuanlanHooks struct {
 	IDs func(ctx context.Context, ids *GuanlanIDs) bool
 	// Send sends a record, with the attributes that its logger adds.
 	Send func(ctx context.Context, r *Record, with *GuanlanFields)
+	// Make makes what is sent of fields.
+	Make func(*GuanlanFields) (made any)
 }
 
 // Guanlan is nil until package sdk has set it: records may be written before.
@@ -34,31 +36,85 @@ type GuanlanIDs struct {
 var guanlanIDs = sync.Pool{New: func() any { return new(GuanlanIDs) }}
 
 // GuanlanFields are what With and WithGroup have added to a logger, the last
-// first: handlers keep it as text only.
+// first: handlers keep it as text only. As there, values are those of the moment
+// of With: they may change later, while others log.
 type GuanlanFields struct {
-	Before *GuanlanFields
-	Group  string // or else
+	Made   atomic.Pointer[any] // what package sdk has made of them, and all before
+	Before *GuanlanFields      // until then
+	Group  string              // or else
 	Attrs  []Attr
-	Made   atomic.Pointer[any] // what package sdk has made of them
+	traced bool // the program has its own ids
 }
 
-func (f *GuanlanFields) with(attrs []Attr) *GuanlanFields {
-	return &GuanlanFields{Before: f, Attrs: slices.Clone(attrs)}
+func (h *commonHandler) guanlanWith(attrs []Attr) *GuanlanFields {
+	f := &GuanlanFields{Before: h.guanlan, Attrs: h.guanlanReplaced(h.groups, attrs)}
+	for i := range f.Attrs {
+		f.traced = f.traced || f.Attrs[i].Key == "trace_id"
+	}
+	return f.made()
 }
 
-func (f *GuanlanFields) within(group string) *GuanlanFields {
-	return &GuanlanFields{Before: f, Group: group}
+func (h *commonHandler) guanlanWithin(group string) *GuanlanFields {
+	return (&GuanlanFields{Before: h.guanlan, Group: group}).made()
 }
 
-func (f *GuanlanFields) has(key string) bool {
-	for ; f != nil; f = f.Before {
-		for i := range f.Attrs {
-			if f.Attrs[i].Key == key {
-				return true
+// made is f, made if package sdk is there already.
+func (f *GuanlanFields) made() *GuanlanFields {
+	f.traced = f.traced || f.Before.hasTrace()
+	if hooks := Guanlan.Load(); hooks != nil {
+		made := hooks.Make(f)
+		f.Made.Store(&made)
+		f.Before, f.Attrs = nil, nil
+	}
+	return f
+}
+
+func (f *GuanlanFields) hasTrace() bool { return f != nil && f.traced }
+
+// guanlanReplaced is attributes as the handler has them, that are not to be changed.
+func (h *commonHandler) guanlanReplaced(groups []string, attrs []Attr) []Attr {
+	replace := h.opts.ReplaceAttr
+	if replace == nil {
+		return slices.Clone(attrs)
+	}
+	all := make([]Attr, 0, len(attrs))
+	for _, a := range attrs {
+		a.Value = a.Value.Resolve()
+		if a.Value.Kind() == KindGroup {
+			inner := groups
+			if a.Key != "" {
+				inner = append(slices.Clip(groups), a.Key)
 			}
+			a.Value = GroupValue(h.guanlanReplaced(inner, a.Value.Group())...)
+		} else {
+			a = replace(groups, a)
+			a.Value = a.Value.Resolve()
+		}
+		if !a.isEmpty() {
+			all = append(all, a)
 		}
 	}
-	return false
+	return all
+}
+
+// guanlanSent is what is to be sent of a record: what the program hides from its
+// lines, nobody else is told either.
+func (h *commonHandler) guanlanSent(r *Record) *Record {
+	if h.opts.ReplaceAttr == nil {
+		return r
+	}
+	attrs := make([]Attr, 0, r.NumAttrs())
+	r.Attrs(func(a Attr) bool {
+		attrs = append(attrs, a)
+		return true
+	})
+	message := h.guanlanReplaced(nil, []Attr{String(MessageKey, r.Message)})
+	sent := Record{Time: r.Time, Level: r.Level, PC: r.PC}
+	if len(message) > 0 {
+		sent.Message = message[0].Value.String()
+	}
+	sent.AddAttrs(h.guanlanReplaced(h.groups, attrs)...)
+	return &sent
 }
 
 // guanlanRecord is what a record has beside.
@@ -85,7 +141,7 @@ func (h *commonHandler) guanlanBegin(ctx context.Context, r *Record) {
 		return
 	}
 	if GuanlanClaim(r) {
-		hooks.Send(ctx, r, h.guanlan)
+		hooks.Send(ctx, h.guanlanSent(r), h.guanlan)
 	}
 	r.guanlan.ctx = ctx
 }
@@ -93,7 +149,7 @@ func (h *commonHandler) guanlanBegin(ctx context.Context, r *Record) {
 // guanlanIDs writes ids, unless the program does.
 func (s *handleState) guanlanIDs(r *Record) {
 	ctx := r.guanlan.ctx
-	if ctx == nil || s.h.guanlan.has("trace_id") {
+	if ctx == nil || s.h.guanlan.hasTrace() {
 		return
 	}
 	own := false

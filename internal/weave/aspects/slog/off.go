@@ -12,6 +12,7 @@ import (
 type GuanlanHooks struct {
 	IDs  func(ctx context.Context, ids *GuanlanIDs) bool
 	Send func(ctx context.Context, r *Record, with *GuanlanFields)
+	Make func(*GuanlanFields) any
 }
 
 var Guanlan atomic.Pointer[GuanlanHooks]
@@ -25,10 +26,10 @@ type GuanlanIDs struct {
 }
 
 type GuanlanFields struct {
+	Made   atomic.Pointer[any]
 	Before *GuanlanFields
 	Group  string
 	Attrs  []Attr
-	Made   atomic.Pointer[any]
 }
 
 func GuanlanClaim(*Record) bool { return true }

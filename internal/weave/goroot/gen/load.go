@@ -63,7 +63,7 @@ func (p *pkg) note() string {
 
 // load finds the modules and reads the packages of the SDK.
 func load(root string) (*world, error) {
-	cmd := exec.Command("go", "list", "-e", "-deps", "-tags", "guanlan_woven", "-json=ImportPath,Standard,Module", "./...")
+	cmd := exec.Command("go", "list", "-e", "-deps", "-tags", "guanlan_woven,guanlan_std", "-json=ImportPath,Standard,Module", "./...")
 	cmd.Dir = filepath.Join(root, "sdk")
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	var stderr bytes.Buffer

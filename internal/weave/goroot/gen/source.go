@@ -110,7 +110,7 @@ func (f *file) constraint() (constraint.Expr, error) {
 // settled are the tags that are the same in every woven build. The assembly of
 // purego's other side is left out: our hashes are of a few bytes.
 var settled = map[string]bool{
-	"guanlan_woven": true, "purego": true,
+	"guanlan_woven": true, "guanlan_std": true, "purego": true,
 	"guanlan_stock": false, "appengine": false, "ignore": false,
 }
 

@@ -9,6 +9,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -102,6 +104,15 @@ func run() error {
 	inner := http.NewServeMux()
 	inner.HandleFunc("/users/{name}", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Context().Value(userKey{})) })
 	mux.Handle("/api/", http.StripPrefix("/api", inner))
+	// Another handler answers a part of it.
+	mux.HandleFunc("GET /batch", func(w http.ResponseWriter, r *http.Request) {
+		part, err := http.NewRequestWithContext(r.Context(), http.MethodGet, "/stock/9", nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		mux.ServeHTTP(w, part)
+	})
 	late := make(chan struct{})
 	var wg sync.WaitGroup
 	mux.HandleFunc("/leaves-work", func(w http.ResponseWriter, r *http.Request) {
@@ -116,7 +127,7 @@ func run() error {
 	go srv.Serve(l)
 
 	ctx := context.Background()
-	for _, path := range []string{"/orders/1", "/careless/2", "/api/users/eve", "/nowhere", "/leaves-work"} {
+	for _, path := range []string{"/orders/1", "/careless/2", "/api/users/eve", "/batch", "/nowhere", "/leaves-work"} {
 		answer, err := get(ctx, http.DefaultClient, base+path)
 		fmt.Println(path, strings.TrimSpace(answer), err != nil)
 	}
@@ -133,5 +144,50 @@ func run() error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return srv.Shutdown(ctx)
+	return errors.Join(srv.Shutdown(ctx), serverKnows())
+}
+
+// serverKnows: without middleware, a handler has the request that the server
+// knows, and a writer with all that it has. The server removes the files of a
+// form, and adds trailers that were not announced.
+func serverKnows() error {
+	folder, err := os.MkdirTemp("", "form")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	os.Setenv("TMPDIR", folder)
+	files := func() int { all, _ := os.ReadDir(folder); return len(all) }
+	var trailer string
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, can := w.(interface {
+			EnableFullDuplex() error
+			SetReadDeadline(time.Time) error
+			SetWriteDeadline(time.Time) error
+		})
+		if err := r.ParseMultipartForm(1); err != nil || files() != 1 || !can {
+			fmt.Fprintln(w, err, files(), can)
+		}
+		io.Copy(io.Discard, r.Body)
+		trailer = r.Trailer.Get("Sum")
+	}))
+	srv.Start()
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	form := "--x\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n" + strings.Repeat("f", 11<<20) + "\r\n--x--\r\n"
+	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: form\r\nContent-Type: multipart/form-data; boundary=x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"+
+		"%x\r\n%s\r\n0\r\nSum: 7\r\n\r\n", len(form), form)
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		return err
+	}
+	srv.Close()
+	if text := string(answer); !strings.HasSuffix(text, "\r\n\r\n") || files() != 0 || trailer != "7" {
+		return fmt.Errorf("a form was answered %q, %d of its files are left, its trailer %q", text, files(), trailer)
+	}
+	return nil
 }

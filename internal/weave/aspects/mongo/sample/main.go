@@ -13,6 +13,7 @@ import (
 	"os"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
@@ -20,7 +21,13 @@ import (
 func main() {
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	ctx := context.Background()
-	client, err := mongo.Connect(options.Client().ApplyURI(os.Getenv("MONGO_URI")))
+	// The program's own monitor, which looks at the context.
+	monitor := &event.CommandMonitor{Started: func(ctx context.Context, e *event.CommandStartedEvent) {
+		if e.CommandName == "update" {
+			slog.InfoContext(ctx, "monitored")
+		}
+	}}
+	client, err := mongo.Connect(options.Client().ApplyURI(os.Getenv("MONGO_URI")).SetMonitor(monitor))
 	must(err)
 	shopDB := client.Database("mongo_shop")
 	orders := shopDB.Collection("orders")

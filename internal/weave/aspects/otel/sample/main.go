@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
@@ -63,6 +64,23 @@ func main() {
 	get(ctx, http.DefaultClient, url+"/orders/7")
 	span.End()
 
+	// No span from here on, though there is one around.
+	ctx, span = tracer.Start(context.Background(), "around")
+	none := trace.ContextWithSpan(ctx, nil)
+	_, alone := tracer.Start(none, "alone")
+	alone.End()
+	fmt.Println("there is none:", !trace.SpanFromContext(none).SpanContext().IsValid())
+	// A panic that passes by, and stops where the program has it stop.
+	func() {
+		defer func() { fmt.Println("recovered", recover()) }()
+		_, span := tracer.Start(ctx, "panics")
+		defer span.End()
+		panic("a bug")
+	}()
+	span.AddEvent("early", trace.WithTimestamp(time.Unix(1, 0)))
+	span.End()
+	_ = trace.ContextWithSpan(ctx, (*broken)(nil)) // nobody asks it for anything
+
 	// A message that came over the wire, read by hand.
 	carrier := propagation.MapCarrier{"traceparent": "00-0102030405060708090a0b0c0d0e0f10-0102030405060708-01"}
 	ctx = propagation.TraceContext{}.Extract(context.Background(), carrier)
@@ -74,6 +92,11 @@ func main() {
 	otel.GetTextMapPropagator().Inject(ctx, out)
 	fmt.Println("and passed on:", out["traceparent"] == carrier["traceparent"])
 }
+
+// broken is a span that must not be nil.
+type broken struct{ trace.Span }
+
+func (b *broken) SpanContext() trace.SpanContext { return b.Span.SpanContext() }
 
 func get(ctx context.Context, client *http.Client, url string) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -47,8 +47,14 @@ func run() error {
 		if a.Key == "trace_id" {
 			a.Key = "trace"
 		}
+		if a.Key == "password" || a.Key == slog.MessageKey && strings.HasPrefix(a.Value.String(), "secret") {
+			a.Value = slog.StringValue("hidden in " + strings.Join(groups, "."))
+		}
 		return a
 	}}))
+	stock := map[string]int{"tea": 7}
+	then := slog.New(slog.NewJSONHandler(&out, nil)).With("stock", stock)
+	stock["tea"] = 0
 	ours := slog.New(slog.NewJSONHandler(&out, nil)).With("trace_id", "mine")
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -59,6 +65,9 @@ func run() error {
 		silent.Error("thrown away")
 		twice.With("two", 2).Info("twice")
 		renamed.InfoContext(ctx, "renamed")
+		renamed.With("password", "1").WithGroup("g").Info("what is hidden", "password", "2", slog.Group("h", "password", "3"))
+		renamed.Info("secret")
+		then.Info("as it was then")
 		ours.InfoContext(ctx, "of ours")
 		slog.Info("by the default handler", "n", 1)
 		log.Print("by package log")
