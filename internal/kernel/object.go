@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
 )
 
 // Object is the compiled object of one feature, in the kernel. Its maps are made
@@ -107,6 +108,9 @@ func (o *Object) Tracing(name string) error {
 
 // Cgroup loads a program and attaches it to the cgroup v2 directory at path and all below.
 func (o *Object) Cgroup(name, path string, at ebpf.AttachType) error {
+	if need := lacking(unix.CAP_NET_ADMIN); need != "" {
+		return &Unsupported{Feature: o.feature + ": " + name, Missing: need, Next: "grant it, or run as root"}
+	}
 	p, err := o.Program(name)
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ func Classify(what string, err error) error {
 	}
 	if ve := (*ebpf.VerifierError)(nil); errors.As(err, &ve) {
 		for _, line := range ve.Log {
+			if strings.Contains(line, badRelocation) {
+				return err // a field that is not there: more often our mistake than the kernel's age
+			}
 			// Both are the verifier's words for a helper that is newer than it.
 			// Not so number 0xbad2310, which stands for a field that this kernel
 			// has not and that the program should have asked for first.
@@ -65,6 +68,10 @@ func Classify(what string, err error) error {
 	}
 	return err
 }
+
+// badRelocation is the number of the helper that the loader writes in the place of
+// an instruction whose type or field the kernel does not have.
+const badRelocation = "unknown#195896080"
 
 // errNotSupp is ENOTSUPP, which the kernel's BPF code returns and no C library names.
 const errNotSupp = unix.Errno(524)

@@ -36,18 +36,23 @@ const (
 type poller struct {
 	host   *kernel.Host
 	object *kernel.Object
-	sums   *ebpf.Map
+	tables []table
 	snap   *link.Iter // nil: sockets cannot be listed
 	enable *link.Iter // nil: nothing to enable
 
 	epoch      uint32
 	last       time.Time
-	before     map[tcpKey]*known
 	namespaces map[uint32]*namespace
 	suppressed uint64
 
 	keys   []tcpKey
 	values []tcpSum
+}
+
+// table is one of the kernel's, with what it held at the last poll.
+type table struct {
+	*ebpf.Map
+	before map[tcpKey]*known
 }
 
 type known struct {
@@ -62,16 +67,19 @@ type namespace struct {
 }
 
 func newPoller(h *kernel.Host, o *kernel.Object, snap *link.Iter) *poller {
-	return &poller{host: h, object: o, sums: o.Map("sums"), snap: snap, last: time.Now(),
-		before: map[tcpKey]*known{}, namespaces: map[uint32]*namespace{},
-		keys: make([]tcpKey, batch), values: make([]tcpSum, batch)}
+	return &poller{host: h, object: o, snap: snap, last: time.Now(),
+		tables:     []table{{o.Map("sums"), map[tcpKey]*known{}}, {o.Map("others"), map[tcpKey]*known{}}},
+		namespaces: map[uint32]*namespace{},
+		keys:       make([]tcpKey, batch), values: make([]tcpSum, batch)}
 }
 
 func (p *poller) run() (Report, error) {
 	p.epoch++
 	r := Report{From: p.last}
 	errs := []error{p.sockets(&r)}
-	errs = append(errs, p.flows(&r))
+	for _, t := range p.tables {
+		errs = append(errs, p.flows(&r, t))
+	}
 	r.To = time.Now()
 	p.last = r.To
 	var quotas []tcpQuota
@@ -86,12 +94,12 @@ func (p *poller) run() (Report, error) {
 }
 
 // flows takes the difference of all sums to the last poll.
-func (p *poller) flows(r *Report) error {
+func (p *poller) flows(r *Report, t table) error {
 	var cursor ebpf.MapBatchCursor
 	for {
-		n, err := p.sums.BatchLookup(&cursor, p.keys, p.values, nil)
+		n, err := t.BatchLookup(&cursor, p.keys, p.values, nil)
 		for i := range n {
-			p.flow(r, p.keys[i], &p.values[i])
+			p.flow(r, t, p.keys[i], &p.values[i])
 		}
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			break
@@ -100,28 +108,28 @@ func (p *poller) flows(r *Report) error {
 		}
 	}
 	limit := idlePolls
-	if len(p.before) > int(p.sums.MaxEntries())/10*9 {
+	if len(t.before) > int(t.MaxEntries())/10*9 {
 		limit = idlePollsFull
 	}
-	for k, was := range p.before {
+	for k, was := range t.before {
 		if was.idle < limit {
 			continue
 		}
 		// Between reading and deleting it may have woken up: what it has now is not lost.
 		var last tcpSum
-		if err := p.sums.LookupAndDelete(k, &last); err == nil {
-			p.flow(r, k, &last)
+		if err := t.LookupAndDelete(k, &last); err == nil {
+			p.flow(r, t, k, &last)
 		}
-		delete(p.before, k)
+		delete(t.before, k)
 	}
 	return nil
 }
 
-func (p *poller) flow(r *Report, k tcpKey, now *tcpSum) {
-	was := p.before[k]
+func (p *poller) flow(r *Report, t table, k tcpKey, now *tcpSum) {
+	was := t.before[k]
 	if was == nil {
 		was = &known{}
-		p.before[k] = was
+		t.before[k] = was
 	}
 	open := now.Open
 	if now.OpenEpoch != p.epoch {
@@ -210,7 +218,16 @@ func (p *poller) sockets(r *Report) error {
 // container runtimes keep by a mount. The own one has no path.
 func (p *poller) list(own uint32) map[uint32]string {
 	found := map[uint32]string{own: ""}
-	paths, _ := filepath.Glob(filepath.Join(p.host.Proc(), "[0-9]*/ns/net"))
+	var paths []string
+	if dir, err := os.Open(p.host.Proc()); err == nil {
+		names, _ := dir.Readdirnames(-1)
+		_ = dir.Close()
+		for _, name := range names {
+			if name[0] >= '0' && name[0] <= '9' {
+				paths = append(paths, p.host.Proc()+"/"+name+"/ns/net")
+			}
+		}
+	}
 	// Of the host where this process may look there, else of its own file system.
 	for _, root := range []string{filepath.Join(p.host.Proc(), "1/root"), ""} {
 		if named, _ := filepath.Glob(root + "/run/netns/*"); len(named) > 0 {

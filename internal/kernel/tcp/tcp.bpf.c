@@ -35,10 +35,12 @@ struct sock_common {
 	__be16 skc_dport;
 	u16 skc_num;
 	unsigned short skc_family;
+	unsigned long skc_flags;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
+enum sock_flags { SOCK_DEAD, SOCK_DONE };
 struct sock {
 	struct sock_common __sk_common;
 	int sk_err;
@@ -148,6 +150,8 @@ struct event *unused_event __attribute__((unused));
 
 struct { __uint(type, BPF_MAP_TYPE_SK_STORAGE); __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE); __type(key, int); __type(value, struct conn); } conns SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8192); __type(key, struct key); __type(value, struct sum); } sums SEC(".maps");
+/* Of peers without room in sums, by process. */
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1024); __type(key, struct key); __type(value, struct sum); } others SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct sum); } zero SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 18); } events SEC(".maps");
 /* Listening ports, for the roles of sockets older than the agent. */
@@ -263,15 +267,21 @@ static __noinline struct sum *sum_of(struct sock *sk, struct conn *c)
 	struct sum *z = bpf_map_lookup_elem(&zero, &i);
 	if (!z)
 		return 0;
-	if (bpf_map_update_elem(&sums, &k, z, BPF_NOEXIST) == -E2BIG) {
+	if (bpf_map_update_elem(&sums, &k, z, BPF_NOEXIST) != -E2BIG) {
+		s = bpf_map_lookup_elem(&sums, &k);
+	} else {
 		/* No room for one more peer: the process's others, together. */
-		lose(LOSS_MAP);
 		__builtin_memset(k.raddr, 0, 16);
 		__builtin_memset(k.laddr, 0, 16);
 		k.rport = 0;
-		bpf_map_update_elem(&sums, &k, z, BPF_NOEXIST);
+		s = bpf_map_lookup_elem(&others, &k);
+		if (s)
+			return s;
+		bpf_map_update_elem(&others, &k, z, BPF_NOEXIST);
+		s = bpf_map_lookup_elem(&others, &k);
+		if (!s)
+			lose(LOSS_MAP);
 	}
-	s = bpf_map_lookup_elem(&sums, &k);
 	if (s)
 		__builtin_memcpy(s->comm, c->comm, sizeof(s->comm));
 	return s;
@@ -320,10 +330,13 @@ static __noinline int fold_rtt(struct conn *c, struct sum *s)
 	return 0;
 }
 
-/* fold takes what happened in the socket since the last time into the sum. */
-static __always_inline void fold(struct tcp_sock *tp, struct conn *c, struct sum *s)
+/* fold takes what happened in the socket since the last time into the sum. The
+ * kernel counts an acknowledged FIN and a received one as a byte each. */
+static __always_inline void fold(struct tcp_sock *tp, struct conn *c, struct sum *s, bool fin_acked)
 {
-	u64 acked = tp->bytes_acked, received = tp->bytes_received;
+	struct sock *sk = (struct sock *)tp;
+	bool fin_received = sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+	u64 acked = tp->bytes_acked - fin_acked, received = tp->bytes_received - fin_received;
 	u32 segs = tp->data_segs_out, ooo = tp->rcv_ooopack;
 	if (acked != c->bytes_acked)
 		add(&s->bytes_sent, acked - c->bytes_acked);
@@ -500,7 +513,8 @@ static __always_inline void on_closed(struct sock *sk, int from)
 		emit(sk, c, EV_CONNECT_FAILED, why, c->start_ns ? now - c->start_ns : 0);
 		return;
 	}
-	fold(tp, c, s);
+	bool orderly = !sk->sk_err && (from == TCP_LAST_ACK || from == TCP_CLOSING);
+	fold(tp, c, s, from == TCP_FIN_WAIT2 || orderly);
 	add(&s->closed, 1);
 	if ((from == TCP_FIN_WAIT2 || from == TCP_CLOSING) && !sk->sk_err)
 		add(&s->time_waits, 1);
@@ -758,7 +772,7 @@ int snap(struct bpf_iter__tcp *ctx)
 	if (!s)
 		return 0;
 	see_window(sk, c, tp);
-	fold(tp, c, s);
+	fold(tp, c, s, state == TCP_FIN_WAIT2);
 	if (s->open_epoch != p->epoch) {
 		s->open_epoch = p->epoch;
 		s->open = 0;

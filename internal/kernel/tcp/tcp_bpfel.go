@@ -161,6 +161,7 @@ const (
 	tcpMapConns               = "conns"
 	tcpMapEvents              = "events"
 	tcpMapLosses              = "losses"
+	tcpMapOthers              = "others"
 	tcpMapPolls               = "polls"
 	tcpMapPorts               = "ports"
 	tcpMapQuotas              = "quotas"
@@ -250,6 +251,7 @@ type tcpMapSpecs struct {
 	Conns    *ebpf.MapSpec `ebpf:"conns"`
 	Events   *ebpf.MapSpec `ebpf:"events"`
 	Losses   *ebpf.MapSpec `ebpf:"losses"`
+	Others   *ebpf.MapSpec `ebpf:"others"`
 	Polls    *ebpf.MapSpec `ebpf:"polls"`
 	Ports    *ebpf.MapSpec `ebpf:"ports"`
 	Quotas   *ebpf.MapSpec `ebpf:"quotas"`
@@ -293,6 +295,7 @@ type tcpMaps struct {
 	Conns    *ebpf.Map `ebpf:"conns"`
 	Events   *ebpf.Map `ebpf:"events"`
 	Losses   *ebpf.Map `ebpf:"losses"`
+	Others   *ebpf.Map `ebpf:"others"`
 	Polls    *ebpf.Map `ebpf:"polls"`
 	Ports    *ebpf.Map `ebpf:"ports"`
 	Quotas   *ebpf.Map `ebpf:"quotas"`
@@ -306,6 +309,7 @@ func (m *tcpMaps) Close() error {
 		m.Conns,
 		m.Events,
 		m.Losses,
+		m.Others,
 		m.Polls,
 		m.Ports,
 		m.Quotas,

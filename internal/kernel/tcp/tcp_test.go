@@ -65,7 +65,7 @@ func TestRetransmitsAreCountedOneByOne(t *testing.T) {
 		t.Errorf("identity %+v, open %d", got.Identity, got.Open)
 	}
 	if s := flow(t, r, serverOf(link.b.id, 7000)); s.BytesReceived != 1<<20 || s.OutOfOrder == 0 || s.Open != 1 {
-		t.Errorf("server: %+v", s)
+		t.Errorf("server: %#v", *s)
 	}
 	if p50 := got.RTT.Quantile(.5); got.RTTs < 5 || p50 < 20*time.Millisecond || p50 > 70*time.Millisecond {
 		t.Errorf("RTT of %d samples: median %v", got.RTTs, p50)
@@ -117,14 +117,14 @@ func TestConnectsThatFail(t *testing.T) {
 	}
 	r := f.Poll()
 	if got := flow(t, r, clientOf(link.a.id, addrB+":9")); got.Failed[Refused] != 1 || got.Connects != 0 || got.ResetsReceived != 0 {
-		t.Errorf("refused: %+v", got)
+		t.Errorf("refused: %#v", *got)
 	}
 	if got := flow(t, r, clientOf(link.a.id, addrB+":10")); got.Failed[Canceled] != 1 || got.SYNsAgain == 0 {
-		t.Errorf("canceled: %+v", got)
+		t.Errorf("canceled: %#v", *got)
 	}
 	slow := flow(t, r, clientOf(link.a.id, addrB+":7001"))
 	if slow.Connects != 3 || slow.ConnectOver != 3 {
-		t.Errorf("slow: %+v", slow)
+		t.Errorf("slow: %#v", *slow)
 	}
 	found := map[string]int{}
 	for _, s := range Signals(r, DefaultLimits()) {
@@ -216,10 +216,10 @@ func TestResets(t *testing.T) {
 			r := f.Poll()
 			cl, sv := flow(t, r, clientOf(ns.id, l.Addr().String())), flow(t, r, serverOf(ns.id, port))
 			if cl.ResetsSent != 1 || cl.ResetsReceived != 0 || sv.ResetsReceived != 1 || sv.ResetsSent != 0 {
-				t.Errorf("client %+v\nserver %+v", cl, sv)
+				t.Errorf("client %#v\nserver %#v", *cl, *sv)
 			}
 			if cl.Closed != 1 || cl.Open != 0 || sv.Accepts != 1 || sv.Process.PID != os.Getpid() || sv.Waits != 1 {
-				t.Errorf("client %+v\nserver %+v", cl, sv)
+				t.Errorf("client %#v\nserver %#v", *cl, *sv)
 			}
 		})
 	}
@@ -259,8 +259,9 @@ func TestSocketsOlderThanTheAgent(t *testing.T) {
 	r := f.Poll()
 	cl, sv := flow(t, r, clientOf(ns.id, remote)), flow(t, r, serverOf(ns.id, port))
 	for _, f := range []*Flow{cl, sv} {
-		if f.Process.PID != os.Getpid() || f.BytesSent != 44 || f.BytesReceived != 44 || f.Open != 2 || f.DataSegments != 11 {
-			t.Errorf("%s: %+v", f.Role, f)
+		// The last answer may not be acknowledged yet.
+		if f.Process.PID != os.Getpid() || f.BytesSent < 40 || f.BytesReceived != 44 || f.Open != 2 || f.DataSegments != 11 {
+			t.Errorf("%s: %#v", f.Role, *f)
 		}
 	}
 	// Samples of the old connection need Linux 6.12; this test knows by its kernel's answer.
@@ -378,5 +379,92 @@ func TestZeroWindow(t *testing.T) {
 	t.Logf("the writer saw the window closed %d times, the reader closed it %d times", cl.ZeroPeer, sv.ZeroLocal)
 	if cl.ZeroPeer == 0 || sv.ZeroLocal == 0 {
 		t.Errorf("writer %d, reader %d", cl.ZeroPeer, sv.ZeroLocal)
+	}
+}
+
+// Neither SYN nor FIN is a byte, on neither side, whoever closes first.
+func TestBytesAreExact(t *testing.T) {
+	ns := newNetns(t)
+	f := start(t, Options{})
+	for _, serverFirst := range []bool{false, true} {
+		l := ns.listen(t, "127.0.0.1:0")
+		served := make(chan struct{})
+		accept(l, func(c net.Conn) {
+			defer close(served)
+			_, _ = io.ReadFull(c, make([]byte, 1000))
+			_, _ = c.Write(make([]byte, 300))
+			if !serverFirst {
+				_, _ = io.Copy(io.Discard, c)
+			}
+		})
+		c, err := ns.dial(t, l.Addr().String(), time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write(make([]byte, 1000))
+		_, _ = io.ReadFull(c, make([]byte, 300))
+		if serverFirst {
+			_, _ = io.Copy(io.Discard, c)
+		}
+		_ = c.Close()
+		<-served
+		var cl, sv Flow
+		until(t, "both to close", func() bool {
+			r := f.Poll()
+			for _, fl := range r.Flows {
+				for into, fits := range map[*Flow]func(*Flow) bool{&cl: clientOf(ns.id, l.Addr().String()), &sv: serverOf(ns.id, l.Addr().(*net.TCPAddr).Port)} {
+					if fits(&fl) {
+						into.BytesSent += fl.BytesSent
+						into.BytesReceived += fl.BytesReceived
+						into.Closed += fl.Closed
+						into.TimeWaits += fl.TimeWaits
+					}
+				}
+			}
+			return cl.Closed == 1 && sv.Closed == 1
+		})
+		if cl.BytesSent != 1000 || cl.BytesReceived != 300 || sv.BytesSent != 300 || sv.BytesReceived != 1000 {
+			t.Errorf("server first %v: client %d and %d, server %d and %d", serverFirst, cl.BytesSent, cl.BytesReceived, sv.BytesSent, sv.BytesReceived)
+		}
+		if first := map[bool]Flow{false: cl, true: sv}[serverFirst]; first.TimeWaits != 1 || cl.TimeWaits+sv.TimeWaits != 1 {
+			t.Errorf("server first %v: TIME_WAIT at the client %d, at the server %d", serverFirst, cl.TimeWaits, sv.TimeWaits)
+		}
+	}
+}
+
+// What finds no room in the table is counted by process, and is not lost.
+func TestMorePeersThanRoom(t *testing.T) {
+	ns := newNetns(t)
+	f := start(t, Options{MaxFlows: 8})
+	f.Poll()
+	for port := range 40 {
+		_, _ = ns.dial(t, fmt.Sprintf("127.0.0.1:%d", 2000+port), time.Second)
+	}
+	refused, together := 0, 0
+	for _, fl := range f.Poll().Flows {
+		if fl.Role == Client && fl.Process.PID == os.Getpid() {
+			refused += int(fl.Failed[Refused])
+			if fl.Remote.Addr().IsUnspecified() {
+				together += int(fl.Failed[Refused])
+			}
+		}
+	}
+	t.Logf("%d by peer, %d together", refused-together, together)
+	if refused != 40 || together < 32 || f.Stats().Dropped != 0 {
+		t.Errorf("%d refused of 40, %d together, dropped %d", refused, together, f.Stats().Dropped)
+	}
+}
+
+// A storm of resets is counted whole and reported in part.
+func TestEventsAreBounded(t *testing.T) {
+	ns := newNetns(t)
+	f := start(t, Options{EventsPerSecond: 5})
+	f.Poll()
+	for range 500 {
+		_, _ = ns.dial(t, "127.0.0.1:9", time.Second)
+	}
+	r := f.Poll()
+	if got := flow(t, r, clientOf(ns.id, "127.0.0.1:9")); got.Failed[Refused] != 500 || r.Suppressed < 300 {
+		t.Errorf("refused %d, suppressed %d", got.Failed[Refused], r.Suppressed)
 	}
 }
