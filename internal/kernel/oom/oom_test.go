@@ -189,7 +189,7 @@ func TestKillInACgroup(t *testing.T) {
 			if e.Time.Before(began) || e.Time.After(time.Now()) {
 				t.Errorf("at %v", e.Time)
 			}
-			if e.LimitCgroup != upper || e.Limit != limit || e.Usage > limit || e.Usage < limit-mib {
+			if e.LimitCgroup != upper || e.Limit != limit || e.Usage > limit+mib || e.Usage < limit-mib {
 				t.Errorf("limit %d of %q, used %d; want %d of %q", e.Limit, e.LimitCgroup, e.Usage, limit, upper)
 			}
 			if e.PageCache < 3*mib || e.PageCache > 16*mib {
