@@ -110,7 +110,7 @@ struct {
 /* Folders and files of interest, as a tree: from a state, by a name, to the next. */
 #define STEP_NAME 28
 struct step { __u32 state; char name[STEP_NAME]; };
-struct next { __u32 state; __u8 any, write, wild, pad; };
+struct next { __u32 state; __u8 any, write, wild, reads; }; /* reads: any is somewhere below */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -247,9 +247,13 @@ static __noinline void add_user(struct record *r, const void *from, __u32 cut)
 #define STEPS 64
 static __noinline int climb(struct scratch *s, struct path *at, struct task_struct *t)
 {
-	struct dentry *d = BPF_CORE_READ(at, dentry), *root_d = 0, *top, *up;
-	struct vfsmount *m = BPF_CORE_READ(at, mnt), *root_m = 0;
+	struct dentry *d, *root_d = 0, *top, *up;
+	struct vfsmount *m, *root_m = 0;
+	struct path p = {};
 
+	bpf_probe_read_kernel(&p, sizeof(p), at);
+	d = p.dentry;
+	m = p.mnt;
 	s->depth = 0;
 	if (t) {
 		root_d = t->fs->root.dentry;
@@ -318,7 +322,7 @@ static __noinline bool of_interest(struct scratch *s, bool write)
 			return true;
 		state = next->state;
 		wild = next->wild;
-		if (!state)
+		if (!state || (!write && !next->reads))
 			break;
 	}
 	return false;

@@ -174,8 +174,8 @@ type kernelStep struct {
 }
 
 type kernelNext struct {
-	State                 uint32
-	Any, Write, Wild, Pad uint8
+	State                   uint32
+	Any, Write, Wild, Reads uint8
 }
 
 func (f *Feature) fillPaths(m *ebpf.Map) error {
@@ -188,7 +188,7 @@ func (f *Feature) fillPaths(m *ebpf.Map) error {
 	for s, n := range f.o.Rules.tree {
 		k := kernelStep{State: s.state}
 		copy(k.Name[:], s.name)
-		if err := m.Put(k, kernelNext{State: n.state, Any: bit(n.any), Write: bit(n.write), Wild: n.wild}); err != nil {
+		if err := m.Put(k, kernelNext{State: n.state, Any: bit(n.any), Write: bit(n.write), Wild: n.wild, Reads: bit(n.reads)}); err != nil {
 			return kernel.Classify("audit", fmt.Errorf("fill the tree of paths: %w", err))
 		}
 	}

@@ -34,6 +34,7 @@ type step struct {
 type next struct {
 	state      uint32
 	any, write bool  // of interest with all that lies below, or if opened for writing
+	reads      bool  // any holds somewhere below: worth walking on for an open that does not write
 	wild       uint8 // the state goes on with any name (anyName), with names by how they begin (byStart)
 }
 
@@ -80,6 +81,19 @@ type watchedPath struct {
 type node struct {
 	children   map[string]*node // by name, "*" for any
 	any, write bool
+}
+
+// reads reports whether n or a node below is of interest to opens that do not write.
+func (n *node) reads() bool {
+	if n.any {
+		return true
+	}
+	for _, c := range n.children {
+		if c.reads() {
+			return true
+		}
+	}
+	return false
 }
 
 // compileTree makes the tree of absolute path patterns. A name with a star
@@ -172,6 +186,7 @@ func (b *builder) state(set []*node) uint32 {
 					out.wild |= byStart
 				}
 			}
+			out.reads = out.reads || n.reads()
 			deeper = deeper || len(n.children) > 0
 		}
 		if len(b.tree) >= maxSteps {
@@ -202,7 +217,7 @@ func (t tree) of(path string, write bool) bool {
 			return false
 		case to.any || to.write && write:
 			return true
-		case to.state == 0:
+		case to.state == 0, !write && !to.reads:
 			return false
 		}
 		at = to
