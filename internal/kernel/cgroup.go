@@ -39,8 +39,9 @@ func newCgroups(mount string) *cgroups { return &cgroups{mount: mount, paths: ma
 // Cgroup returns the path of a cgroup v2 below its mount, "/" for the root, by the id that
 // bpf_get_current_cgroup_id and kernfs_node.id give. A cgroup that was removed is known
 // if it was asked for before; ok is false for others.
-func (h *Host) Cgroup(id uint64) (path string, ok bool) {
-	c := h.cgroups
+func (h *Host) Cgroup(id uint64) (path string, ok bool) { return h.cgroups.path(id) }
+
+func (c *cgroups) path(id uint64) (string, bool) {
 	if c.mount == "" || id == 0 {
 		return "", false
 	}

@@ -21,6 +21,7 @@ type Host struct {
 
 	processes *processes
 	cgroups   *cgroups
+	memory    *cgroups // of the memory controller's own hierarchy
 
 	clock struct {
 		sync.Mutex
@@ -53,6 +54,7 @@ func NewHost(o Options) *Host {
 		proc: o.Proc, cgroup2: o.Cgroup2,
 		processes: newProcesses(o.Proc),
 		cgroups:   newCgroups(o.Cgroup2),
+		memory:    newCgroups(memoryMount(o.Proc)),
 	}
 }
 

@@ -35,6 +35,11 @@ func Classify(what string, err error) error {
 				return err // a field that is not there: more often our mistake than the kernel's age
 			}
 			// Both are the verifier's words for a helper that is newer than it.
+			// Not so number 0xbad2310, which stands for a field that this kernel
+			// has not and that the program should have asked for first.
+			if strings.Contains(line, "unknown#195896080") {
+				return err
+			}
 			if strings.Contains(line, "unknown func") || strings.Contains(line, "invalid func") {
 				return un("a BPF helper ("+strings.TrimSpace(line)+")", "a newer kernel has it")
 			}

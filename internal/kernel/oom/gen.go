@@ -1,0 +1,3 @@
+package oom
+
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-14 -strip llvm-strip-14 -no-global-types -target bpfel oom oom.bpf.c -- -O2 -g -mcpu=v3 -Wall -Wno-unused-function
