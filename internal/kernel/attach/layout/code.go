@@ -90,7 +90,7 @@ func (b *Binary) find(name string) (int, bool) {
 	return int(same[0]), true
 }
 
-// calls says whether function i calls another of some.
+// calls says whether function i calls or ends in another of some.
 func (b *Binary) calls(i int, some []int32) bool {
 	_, code, ok := b.code(i)
 	if !ok {
@@ -104,7 +104,7 @@ func (b *Binary) calls(i int, some []int32) bool {
 			if off+size > len(code) {
 				break
 			}
-			if w := binary.LittleEndian.Uint32(code[off:]); w>>26 == 0b100101 { // BL
+			if w := binary.LittleEndian.Uint32(code[off:]); w>>26&^0b100000 == 0b000101 { // B, BL
 				to = addr + uint64(off) + uint64(int64(int32(w<<6))>>6*4)
 			}
 		} else {
@@ -112,7 +112,7 @@ func (b *Binary) calls(i int, some []int32) bool {
 			if size = inst.Len; err != nil || size == 0 {
 				return false
 			}
-			if rel, ok := inst.Args[0].(x86asm.Rel); ok && inst.Op == x86asm.CALL {
+			if rel, ok := inst.Args[0].(x86asm.Rel); ok && (inst.Op == x86asm.CALL || inst.Op == x86asm.JMP) {
 				to = addr + uint64(off+size) + uint64(rel)
 			}
 		}
