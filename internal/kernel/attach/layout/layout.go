@@ -69,6 +69,10 @@ type Binary struct {
 	mu      sync.Mutex
 	types   map[string]structType // read from DWARF; nil fields: looked for and not there
 	scanned bool
+
+	looked    bool // at the descriptors of types
+	described map[string]described
+	lookErr   error
 }
 
 // funcAt keeps a name by its hash: names of a large program take 10 MB.
