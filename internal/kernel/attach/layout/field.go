@@ -73,8 +73,8 @@ func (b *Binary) structOf(typ string) (structType, Source, error) {
 	if s != nil {
 		return s, FromDWARF, nil
 	}
-	described, derr := b.describe()
-	if d, ok := described[typ]; ok {
+	d, derr := b.describe(typ)
+	if d.fields != nil {
 		return d.fields, FromTypes, nil
 	}
 	return nil, 0, errors.Join(err, derr)

@@ -14,8 +14,7 @@ func TestSourcesAgree(t *testing.T) {
 		for name, flags := range variants {
 			t.Run(version+" "+name, func(t *testing.T) {
 				b := open(t, build(t, root, "service", "amd64", flags...))
-				described, err := b.describe()
-				if err != nil {
+				if _, err := b.describe("runtime.g"); err != nil {
 					t.Fatal(err)
 				}
 				n, m := 0, 0
@@ -32,7 +31,7 @@ func TestSourcesAgree(t *testing.T) {
 						if wantSrc := FromDWARF; name == "plain" && err == nil && src != wantSrc || name != "plain" && src == FromDWARF {
 							t.Errorf("%s.%s is known by %s", typ, field, src)
 						}
-						if d, has := described[typ]; has && ok {
+						if d := b.described[typ]; d.fields != nil && ok {
 							if off, ok := d.fields[field]; !ok || off != want {
 								t.Errorf("%s.%s: descriptor says %d, %v; DWARF says %d", typ, field, off, ok, want)
 							}

@@ -40,35 +40,46 @@ type described struct {
 	fields  structType
 }
 
-// Type returns the address of a type's descriptor, which is what an interface that
-// holds such a value refers to: "net/http.response", "*net/http.response". It is an
-// address of the file's own space; a position-independent program adds where it was loaded.
-// Only structs of the table and pointers to these are known.
+// Type returns the address of a struct's descriptor, or of that of a pointer to it, which
+// is what an interface that holds such a value refers to: "net/http.response",
+// "*net/http.response". It is an address of the file's own space; a position-independent
+// program adds where it was loaded.
 func (b *Binary) Type(name string) (addr uint64, ok bool) {
+	base, pointer := strings.CutPrefix(name, "*")
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	d, err := b.describe()
-	if err != nil {
+	t, err := b.describe(base)
+	switch {
+	case err != nil || t.addr == 0:
 		return 0, false
+	case pointer:
+		return t.pointer, t.pointer != 0
 	}
-	base, pointer := strings.CutPrefix(name, "*")
-	t, ok := d[base]
-	if pointer {
-		return t.pointer, ok && t.pointer != 0
-	}
-	return t.addr, ok
+	return t.addr, true
 }
 
-// describe reads the descriptors once.
-func (b *Binary) describe() (map[string]described, error) {
-	if !b.looked {
-		b.looked = true
-		b.described, b.lookErr = b.readDescriptors()
+// describe reads the descriptors when it is first asked, of all types of the table at once.
+func (b *Binary) describe(typ string) (described, error) {
+	if d, ok := b.described[typ]; ok {
+		return d, nil
 	}
-	return b.described, b.lookErr
+	wanted := map[string]bool{typ: true}
+	if b.described == nil {
+		for name := range tabledTypes() {
+			wanted[name] = true
+		}
+	}
+	found, err := b.readDescriptors(wanted)
+	if b.described == nil {
+		b.described = map[string]described{}
+	}
+	for name := range wanted {
+		b.described[name] = found[name] // zero: not there
+	}
+	return b.described[typ], err
 }
 
-func (b *Binary) readDescriptors() (map[string]described, error) {
+func (b *Binary) readDescriptors(wanted map[string]bool) (map[string]described, error) {
 	words, err := symbol.ModuleData(b.file, b.elf)
 	if err != nil {
 		return nil, fmt.Errorf("find types: %w", err)
@@ -77,10 +88,8 @@ func (b *Binary) readDescriptors() (map[string]described, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := map[string]bool{}
 	paths := map[string]bool{}
-	for name := range tabledTypes() {
-		wanted[name] = true
+	for name := range wanted {
 		paths[packageOf(name)] = true
 	}
 	// Packages by the offset that descriptors refer to their name with.
