@@ -208,36 +208,6 @@ func TestNoProbeIsLeft(t *testing.T) {
 	until(t, "the programs to go after SIGKILL", func() bool { return fresh() == 0 })
 }
 
-// Objects are what clang makes of the sources.
-func TestObjectsAreCurrent(t *testing.T) {
-	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip(&kernel.Unsupported{Feature: "this test", Missing: tool})
-		}
-	}
-	dir := t.TempDir()
-	cmd := exec.Command("go", "generate", ".")
-	for _, name := range []string{"tcp_bpfel.go", "tcp_bpfel.o"} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go generate: %v\n%s", err, out)
-	}
-	for _, name := range []string{"tcp_bpfel.go", "tcp_bpfel.o"} {
-		was, err1 := os.ReadFile(filepath.Join(dir, name))
-		is, err2 := os.ReadFile(name)
-		if err1 != nil || err2 != nil || !bytes.Equal(was, is) {
-			t.Errorf("%s is not what clang makes of the source: commit the new one (%v, %v)", name, err1, err2)
-		}
-	}
-}
-
 // TestCost says what the programs cost; run it with -v. Its limits are loose: it
 // shall fail when a program becomes ten times as slow, not when a machine is busy.
 func TestCost(t *testing.T) {
