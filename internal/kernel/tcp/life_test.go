@@ -3,7 +3,6 @@
 package tcp
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
@@ -137,75 +135,6 @@ func TestCapabilities(t *testing.T) {
 			}
 		}
 	}
-}
-
-// probes counts the programs of this package in the kernel, by their ids.
-func probes(t *testing.T) map[ebpf.ProgramID]string {
-	t.Helper()
-	found := map[ebpf.ProgramID]string{}
-	var id ebpf.ProgramID
-	for {
-		next, err := ebpf.ProgramGetNextID(id)
-		if err != nil {
-			return found
-		}
-		id = next
-		p, err := ebpf.NewProgramFromID(id)
-		if err != nil {
-			continue
-		}
-		if i, err := p.Info(); err == nil {
-			switch i.Name {
-			case "on_state", "on_retransmit", "on_sockops", "on_probe", "snap", "on_read", "on_send_reset", "on_receive_rese":
-				found[id] = i.Name
-			}
-		}
-		p.Close()
-	}
-}
-
-func TestNoProbeIsLeft(t *testing.T) {
-	before := probes(t)
-	fresh := func() (n int) {
-		for id := range probes(t) {
-			if _, old := before[id]; !old {
-				n++
-			}
-		}
-		return n
-	}
-	f := New(Options{})
-	if err := f.Start(t.Context(), kernel.NewHost(kernel.Options{})); err != nil {
-		_ = f.Close()
-		if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
-			t.Skip(err)
-		}
-		t.Fatal(err)
-	}
-	if fresh() < 6 {
-		t.Errorf("only %d programs are there", fresh())
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the programs to go after Close", func() bool { return fresh() == 0 })
-
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), helper+"=idle")
-	stdin, _ := cmd.StdinPipe()
-	defer stdin.Close()
-	out, _ := cmd.StdoutPipe()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for s := bufio.NewScanner(out); s.Scan() && s.Text() != "ready"; {
-	}
-	if fresh() == 0 {
-		t.Error("the other process has no programs")
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	until(t, "the programs to go after SIGKILL", func() bool { return fresh() == 0 })
 }
 
 // TestCost says what the programs cost; run it with -v. Its limits are loose: it
