@@ -26,6 +26,17 @@ import (
 const helper = "GUANLAN_TCP_HELPER"
 
 func TestMain(m *testing.M) {
+	if arguments, ok := strings.CutPrefix(os.Getenv(helper), "connect "); ok {
+		var n, port int
+		_, _ = fmt.Sscan(arguments, &n, &port)
+		if err := connect(n, port); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
 	if addr, ok := strings.CutPrefix(os.Getenv(helper), "serve "); ok {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
