@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"internal/store":     1,
 	"internal/journal":   1,
 	"internal/kernel":    1,
+	"internal/pprofile":  1,
 	"internal/red":       1,
 	"internal/sampling":  1,
 	"internal/state":     1,

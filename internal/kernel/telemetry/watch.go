@@ -13,12 +13,14 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	pdataprofile "go.opentelemetry.io/collector/pdata/pprofile"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
 	"github.com/guanlan-io/guanlan/internal/kernel/audit"
 	"github.com/guanlan-io/guanlan/internal/kernel/oom"
 	"github.com/guanlan-io/guanlan/internal/kernel/profile"
 	"github.com/guanlan-io/guanlan/internal/kernel/tcp"
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 )
 
 const (
@@ -31,6 +33,10 @@ const (
 	gatherFor = 50 * time.Millisecond
 	// maxReports bounds metrics on their way: a minute and more of reports.
 	maxReports = 12
+	// maxProfiles bounds profiles on their way, some 20 KB each; gatherProfiles is
+	// how long one waits for those of other processes, which share names with it.
+	maxProfiles, maxProfileBatch = 1024, 64
+	gatherProfiles               = time.Second
 	// retryFor is how long a batch that was refused for now is offered again,
 	// which also bounds how much comes late.
 	retryFor              = time.Minute
@@ -62,6 +68,7 @@ type Options struct {
 	// for makes the same batch come again.
 	Logs      func(context.Context, plog.Logs) error
 	Metrics   func(context.Context, pmetric.Metrics) error
+	Profiles  func(context.Context, pdataprofile.Profiles) error
 	Permanent func(error) bool
 
 	Logger *slog.Logger
@@ -69,19 +76,21 @@ type Options struct {
 
 // Watch is features that run and their telemetry on its way.
 type Watch struct {
-	o       Options
-	log     *slog.Logger
-	host    *kernel.Host
-	running *kernel.Running
-	stats   io.Closer
-	network *Network
-	tcp     *tcp.Feature
-	limits  tcp.Limits
-	began   time.Time
+	o        Options
+	log      *slog.Logger
+	host     *kernel.Host
+	features []kernel.Feature
+	running  *kernel.Running
+	stats    io.Closer
+	network  *Network
+	tcp      *tcp.Feature
+	limits   tcp.Limits
+	began    time.Time
 
-	events  *queue[any]
-	metrics *queue[pmetric.Metrics]
-	lost    map[string]*atomic.Uint64 // by feature; the keys do not change
+	events   *queue[any]
+	metrics  *queue[pmetric.Metrics]
+	profiles *queue[profile.Profile]
+	lost     map[string]*atomic.Uint64 // by feature; the keys do not change
 
 	stopTicking, stopSending context.CancelFunc
 	ticking, sending         sync.WaitGroup
@@ -92,36 +101,40 @@ type Watch struct {
 // to the log and in Status; the others run until Close.
 func Start(o Options) *Watch {
 	w := &Watch{o: o, log: o.Logger, host: kernel.NewHost(o.Host), network: NewNetwork(o.Origin), began: time.Now(),
-		events: newQueue[any](maxEvents), metrics: newQueue[pmetric.Metrics](maxReports), lost: map[string]*atomic.Uint64{}}
+		events: newQueue[any](maxEvents), metrics: newQueue[pmetric.Metrics](maxReports), profiles: newQueue[profile.Profile](maxProfiles),
+		lost: map[string]*atomic.Uint64{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	if w.o.HealthEvery <= 0 {
 		w.o.HealthEvery = defaultHealthEvery
 	}
-	features := w.features()
-	for _, f := range features {
+	w.features = w.wanted()
+	for _, f := range w.features {
 		w.lost[f.Name()] = &atomic.Uint64{}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stopSending = stop
 	w.sending.Go(func() { w.events.run(ctx, gatherFor, maxBatch, func(b []any) { w.sendEvents(ctx, b) }) })
 	w.sending.Go(func() { w.metrics.run(ctx, 0, 1, func(b []pmetric.Metrics) { w.sendMetrics(ctx, b[0]) }) })
+	w.sending.Go(func() {
+		w.profiles.run(ctx, gatherProfiles, maxProfileBatch, func(b []profile.Profile) { w.sendProfiles(ctx, b) })
+	})
 
-	w.running = kernel.Start(context.Background(), w.host, features...)
+	w.running = kernel.Start(context.Background(), w.host, w.features...)
 	if o.Statistics {
 		var err error
 		if w.stats, err = w.host.KeepStatistics(); err != nil {
 			w.log.Warn("keep statistics of BPF programs", "error", err)
 		}
 	}
-	w.tell(features)
+	w.tell()
 	ctx, w.stopTicking = context.WithCancel(context.Background())
 	w.ticking.Go(func() { w.tick(ctx) })
 	return w
 }
 
-func (w *Watch) features() []kernel.Feature {
+func (w *Watch) wanted() []kernel.Feature {
 	var out []kernel.Feature
 	if w.o.TCP != nil {
 		o := *w.o.TCP
@@ -148,38 +161,38 @@ func (w *Watch) features() []kernel.Feature {
 		}
 		out = append(out, audit.New(o))
 	}
+	if w.o.Profile != nil && w.o.Profiles != nil {
+		o := *w.o.Profile
+		o.OnProfile = func(p profile.Profile) {
+			if !w.profiles.put(p) {
+				w.lost["profile"].Add(1)
+			}
+		}
+		out = append(out, profile.New(o))
+	}
 	return out
 }
 
 // tell says once what does not run, and what to do about it.
-func (w *Watch) tell(features []kernel.Feature) {
-	refusal := func(message, feature string, err error) {
-		if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
-			w.log.Warn(message, "feature", u.Feature, "missing", u.Missing, "next", u.Next, "error", u.Err)
+func (w *Watch) tell() {
+	warn := func(message string, p Part) {
+		if p.Missing == "" {
+			w.log.Warn(message, "feature", p.Name, "error", p.Error)
 			return
 		}
-		w.log.Warn(message, "feature", feature, "error", err)
+		w.log.Warn(message, "feature", p.Name, "missing", p.Missing, "next", p.Next, "error", p.Error)
 	}
-	for i, s := range w.running.Status() {
-		if s.Err != nil {
-			refusal("kernel feature does not run", s.Name, s.Err)
-			continue
-		}
-		switch f := features[i].(type) {
-		case interface{ Refused() []error }:
-			for _, err := range f.Refused() {
-				refusal("part of a kernel feature does not run", s.Name, err)
-			}
-		case interface{ Refused() error }:
-			if err := f.Refused(); err != nil {
-				refusal("part of a kernel feature does not run", s.Name, err)
+	for _, f := range w.Features() {
+		switch f.State {
+		case Missing, Failed:
+			warn("kernel feature does not run", Part{f.Name, f.Missing, f.Next, f.Error})
+		case Partly:
+			for _, p := range f.Parts {
+				warn("part of a kernel feature does not run", p)
 			}
 		}
 	}
 }
-
-// Status is how the features fare.
-func (w *Watch) Status() []kernel.Status { return w.running.Status() }
 
 // event takes one event from the goroutine that reads a ring: it must be quick.
 func (w *Watch) event(feature string, e any) {
@@ -232,6 +245,17 @@ func (w *Watch) sendEvents(ctx context.Context, batch []any) {
 
 func (w *Watch) sendMetrics(ctx context.Context, m pmetric.Metrics) {
 	w.send(ctx, "metrics", func() error { return w.o.Metrics(ctx, m) })
+}
+
+func (w *Watch) sendProfiles(ctx context.Context, batch []profile.Profile) {
+	b := pprofile.NewBatch()
+	for _, p := range batch {
+		b.Add(p.Pprof, resourceOfProfile(w.o.Origin, p.Process), string(p.Kind))
+	}
+	all := b.Profiles()
+	if !w.send(ctx, "profiles", func() error { return w.o.Profiles(ctx, all) }) {
+		w.lost["profile"].Add(uint64(len(batch)))
+	}
 }
 
 // send offers a batch until it is taken, and gives up after retryFor.
@@ -304,6 +328,7 @@ func (w *Watch) Close(ctx context.Context) error {
 	}
 	w.events.close()
 	w.metrics.close()
+	w.profiles.close()
 	stop := context.AfterFunc(ctx, w.stopSending)
 	defer stop()
 	w.sending.Wait()
