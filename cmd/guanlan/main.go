@@ -71,7 +71,7 @@ Start with:  guanlan up`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newUp(), newQuery(), newSampling(), newWeave(), newConfig(), newVersion())
+	root.AddCommand(newUp(), newAgent(), newAudit(), newQuery(), newSampling(), newWeave(), newConfig(), newVersion())
 	root.AddCommand(newBuilds()...)
 	strict(root)
 	return root

@@ -2,10 +2,14 @@ package kernelreceiver
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pprofile"
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
@@ -28,7 +32,6 @@ func (i *instance) open() (watch, error) {
 	if v, ok := i.set.Resource.Attributes().Get(semconv.ServiceName); ok {
 		o.Origin.Service = v.AsString()
 	}
-	o.Permanent = consumererror.IsPermanent
 	o.Logger = slog.New(zapslog.NewHandler(i.set.Logger.Core()))
 	if i.logs != nil {
 		o.Logs = i.logs.ConsumeLogs
@@ -36,7 +39,46 @@ func (i *instance) open() (watch, error) {
 	if i.metrics != nil {
 		o.Metrics = i.metrics.ConsumeMetrics
 	}
+	if i.profiles != nil {
+		o.Profiles = i.profiles.ConsumeProfiles
+	}
 	return telemetry.Start(o), nil
+}
+
+// Check starts all features, says how they fare and stops them, and which
+// capabilities this process has.
+func Check(ctx context.Context) ([]telemetry.Feature, []telemetry.Capability, error) {
+	o, err := defaultConfig().options()
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Profiles = func(context.Context, pprofile.Profiles) error { return nil } // or it is not wanted
+	w := telemetry.Start(o)
+	return w.Features(), telemetry.Capabilities(), w.Close(ctx)
+}
+
+// TailAudit runs the audit alone, with the built-in rules and those of files, and
+// hands over its log records until ctx ends.
+func TailAudit(ctx context.Context, files []string, f func(plog.Logs)) error {
+	c := defaultConfig()
+	c.TCP.Enabled, c.OOM.Enabled, c.Profile.Enabled = false, false, false
+	c.Audit.Rules = files
+	o, err := c.options()
+	if err != nil {
+		return err
+	}
+	o.Logs = func(_ context.Context, l plog.Logs) error {
+		f(l)
+		return nil
+	}
+	w := telemetry.Start(o)
+	for _, f := range w.Features() {
+		if err := f.Err(); err != nil {
+			return errors.Join(err, w.Close(ctx))
+		}
+	}
+	<-ctx.Done()
+	return w.Close(context.WithoutCancel(ctx))
 }
 
 func (c *Config) options() (telemetry.Options, error) {
@@ -44,6 +86,7 @@ func (c *Config) options() (telemetry.Options, error) {
 	o := telemetry.Options{
 		Origin:     telemetry.Origin{Host: cmp.Or(c.HostName, host)},
 		Host:       kernel.Options{Proc: c.Proc, Cgroup2: c.Cgroup},
+		Permanent:  consumererror.IsPermanent,
 		Statistics: c.Statistics, FindingsOnly: c.Audit.FindingsOnly,
 	}
 	if t := c.TCP; t.Enabled {

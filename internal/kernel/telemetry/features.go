@@ -14,35 +14,6 @@ import (
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
-// Feature says how one feature fares, for people.
-type Feature struct {
-	Name string `json:"feature"`
-	// State is works, partly (see Parts), missing or failed.
-	State   string `json:"state"`
-	Missing string `json:"missing,omitempty"`
-	Next    string `json:"next,omitempty"`
-	Error   string `json:"error,omitempty"`
-	Parts   []Part `json:"parts,omitempty"`
-	// Capabilities are the least that it needs. With others it tells more: see Capabilities.
-	Capabilities []string `json:"capabilities"`
-}
-
-// Part is a part of a feature that does not run.
-type Part struct {
-	Name    string `json:"part"`
-	Missing string `json:"missing,omitempty"`
-	Next    string `json:"next,omitempty"`
-	Error   string `json:"error,omitempty"`
-}
-
-// States of a Feature.
-const (
-	Works   = "works"
-	Partly  = "partly"
-	Missing = "missing"
-	Failed  = "failed"
-)
-
 // Features says how the features fare, in the order in which they were started.
 func (w *Watch) Features() []Feature {
 	var out []Feature
@@ -86,13 +57,6 @@ func partOf(name string, err error) Part {
 		}
 	}
 	return p
-}
-
-// Capability is one that features use, and whether this process has it.
-type Capability struct {
-	Name string `json:"name"`
-	Have bool   `json:"have"`
-	For  string `json:"for"`
 }
 
 var leastCapabilities = []string{"CAP_BPF", "CAP_PERFMON"}

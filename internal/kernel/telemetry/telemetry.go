@@ -1,13 +1,5 @@
 //go:build linux
 
-// Package telemetry says in OpenTelemetry's terms what the features of
-// internal/kernel find: metrics of TCP connections, log records of events,
-// profiles, and how the features themselves fare. Names are those of
-// internal/semconv.
-//
-// What a Converter makes is the caller's. Run (run.go) is the whole: features,
-// converters, and bounded queues between the kernel's rings and who takes the
-// telemetry.
 package telemetry
 
 import (
