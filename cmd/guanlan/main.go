@@ -83,7 +83,7 @@ func strict(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		strict(c)
 	}
-	if cmd.HasSubCommands() {
+	if cmd.HasSubCommands() && cmd.RunE == nil {
 		cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		cmd.Args = unknownCommand
 		cmd.SuggestionsMinimumDistance = 2 // letters; cobra's own default comes too late
