@@ -1,0 +1,554 @@
+//go:build ignore
+
+/* Spans of Go programs, seen from outside. A probe stands at the instruction
+ * behind a function's prologue, where all arguments are in registers still, or at
+ * a call within it: the kernel emulates both, in a tenth of the time of a
+ * single step. Where structures have their fields comes from user space, a slot
+ * a process; the probe's cookie is the slot.
+ *
+ * What a goroutine works for is in goroutines; what it waits for is in calls. */
+#include "../bpf/core.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* What the Go compiler passes in registers since 1.17, and the goroutine. */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+#define ARG0(c) ((c)->ax)
+#define ARG1(c) ((c)->bx)
+#define ARG2(c) ((c)->cx)
+#define ARG3(c) ((c)->di)
+#define ARG4(c) ((c)->si)
+#define ARG5(c) ((c)->r8)
+#define ARG6(c) ((c)->r9)
+#define ARG7(c) ((c)->r10)
+#define ARG8(c) ((c)->r11)
+#define G(c) ((c)->r14)
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs { __u64 regs[31], sp, pc, pstate; };
+#define ARG0(c) ((c)->regs[0])
+#define ARG1(c) ((c)->regs[1])
+#define ARG2(c) ((c)->regs[2])
+#define ARG3(c) ((c)->regs[3])
+#define ARG4(c) ((c)->regs[4])
+#define ARG5(c) ((c)->regs[5])
+#define ARG6(c) ((c)->regs[6])
+#define ARG7(c) ((c)->regs[7])
+#define ARG8(c) ((c)->regs[8])
+#define G(c) ((c)->regs[28])
+#endif
+
+enum {
+	HTTP_SERVER = 1, HTTP_CLIENT, GRPC_SERVER, GRPC_CLIENT, SQL, REDIS,
+	GRPC_STREAM, /* a client's stream, by its address in place of the goroutine's */
+};
+enum { /* flags of a span */
+	TRUNCATED = 1,  /* some text did not fit */
+	ABORTED = 2,    /* the handler panicked */
+	HIJACKED = 4,   /* the handler took the connection; the span ends there */
+	REMOTE = 8,     /* the parent came with a traceparent header */
+	CORRELATED = 16, /* the parent was found by the connection */
+	HTTP2 = 32,
+	TLS = 64,
+};
+enum { LOSS_BOUND = 3, LOSS_NO_START = 4, LOSS_ABANDONED = 5 };
+
+#define MAX_SLOTS 256
+#define NONE 0xffff
+
+volatile const __u32 spans_per_trace = 1000;
+volatile const __u64 inherit_ns = 300000000000ULL;
+
+/* Where fields are, by process. NONE: this program does not have it. */
+struct offsets {
+	__u16 g_goid, g_m, m_curg;
+	__u16 request_method, request_url, request_header, request_host, request_proto, request_pattern, request_pat, pattern_str;
+	__u16 url_scheme, url_host, url_path;
+	__u16 http_response_status;           /* of the client's Response */
+	__u16 response_status, response_conn; /* of the server's response */
+	__u16 conn_rwc, conn_tls;
+	__u16 pconn_conn, pconn_tls;
+	__u16 tls_conn, tcp_fd, fd_laddr, fd_raddr, addr_ip, addr_port;
+	__u16 h2_rws, h2_status, h2_req;      /* net/http's own HTTP/2 */
+	__u16 xh2_rws, xh2_status, xh2_req;   /* golang.org/x/net/http2 */
+	__u16 db_connector, stmt_query, stmt_db;
+	__u16 redis_args, redis_opt, redis_addr;
+	__u16 gs_method, gs_id, gs_conn, frame_fields, frame_header, frame_stream;
+	__u16 status_s, status_code, cc_target;
+	__u8 swiss; /* maps: 1 since Go 1.24, 0 before, 2 unknown */
+	__u8 pad[3];
+	__u32 netns;
+};
+
+struct gkey { __u64 g; __u32 slot; __u32 kind; };
+
+/* Who sent on a connection: the client's end of it. Loopback addresses count
+ * within their network namespace. */
+struct flow { __u8 ip[16]; __u32 netns; __u32 port; };
+struct origin { __u8 trace[16]; __u64 span; };
+
+/* What a goroutine works for. */
+struct context {
+	__u8 trace[16];
+	__u64 span; /* of the work at hand, parent of what comes; 0: none */
+	__u64 root; /* the first span of this trace here; bounds its size */
+	__u64 born; /* when it was handed down from another goroutine, or 0 */
+	/* the request that is served on this goroutine */
+	__u64 start, id, parent, request, writer;
+	__u32 kind, flags;
+	__u64 conn; /* for which peer was found out */
+	struct flow peer;
+};
+
+#define METHOD 16
+#define HOST 64
+#define ROUTE 96
+#define TEXT 256
+
+struct span {
+	__u64 start, end;
+	__u8 trace[16];
+	__u64 id, parent;
+	__u64 goroutine;
+	__u64 error; /* address of the interface table of the error's type, 0: no error */
+	__u64 extra; /* SQL: the same of the connector; Redis: how many commands */
+	__u64 root;
+	__u64 saved; /* what the goroutine's span was before */
+	__u64 object;
+	__u32 slot, kind, flags;
+	__s32 status;
+	__u32 peer_port;
+	__u16 method_len, host_len, route_len, text_len;
+	__u8 peer_ip[16];
+	__u8 lent; /* the context is of this call only */
+	__u8 pad[3];
+	__u8 method[METHOD];
+	__u8 host[HOST];
+	__u8 route[ROUTE];
+	__u8 text[TEXT];
+};
+struct span *unused_span __attribute__((unused));
+struct offsets *unused_offsets __attribute__((unused));
+
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, MAX_SLOTS); __type(key, __u32); __type(value, struct offsets); } slots SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 32768); __type(key, struct gkey); __type(value, struct context); } goroutines SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, struct gkey); __type(value, struct span); } calls SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, __u64); __type(value, __u32); } budgets SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct flow); __type(value, struct origin); } flows SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, struct gkey); __type(value, struct origin); } streams SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct span); } blank SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 23); } events SEC(".maps");
+DECLARE_LOSSES
+
+static __always_inline struct offsets *offsets_of(void *ctx, __u32 *slot)
+{
+	*slot = (__u32)bpf_get_attach_cookie(ctx);
+	return bpf_map_lookup_elem(&slots, slot);
+}
+
+static __always_inline __u64 word(__u64 at, __u16 off)
+{
+	__u64 v = 0;
+	if (at && off != NONE)
+		bpf_probe_read_user(&v, sizeof(v), (void *)(at + off));
+	return v;
+}
+
+static __always_inline __u64 random64(void)
+{
+	return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+}
+
+struct str { __u64 at, len; };
+
+/* READ_STRING reads a Go string into a field of a span. */
+#define READ_STRING(sp, field, cap, place, off)                                                \
+	do {                                                                                   \
+		struct str s_ = {};                                                            \
+		(sp)->field##_len = 0;                                                         \
+		if ((off) != NONE && (place))                                                  \
+			bpf_probe_read_user(&s_, sizeof(s_), (void *)((place) + (off)));       \
+		READ_TEXT(sp, field, cap, s_.at, s_.len);                                      \
+	} while (0)
+#define READ_TEXT(sp, field, cap, where, length)                                               \
+	do {                                                                                   \
+		__u64 n_ = (length), at_ = (where);                                            \
+		(sp)->field##_len = 0;                                                         \
+		if (at_ && n_ && n_ < 1 << 24) {                                               \
+			if (n_ > (cap)) {                                                      \
+				n_ = (cap);                                                    \
+				(sp)->flags |= TRUNCATED;                                      \
+			}                                                                      \
+			if (bpf_probe_read_user((sp)->field, n_, (void *)at_) == 0)            \
+				(sp)->field##_len = n_;                                        \
+		}                                                                              \
+	} while (0)
+
+/* One group of a map[string][]string: eight bytes that say which slots are full,
+ * then keys and values; they alternate since Go 1.24. */
+static __always_inline __u64 group_find(__u64 group, bool swiss)
+{
+	__u8 ctrl[8] = {};
+	if (bpf_probe_read_user(ctrl, sizeof(ctrl), (void *)group))
+		return 0;
+	for (int i = 0; i < 8; i++) {
+		struct str key = {};
+		__u64 name[2] = {};
+		if (swiss ? ctrl[i] & 0x80 : ctrl[i] < 5)
+			continue;
+		if (bpf_probe_read_user(&key, sizeof(key), (void *)(group + 8 + (swiss ? 40 : 16) * i)) || key.len != 11)
+			continue;
+		if (bpf_probe_read_user(name, 11, (void *)key.at))
+			continue;
+		/* Traceparent, as net/http writes names */
+		if (name[0] == 0x7261706563617254ULL && name[1] == 0x746e65ULL)
+			return group + (swiss ? 8 + 40 * i + 16 : 8 + 128 + 24 * i);
+	}
+	return 0;
+}
+
+#define MAX_GROUPS 8 /* 64 headers, in a directory of at most two tables */
+
+/* The address of the first value of header Traceparent: struct str; 0: none. */
+static __noinline __u64 header_find(__u64 map, __u32 swiss)
+{
+	__u64 found = 0;
+	if (!map)
+		return 0;
+	if (swiss) {
+		struct { __u64 used, seed, dir; __s64 len; } m = {};
+		if (bpf_probe_read_user(&m, sizeof(m), (void *)map) || !m.used)
+			return 0;
+		if (!m.len) {
+			found = group_find(m.dir, true);
+		} else {
+			for (int t = 0; t < 2 && t < m.len && !found; t++) {
+				__u64 table = word(m.dir, 8 * t);
+				struct { __u64 data, mask; } g = {};
+				if (!table || bpf_probe_read_user(&g, sizeof(g), (void *)(table + 16)))
+					break;
+				for (int i = 0; i < MAX_GROUPS && i <= g.mask && !found; i++)
+					found = group_find(g.data + 328 * i, true);
+			}
+		}
+	} else {
+		struct { __u64 count; __u8 flags, b; __u16 overflow; __u32 hash; __u64 buckets; } m = {};
+		if (bpf_probe_read_user(&m, sizeof(m), (void *)map) || !m.count || m.b > 3)
+			return 0;
+		__u64 at = m.buckets, next = 0;
+		__u32 bucket = 0;
+		for (int i = 0; i < MAX_GROUPS * 2 && at && !found; i++) {
+			found = group_find(at, false);
+			bpf_probe_read_user(&next, sizeof(next), (void *)(at + 8 + 128 + 192));
+			at = next;
+			if (!at && ++bucket < (1u << (m.b & 3)))
+				at = m.buckets + 336 * bucket;
+		}
+	}
+	if (!found)
+		return 0;
+	return word(found, 0);
+}
+
+static __always_inline int hex(__u8 c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+/* Reads 00-<trace>-<span>-<flags>. */
+static __noinline int parse_parent(__u64 at, struct origin *o)
+{
+	char s[56] = {};
+	int bad = 0;
+	__u8 seen = 0, seen_span = 0, span[8] = {};
+	if (!o || bpf_probe_read_user(s, 55, (void *)at))
+		return 0;
+	if (s[2] != '-' || s[35] != '-' || s[52] != '-' || (s[0] == 'f' && s[1] == 'f'))
+		return 0;
+	for (int i = 0; i < 16; i++) {
+		int h = hex(s[3 + 2 * i]), l = hex(s[4 + 2 * i]);
+		bad |= h | l;
+		o->trace[i] = h << 4 | l;
+		seen |= o->trace[i];
+	}
+	for (int i = 0; i < 8; i++) {
+		int h = hex(s[36 + 2 * i]), l = hex(s[37 + 2 * i]);
+		bad |= h | l;
+		span[i] = h << 4 | l;
+		seen_span |= span[i];
+	}
+	if (bad < 0 || !seen || !seen_span)
+		return 0;
+	__builtin_memcpy(&o->span, span, 8);
+	return 1;
+}
+
+/* The end of a TCP connection that a net.Conn's data is. Garbage in, nothing out. */
+static __noinline int read_flow(__u64 conn, __u32 slot, __u32 kind, struct flow *f)
+{
+	struct offsets *o = bpf_map_lookup_elem(&slots, &slot);
+	if (!f || !o || !conn)
+		return 0;
+	__u64 fd = word(conn, o->tcp_fd);
+	__u64 addr = fd ? word(fd + 8, kind == HTTP_CLIENT ? o->fd_laddr : o->fd_raddr) : 0;
+	if (!addr)
+		return 0;
+	struct str ip = {};
+	__u64 port = word(addr, o->addr_port);
+	if (bpf_probe_read_user(&ip, sizeof(ip), (void *)(addr + o->addr_ip)) || port == 0 || port > 65535)
+		return 0;
+	__builtin_memset(f, 0, sizeof(*f));
+	if (ip.len == 4) {
+		f->ip[10] = f->ip[11] = 0xff;
+		if (bpf_probe_read_user(f->ip + 12, 4, (void *)ip.at))
+			return 0;
+	} else if (ip.len != 16 || bpf_probe_read_user(f->ip, 16, (void *)ip.at)) {
+		return 0;
+	}
+	f->port = port;
+	/* 127/8 and ::1 */
+	__u64 hi = *(__u64 *)f->ip;
+	if (hi == 0 && (f->ip[10] ? f->ip[12] == 127 : f->ip[15] == 1 && !f->ip[12]))
+		f->netns = o->netns;
+	return 1;
+}
+
+/* The net.Conn below TLS. Interfaces are {table, data}: + 8. */
+static __always_inline __u64 tcp_of(struct offsets *o, __u64 conn, bool tls)
+{
+	return tls && conn ? word(conn + 8, o->tls_conn) : conn;
+}
+
+static __always_inline bool within_budget(__u64 root)
+{
+	__u32 *n = bpf_map_lookup_elem(&budgets, &root);
+	if (!n) {
+		__u32 one = 1;
+		bpf_map_update_elem(&budgets, &root, &one, BPF_ANY);
+		return true;
+	}
+	return __sync_fetch_and_add(n, 1) < spans_per_trace;
+}
+
+static __always_inline struct context *context_for(struct gkey *k)
+{
+	struct context *c = bpf_map_lookup_elem(&goroutines, k);
+	if (c)
+		return c;
+	struct context zero = {};
+	bpf_map_update_elem(&goroutines, k, &zero, BPF_ANY);
+	c = bpf_map_lookup_elem(&goroutines, k);
+	if (!c)
+		lose(LOSS_MAP);
+	return c;
+}
+
+/* Opens the span of a request that c's goroutine serves from now on. */
+static __always_inline void serve(struct context *c, struct origin *parent, __u32 kind, __u32 flags)
+{
+	if (c->start)
+		lose(LOSS_ABANDONED);
+	c->id = random64();
+	c->parent = 0;
+	if (parent) {
+		__builtin_memcpy(c->trace, parent->trace, 16);
+		c->parent = parent->span;
+	} else {
+		__u64 t[2] = { random64(), random64() };
+		__builtin_memcpy(c->trace, t, 16);
+	}
+	c->span = c->root = c->id;
+	c->born = 0;
+	c->kind = kind;
+	c->flags = flags;
+	c->start = bpf_ktime_get_ns();
+}
+
+static __always_inline void served(struct context *c)
+{
+	c->start = c->span = c->root = 0;
+}
+
+static __always_inline void begin(struct span *s, struct context *c, __u32 slot, __u64 g, struct offsets *o)
+{
+	s->start = c->start;
+	s->end = bpf_ktime_get_ns();
+	__builtin_memcpy(s->trace, c->trace, 16);
+	s->id = c->id;
+	s->parent = c->parent;
+	s->goroutine = word(g, o->g_goid);
+	s->error = s->extra = s->root = s->saved = s->object = 0;
+	s->slot = slot;
+	s->kind = c->kind;
+	s->flags = c->flags;
+	s->status = 0;
+	s->lent = 0;
+	s->peer_port = c->peer.port;
+	__builtin_memcpy(s->peer_ip, c->peer.ip, 16);
+	s->method_len = s->host_len = s->route_len = s->text_len = 0;
+}
+
+/* net/http's server. serverHandler.ServeHTTP(ResponseWriter, *Request): of
+ * HTTP/1 and of HTTP/2, each request once. */
+static __always_inline int http_start(struct pt_regs *ctx, __u64 writer, __u64 request, __u32 flags)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	struct context *c = context_for(&k);
+	if (!c)
+		return 0;
+	if (word(request, o->request_proto) == 2)
+		flags |= HTTP2;
+	if (c->start && c->kind == HTTP_SERVER && c->flags & HTTP2) {
+		c->request = request; /* x/net/http2 hands to net/http */
+		return 0;
+	}
+	if (c->start && c->writer == writer)
+		return 0; /* the stack grew, and the function began again */
+	struct origin p = {}, *parent = 0;
+	struct str v = {};
+	__u64 first = o->swiss == 2 ? 0 : header_find(word(request, o->request_header), o->swiss);
+	if (first && bpf_probe_read_user(&v, sizeof(v), (void *)first) == 0 && v.len >= 55 && parse_parent(v.at, &p)) {
+		parent = &p;
+		flags |= REMOTE;
+	}
+	if (!(flags & HTTP2) && o->response_conn != NONE) {
+		__u64 conn = word(writer, o->response_conn);
+		if (conn && conn != c->conn) {
+			c->conn = conn;
+			__u64 tls = word(conn, o->conn_tls);
+			__u64 rwc = conn ? word(conn + 8, o->conn_rwc) : 0;
+			struct flow f = {};
+			read_flow(tcp_of(o, rwc, tls), k.slot, HTTP_SERVER, &f);
+			c->peer = f;
+		}
+		if (!parent && c->peer.port) {
+			struct flow f = c->peer;
+			parent = bpf_map_lookup_elem(&flows, &f);
+			if (parent) {
+				p = *parent;
+				parent = &p;
+				flags |= CORRELATED;
+			}
+		}
+	} else {
+		c->peer.port = 0;
+	}
+	c->request = request;
+	c->writer = writer;
+	serve(c, parent, HTTP_SERVER, flags);
+	return 0;
+}
+
+SEC("uprobe.multi/")
+int http_serve(struct pt_regs *ctx) { return http_start(ctx, ARG2(ctx), ARG3(ctx), 0); }
+
+static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct offsets *o, struct context *c, __s32 status, __u32 flags)
+{
+	struct span *s = bpf_ringbuf_reserve(&events, sizeof(*s), 0);
+	if (!s) {
+		lose(LOSS_RING);
+		served(c);
+		return 0;
+	}
+	begin(s, c, k->slot, k->g, o);
+	s->flags |= flags;
+	s->status = status;
+	__u64 r = c->request, url = word(r, o->request_url);
+	READ_STRING(s, method, METHOD, r, o->request_method);
+	READ_STRING(s, text, TEXT, url, o->url_path);
+	READ_STRING(s, host, HOST, r, o->request_host);
+	if (o->request_pattern != NONE) {
+		READ_STRING(s, route, ROUTE, r, o->request_pattern);
+	} else {
+		__u64 pat = word(r, o->request_pat);
+		READ_STRING(s, route, ROUTE, pat, o->pattern_str);
+	}
+	served(c);
+	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* (*response).finishRequest() */
+SEC("uprobe.multi/")
+int http_served(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o)
+		return 0;
+	if (!c || !c->start || c->writer != ARG0(ctx)) {
+		lose(LOSS_NO_START);
+		return 0;
+	}
+	return http_end(ctx, &k, o, c, word(ARG0(ctx), o->response_status), 0);
+}
+
+/* (*response).Hijack(): what comes after is no HTTP. */
+SEC("uprobe.multi/")
+int http_hijacked(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o || !c || !c->start || c->writer != ARG0(ctx))
+		return 0;
+	return http_end(ctx, &k, o, c, word(ARG0(ctx), o->response_status), HIJACKED);
+}
+
+/* (*conn).finalFlush(), at the end of a connection: a request that is open here
+ * ended in a panic. */
+SEC("uprobe.multi/")
+int http_closed(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o || !c)
+		return 0;
+	c->conn = 0;
+	if (!c->start || c->kind != HTTP_SERVER || c->flags & HTTP2)
+		return 0;
+	return http_end(ctx, &k, o, c, word(c->writer, o->response_status), ABORTED);
+}
+
+/* runtime.newproc1, where the new goroutine is complete: what it does, it does
+ * for what its maker worked for. Also whoever had the same g before is forgotten. */
+SEC("uprobe.multi/")
+int goroutine_made(struct pt_regs *ctx)
+{
+	struct gkey k = {}, child = { .g = ARG0(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	child.slot = k.slot;
+	k.g = word(word(G(ctx), o->g_m), o->m_curg);
+	struct context *p = k.g ? bpf_map_lookup_elem(&goroutines, &k) : 0;
+	struct context *c = bpf_map_lookup_elem(&goroutines, &child);
+	if (!p || !p->span) {
+		if (c) {
+			if (c->start)
+				lose(LOSS_ABANDONED);
+			served(c);
+			c->conn = 0;
+		}
+		return 0;
+	}
+	struct context made = {};
+	__builtin_memcpy(made.trace, p->trace, 16);
+	made.span = p->span;
+	made.root = p->root;
+	made.born = bpf_ktime_get_ns();
+	if (bpf_map_update_elem(&goroutines, &child, &made, BPF_ANY))
+		lose(LOSS_MAP);
+	return 0;
+}
