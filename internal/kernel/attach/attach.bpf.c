@@ -59,6 +59,8 @@ enum { LOSS_BOUND = 3, LOSS_NO_START = 4, LOSS_ABANDONED = 5 };
 #define NONE 0xffff
 
 volatile const __u32 spans_per_trace = 1000;
+/* Some attached process sends requests. */
+__u32 correlating;
 volatile const __u64 inherit_ns = 300000000000ULL;
 
 /* Where fields are, by process. NONE: this program does not have it. */
@@ -97,8 +99,9 @@ struct context {
 	__u64 born; /* when it was handed down from another goroutine, or 0 */
 	/* the request that is served on this goroutine */
 	__u64 start, id, parent, request, writer;
-	__u32 kind, flags;
-	__u64 conn; /* for which peer was found out */
+	__u32 kind, flags, secure, pad;
+	__u64 conn; /* for which peer was found out; 0: not yet */
+	__u64 goroutine; /* its number, as of then */
 	struct flow peer;
 };
 
@@ -163,6 +166,10 @@ static __always_inline __u64 random64(void)
 
 struct str { __u64 at, len; };
 
+/* A field of a structure whose first REQUEST bytes were copied to buf. */
+#define REQUEST 256
+#define FIELD(buf, off, type) (*(type *)((buf) + ((off) & (REQUEST - 8))))
+
 /* READ_STRING reads a Go string into a field of a span. */
 #define READ_STRING(sp, field, cap, place, off)                                                \
 	do {                                                                                   \
@@ -187,25 +194,47 @@ struct str { __u64 at, len; };
 	} while (0)
 
 /* One group of a map[string][]string: eight bytes that say which slots are full,
- * then keys and values; they alternate since Go 1.24. */
-static __always_inline __u64 group_find(__u64 group, bool swiss)
+ * then keys and values; they alternate since Go 1.24. One read fetches half of the
+ * keys: reads cost more than bytes. */
+#define SWISS_STRIDE 40
+#define SWISS_GROUP (8 + 8 * SWISS_STRIDE)
+#define BUCKET (8 + 8 * 16 + 8 * 24 + 8)
+
+static __always_inline bool is_traceparent(__u64 at, __u64 len)
 {
-	__u8 ctrl[8] = {};
-	if (bpf_probe_read_user(ctrl, sizeof(ctrl), (void *)group))
+	__u64 name[2] = {};
+	if (len != 11 || bpf_probe_read_user(name, 11, (void *)at))
+		return false;
+	/* as net/http writes names */
+	return name[0] == 0x7261706563617254ULL && name[1] == 0x746e65ULL;
+}
+
+static __noinline __u64 swiss_find(__u64 group)
+{
+	__u64 w[18] = {}, full;
+	if (bpf_probe_read_user(w, sizeof(w), (void *)group))
 		return 0;
-	for (int i = 0; i < 8; i++) {
-		struct str key = {};
-		__u64 name[2] = {};
-		if (swiss ? ctrl[i] & 0x80 : ctrl[i] < 5)
-			continue;
-		if (bpf_probe_read_user(&key, sizeof(key), (void *)(group + 8 + (swiss ? 40 : 16) * i)) || key.len != 11)
-			continue;
-		if (bpf_probe_read_user(name, 11, (void *)key.at))
-			continue;
-		/* Traceparent, as net/http writes names */
-		if (name[0] == 0x7261706563617254ULL && name[1] == 0x746e65ULL)
-			return group + (swiss ? 8 + 40 * i + 16 : 8 + 128 + 24 * i);
-	}
+	full = ~w[0] & 0x8080808080808080ULL; /* a set bit says that a slot is empty */
+	for (int i = 0; i < 4; i++)
+		if (full >> (8 * i + 7) & 1 && is_traceparent(w[1 + 5 * i], w[2 + 5 * i]))
+			return group + 8 + SWISS_STRIDE * i + 16;
+	if (!(full >> 32) || bpf_probe_read_user(w, sizeof(w), (void *)(group + 4 * SWISS_STRIDE)))
+		return 0;
+	for (int i = 0; i < 4; i++)
+		if (full >> (8 * i + 39) & 1 && is_traceparent(w[1 + 5 * i], w[2 + 5 * i]))
+			return group + 8 + SWISS_STRIDE * (4 + i) + 16;
+	return 0;
+}
+
+static __noinline __u64 bucket_find(__u64 bucket)
+{
+	__u8 top[8] = {};
+	struct str keys[8] = {};
+	if (bpf_probe_read_user(top, sizeof(top), (void *)bucket) || bpf_probe_read_user(keys, sizeof(keys), (void *)(bucket + 8)))
+		return 0;
+	for (int i = 0; i < 8; i++)
+		if (top[i] >= 5 && is_traceparent(keys[i].at, keys[i].len))
+			return bucket + 8 + 128 + 24 * i;
 	return 0;
 }
 
@@ -222,7 +251,7 @@ static __noinline __u64 header_find(__u64 map, __u32 swiss)
 		if (bpf_probe_read_user(&m, sizeof(m), (void *)map) || !m.used)
 			return 0;
 		if (!m.len) {
-			found = group_find(m.dir, true);
+			found = swiss_find(m.dir);
 		} else {
 			for (int t = 0; t < 2 && t < m.len && !found; t++) {
 				__u64 table = word(m.dir, 8 * t);
@@ -230,7 +259,7 @@ static __noinline __u64 header_find(__u64 map, __u32 swiss)
 				if (!table || bpf_probe_read_user(&g, sizeof(g), (void *)(table + 16)))
 					break;
 				for (int i = 0; i < MAX_GROUPS && i <= g.mask && !found; i++)
-					found = group_find(g.data + 328 * i, true);
+					found = swiss_find(g.data + SWISS_GROUP * i);
 			}
 		}
 	} else {
@@ -240,11 +269,11 @@ static __noinline __u64 header_find(__u64 map, __u32 swiss)
 		__u64 at = m.buckets, next = 0;
 		__u32 bucket = 0;
 		for (int i = 0; i < MAX_GROUPS * 2 && at && !found; i++) {
-			found = group_find(at, false);
-			bpf_probe_read_user(&next, sizeof(next), (void *)(at + 8 + 128 + 192));
+			found = bucket_find(at);
+			bpf_probe_read_user(&next, sizeof(next), (void *)(at + BUCKET - 8));
 			at = next;
 			if (!at && ++bucket < (1u << (m.b & 3)))
-				at = m.buckets + 336 * bucket;
+				at = m.buckets + BUCKET * bucket;
 		}
 	}
 	if (!found)
@@ -375,14 +404,14 @@ static __always_inline void served(struct context *c)
 	c->start = c->span = c->root = 0;
 }
 
-static __always_inline void begin(struct span *s, struct context *c, __u32 slot, __u64 g, struct offsets *o)
+static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
 {
 	s->start = c->start;
 	s->end = bpf_ktime_get_ns();
 	__builtin_memcpy(s->trace, c->trace, 16);
 	s->id = c->id;
 	s->parent = c->parent;
-	s->goroutine = word(g, o->g_goid);
+	s->goroutine = c->goroutine;
 	s->error = s->extra = s->root = s->saved = s->object = 0;
 	s->slot = slot;
 	s->kind = c->kind;
@@ -405,7 +434,10 @@ static __always_inline int http_start(struct pt_regs *ctx, __u64 writer, __u64 r
 	struct context *c = context_for(&k);
 	if (!c)
 		return 0;
-	if (word(request, o->request_proto) == 2)
+	/* Major, minor, header stand side by side in all versions. */
+	struct { __u64 major, minor, header; } h = {};
+	bpf_probe_read_user(&h, sizeof(h), (void *)(request + o->request_proto));
+	if (h.major == 2)
 		flags |= HTTP2;
 	if (c->start && c->kind == HTTP_SERVER && c->flags & HTTP2) {
 		c->request = request; /* x/net/http2 hands to net/http */
@@ -415,22 +447,25 @@ static __always_inline int http_start(struct pt_regs *ctx, __u64 writer, __u64 r
 		return 0; /* the stack grew, and the function began again */
 	struct origin p = {}, *parent = 0;
 	struct str v = {};
-	__u64 first = o->swiss == 2 ? 0 : header_find(word(request, o->request_header), o->swiss);
+	__u64 first = o->swiss == 2 || o->request_header != o->request_proto + 16 ? 0 : header_find(h.header, o->swiss);
 	if (first && bpf_probe_read_user(&v, sizeof(v), (void *)first) == 0 && v.len >= 55 && parse_parent(v.at, &p)) {
 		parent = &p;
 		flags |= REMOTE;
 	}
 	if (!(flags & HTTP2) && o->response_conn != NONE) {
-		__u64 conn = word(writer, o->response_conn);
-		if (conn && conn != c->conn) {
-			c->conn = conn;
-			__u64 tls = word(conn, o->conn_tls);
-			__u64 rwc = conn ? word(conn + 8, o->conn_rwc) : 0;
+		if (!c->conn) {
+			c->conn = word(writer, o->response_conn);
+			c->goroutine = word(k.g, o->g_goid);
+			__u64 tls = word(c->conn, o->conn_tls);
+			__u64 rwc = c->conn ? word(c->conn + 8, o->conn_rwc) : 0;
 			struct flow f = {};
 			read_flow(tcp_of(o, rwc, tls), k.slot, HTTP_SERVER, &f);
 			c->peer = f;
+			if (tls)
+				c->secure = TLS;
 		}
-		if (!parent && c->peer.port) {
+		flags |= c->secure;
+		if (!parent && correlating && c->peer.port) {
 			struct flow f = c->peer;
 			parent = bpf_map_lookup_elem(&flows, &f);
 			if (parent) {
@@ -441,6 +476,7 @@ static __always_inline int http_start(struct pt_regs *ctx, __u64 writer, __u64 r
 		}
 	} else {
 		c->peer.port = 0;
+		c->goroutine = word(k.g, o->g_goid);
 	}
 	c->request = request;
 	c->writer = writer;
@@ -459,19 +495,32 @@ static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct 
 		served(c);
 		return 0;
 	}
-	begin(s, c, k->slot, k->g, o);
+	begin(s, c, k->slot);
 	s->flags |= flags;
 	s->status = status;
-	__u64 r = c->request, url = word(r, o->request_url);
-	READ_STRING(s, method, METHOD, r, o->request_method);
-	READ_STRING(s, text, TEXT, url, o->url_path);
-	READ_STRING(s, host, HOST, r, o->request_host);
-	if (o->request_pattern != NONE) {
-		READ_STRING(s, route, ROUTE, r, o->request_pattern);
-	} else {
-		__u64 pat = word(r, o->request_pat);
-		READ_STRING(s, route, ROUTE, pat, o->pattern_str);
+	/* The request at one stroke, into where texts go later; route and text
+	 * lie side by side. */
+	__u64 r = c->request, url = 0;
+	struct str method = {}, host = {}, route = {}, path = {};
+	__u8 *raw = s->route;
+	if (bpf_probe_read_user(raw, REQUEST, (void *)r) == 0) {
+		url = FIELD(raw, o->request_url, __u64);
+		method = FIELD(raw, o->request_method, struct str);
+		host = FIELD(raw, o->request_host, struct str);
+		if (o->request_pattern != NONE)
+			route = FIELD(raw, o->request_pattern, struct str);
+		else if (o->request_pat != NONE) {
+			__u64 pat = FIELD(raw, o->request_pat, __u64);
+			if (pat)
+				bpf_probe_read_user(&route, sizeof(route), (void *)(pat + o->pattern_str));
+		}
+		if (url)
+			bpf_probe_read_user(&path, sizeof(path), (void *)(url + o->url_path));
 	}
+	READ_TEXT(s, method, METHOD, method.at, method.len);
+	READ_TEXT(s, host, HOST, host.at, host.len);
+	READ_TEXT(s, route, ROUTE, route.at, route.len);
+	READ_TEXT(s, text, TEXT, path.at, path.len);
 	served(c);
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 	return 0;

@@ -14,20 +14,23 @@ import (
 )
 
 type attachContext struct {
-	_       structs.HostLayout
-	Trace   [16]uint8
-	Span    uint64
-	Root    uint64
-	Born    uint64
-	Start   uint64
-	Id      uint64
-	Parent  uint64
-	Request uint64
-	Writer  uint64
-	Kind    uint32
-	Flags   uint32
-	Conn    uint64
-	Peer    attachFlow
+	_         structs.HostLayout
+	Trace     [16]uint8
+	Span      uint64
+	Root      uint64
+	Born      uint64
+	Start     uint64
+	Id        uint64
+	Parent    uint64
+	Request   uint64
+	Writer    uint64
+	Kind      uint32
+	Flags     uint32
+	Secure    uint32
+	Pad       uint32
+	Conn      uint64
+	Goroutine uint64
+	Peer      attachFlow
 }
 
 type attachFlow struct {
@@ -154,6 +157,7 @@ const (
 	attachProgHttpHijacked  = "http_hijacked"
 	attachProgHttpServe     = "http_serve"
 	attachProgHttpServed    = "http_served"
+	attachVarCorrelating    = "correlating"
 	attachVarInheritNs      = "inherit_ns"
 	attachVarSpansPerTrace  = "spans_per_trace"
 	attachVarUnusedOffsets  = "unused_offsets"
@@ -228,6 +232,7 @@ type attachMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type attachVariableSpecs struct {
+	Correlating   *ebpf.VariableSpec `ebpf:"correlating"`
 	InheritNs     *ebpf.VariableSpec `ebpf:"inherit_ns"`
 	SpansPerTrace *ebpf.VariableSpec `ebpf:"spans_per_trace"`
 	UnusedOffsets *ebpf.VariableSpec `ebpf:"unused_offsets"`
@@ -283,6 +288,7 @@ func (m *attachMaps) Close() error {
 //
 // It can be passed to loadAttachObjects or ebpf.CollectionSpec.LoadAndAssign.
 type attachVariables struct {
+	Correlating   *ebpf.Variable `ebpf:"correlating"`
 	InheritNs     *ebpf.Variable `ebpf:"inherit_ns"`
 	SpansPerTrace *ebpf.Variable `ebpf:"spans_per_trace"`
 	UnusedOffsets *ebpf.Variable `ebpf:"unused_offsets"`
