@@ -73,12 +73,12 @@ struct offsets {
 	__u16 conn_rwc, conn_tls;
 	__u16 pconn_conn, pconn_tls;
 	__u16 tls_conn, tcp_fd, fd_laddr, fd_raddr, addr_ip, addr_port;
-	__u16 h2_rws, h2_status, h2_req;      /* net/http's own HTTP/2 */
-	__u16 xh2_rws, xh2_status, xh2_req;   /* golang.org/x/net/http2 */
+	__u16 h2_rws, h2_status;   /* net/http's own HTTP/2 */
+	__u16 xh2_rws, xh2_status; /* golang.org/x/net/http2 */
 	__u16 db_connector, stmt_query, stmt_db;
 	__u16 redis_args, redis_opt, redis_addr;
-	__u16 gs_method, gs_id, gs_conn, frame_fields, frame_header, frame_stream;
-	__u16 status_s, status_code, cc_target;
+	__u16 gs_method, gs_id, frame_fields, frame_stream;
+	__u16 gs_stream, frame_headers, error_s, status_s, status_code, cc_target;
 	__u8 swiss; /* maps: 1 since Go 1.24, 0 before, 2 unknown */
 	__u8 pad[3];
 	__u32 netns;
@@ -119,12 +119,13 @@ struct span {
 	__u64 extra; /* SQL: the same of the connector; Redis: how many commands */
 	__u64 root;
 	__u64 saved; /* what the goroutine's span was before */
-	__u64 object;
+	__u64 object; /* what the call is about: tells a call from one within it */
 	__u32 slot, kind, flags;
 	__s32 status;
 	__u32 peer_port;
 	__u16 method_len, host_len, route_len, text_len;
 	__u8 peer_ip[16];
+	struct flow flow;
 	__u8 lent; /* the context is of this call only */
 	__u8 pad[3];
 	__u8 method[METHOD];
@@ -412,12 +413,11 @@ static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
 	s->id = c->id;
 	s->parent = c->parent;
 	s->goroutine = c->goroutine;
-	s->error = s->extra = s->root = s->saved = s->object = 0;
+	s->error = s->extra = 0;
 	s->slot = slot;
 	s->kind = c->kind;
 	s->flags = c->flags;
 	s->status = 0;
-	s->lent = 0;
 	s->peer_port = c->peer.port;
 	__builtin_memcpy(s->peer_ip, c->peer.ip, 16);
 	s->method_len = s->host_len = s->route_len = s->text_len = 0;
@@ -601,3 +601,453 @@ int goroutine_made(struct pt_regs *ctx)
 		lose(LOSS_MAP);
 	return 0;
 }
+
+/* Calls: the span lies in calls, under the goroutine that waits. */
+
+static __always_inline struct span *call_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 object)
+{
+	__u32 zero = 0;
+	__u64 now = bpf_ktime_get_ns();
+	struct span *s = bpf_map_lookup_elem(&calls, k), *none = bpf_map_lookup_elem(&blank, &zero);
+	struct gkey gk = { .g = k->g, .slot = k->slot };
+	if (s && s->object == object)
+		return 0; /* the stack grew, and the function began again */
+	struct context *c = context_for(&gk);
+	if (!none || !c)
+		return 0;
+	if (c->born && now - c->born > inherit_ns)
+		served(c);
+	if (c->span && !within_budget(c->root)) {
+		lose(LOSS_BOUND);
+		return 0;
+	}
+	if (bpf_map_update_elem(&calls, k, none, BPF_ANY) || !(s = bpf_map_lookup_elem(&calls, k))) {
+		lose(LOSS_MAP);
+		return 0;
+	}
+	s->id = random64();
+	if (c->span) {
+		s->parent = s->saved = c->span;
+	} else {
+		__u64 t[2] = { random64(), random64() };
+		__builtin_memcpy(c->trace, t, 16);
+		c->root = s->id;
+		s->lent = 1;
+	}
+	c->span = s->id;
+	__builtin_memcpy(s->trace, c->trace, 16);
+	s->start = now;
+	s->goroutine = word(k->g, o->g_goid);
+	s->object = object;
+	s->slot = k->slot;
+	s->kind = k->kind;
+	return s;
+}
+
+static __always_inline void call_leave(struct gkey *k, struct span *s)
+{
+	struct gkey gk = { .g = k->g, .slot = k->slot };
+	struct context *c = bpf_map_lookup_elem(&goroutines, &gk);
+	if (c && c->span == s->id) {
+		c->span = s->saved;
+		if (s->lent)
+			c->root = 0;
+	}
+}
+
+static __always_inline void call_submit(struct gkey *k, struct span *s)
+{
+	s->end = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(&events, s, sizeof(*s), BPF_RB_NO_WAKEUP))
+		lose(LOSS_RING);
+	bpf_map_delete_elem(&calls, k);
+}
+
+static __always_inline int call_end(struct pt_regs *ctx, __u32 kind, __u64 error, __s32 status)
+{
+	struct gkey k = { .g = G(ctx), .slot = (__u32)bpf_get_attach_cookie(ctx), .kind = kind };
+	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	if (!s) {
+		lose(LOSS_NO_START);
+		return 0;
+	}
+	call_leave(&k, s);
+	s->error = error;
+	s->status = status;
+	call_submit(&k, s);
+	return 0;
+}
+
+/* net/http's client. (*Transport).roundTrip(*Request) (*Response, error) */
+SEC("uprobe.multi/")
+int http_send(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	__u64 r = ARG1(ctx), url = 0;
+	struct str method = {}, host = {}, path = {}, scheme = {};
+	if (!o)
+		return 0;
+	struct span *s = call_start(ctx, &k, o, r);
+	if (!s)
+		return 0;
+	__u8 *raw = s->route;
+	if (bpf_probe_read_user(raw, REQUEST, (void *)r) == 0) {
+		url = FIELD(raw, o->request_url, __u64);
+		method = FIELD(raw, o->request_method, struct str);
+	}
+	if (url) {
+		bpf_probe_read_user(&host, sizeof(host), (void *)(url + o->url_host));
+		bpf_probe_read_user(&path, sizeof(path), (void *)(url + o->url_path));
+		bpf_probe_read_user(&scheme, sizeof(scheme), (void *)(url + o->url_scheme));
+	}
+	READ_TEXT(s, method, METHOD, method.at, method.len);
+	READ_TEXT(s, host, HOST, host.at, host.len);
+	READ_TEXT(s, text, TEXT, path.at, path.len);
+	if (scheme.len == 5)
+		s->flags |= TLS;
+	return 0;
+}
+
+/* (*persistConn).roundTrip(*transportRequest): now the connection is known. */
+SEC("uprobe.multi/")
+int http_conn(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	__u64 pc = ARG0(ctx);
+	if (!o || !s || s->flow.port)
+		return 0;
+	__u64 conn = tcp_of(o, word(pc + 8, o->pconn_conn), word(pc, o->pconn_tls));
+	struct flow f = {};
+	struct origin from = { .span = s->id };
+	if (read_flow(conn, k.slot, HTTP_SERVER, &f)) {
+		__builtin_memcpy(s->peer_ip, f.ip, 16);
+		s->peer_port = f.port;
+	}
+	if (!read_flow(conn, k.slot, HTTP_CLIENT, &f))
+		return 0;
+	s->flow = f;
+	__builtin_memcpy(from.trace, s->trace, 16);
+	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
+		lose(LOSS_MAP);
+	correlating = 1;
+	return 0;
+}
+
+SEC("uprobe.multi/")
+int http_sent(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	if (!o)
+		return 0;
+	if (s && s->flow.port) {
+		struct flow f = s->flow;
+		bpf_map_delete_elem(&flows, &f);
+	}
+	return call_end(ctx, HTTP_CLIENT, ARG1(ctx), ARG0(ctx) ? word(ARG0(ctx), o->http_response_status) : 0);
+}
+
+/* database/sql. */
+static __always_inline int sql_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 db, __u64 object, __u64 at, __u64 len)
+{
+	struct span *s = call_start(ctx, k, o, object);
+	if (!s)
+		return 0;
+	s->extra = word(db, o->db_connector);
+	READ_TEXT(s, text, TEXT, at, len);
+	return 0;
+}
+
+/* (*DB).queryDC(ctx, txctx, dc, release, query, args) (*Rows, error) */
+SEC("uprobe.multi/")
+int sql_query(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = SQL };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	return o ? sql_start(ctx, &k, o, ARG0(ctx), ARG5(ctx), ARG7(ctx), ARG8(ctx)) : 0;
+}
+
+/* (*DB).execDC(ctx, dc, release, query, args) (Result, error) */
+SEC("uprobe.multi/")
+int sql_exec(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = SQL };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	return o ? sql_start(ctx, &k, o, ARG0(ctx), ARG3(ctx), ARG5(ctx), ARG6(ctx)) : 0;
+}
+
+/* (*Stmt).QueryContext and ExecContext(ctx, args) */
+SEC("uprobe.multi/")
+int sql_stmt(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = SQL };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct str query = {};
+	if (!o)
+		return 0;
+	__u64 st = ARG0(ctx);
+	bpf_probe_read_user(&query, sizeof(query), (void *)(st + o->stmt_query));
+	return sql_start(ctx, &k, o, word(st, o->stmt_db), st, query.at, query.len);
+}
+
+SEC("uprobe.multi/")
+int sql_queried(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG1(ctx), 0); }
+
+SEC("uprobe.multi/")
+int sql_execed(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG2(ctx), 0); }
+
+/* go-redis. (*baseClient).process(ctx, Cmder) error */
+static __always_inline void redis_address(struct span *s, struct offsets *o, __u64 client)
+{
+	__u64 opt = word(client, o->redis_opt);
+	READ_STRING(s, host, HOST, opt, o->redis_addr);
+}
+
+SEC("uprobe.multi/")
+int redis_send(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = REDIS };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	__u64 cmd = ARG4(ctx), args = word(cmd, o->redis_args);
+	struct span *s = call_start(ctx, &k, o, cmd);
+	if (!s)
+		return 0;
+	/* The first of []any, a string. */
+	__u64 name = args ? word(args + 8, 0) : 0;
+	READ_STRING(s, method, METHOD, name, 0);
+	redis_address(s, o, ARG0(ctx));
+	s->extra = 1;
+	return 0;
+}
+
+/* (*baseClient).processPipeline and processTxPipeline(ctx, []Cmder) error */
+SEC("uprobe.multi/")
+int redis_pipe(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = REDIS };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	struct span *s = call_start(ctx, &k, o, ARG3(ctx));
+	if (!s)
+		return 0;
+	__builtin_memcpy(s->method, "PIPELINE", 8);
+	s->method_len = 8;
+	redis_address(s, o, ARG0(ctx));
+	s->extra = ARG4(ctx);
+	return 0;
+}
+
+/* A value that is not there is no error: proto.RedisError("redis: nil"). */
+SEC("uprobe.multi/")
+int redis_sent(struct pt_regs *ctx)
+{
+	__u64 error = ARG0(ctx);
+	if (error) {
+		struct str e = {};
+		char text[10] = {};
+		bpf_probe_read_user(&e, sizeof(e), (void *)ARG1(ctx));
+		if (e.len == 10 && bpf_probe_read_user(text, 10, (void *)e.at) == 0 && *(__u64 *)text == 0x6e203a7369646572ULL)
+			error = 0;
+	}
+	return call_end(ctx, REDIS, error, 0);
+}
+
+/* gRPC's client. The code is there if the error is a *status.Error, which user space sees. */
+static __always_inline __s32 code_of(struct offsets *o, __u64 error)
+{
+	__u64 st = error ? word(word(error, o->error_s), o->status_s) : 0;
+	__s32 code = 0;
+	if (st && o->status_code != NONE)
+		bpf_probe_read_user(&code, sizeof(code), (void *)(st + o->status_code));
+	return code;
+}
+
+static __always_inline int grpc_start(struct pt_regs *ctx, __u64 at, __u64 len)
+{
+	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	struct span *s = call_start(ctx, &k, o, at);
+	if (!s)
+		return 0;
+	READ_TEXT(s, text, TEXT, at, len);
+	READ_STRING(s, host, HOST, ARG0(ctx), o->cc_target);
+	return 0;
+}
+
+/* (*ClientConn).Invoke(ctx, method, …) error */
+SEC("uprobe.multi/")
+int grpc_invoke(struct pt_regs *ctx) { return grpc_start(ctx, ARG3(ctx), ARG4(ctx)); }
+
+/* (*ClientConn).NewStream(ctx, desc, method, …) (ClientStream, error) */
+SEC("uprobe.multi/")
+int grpc_open(struct pt_regs *ctx) { return grpc_start(ctx, ARG4(ctx), ARG5(ctx)); }
+
+SEC("uprobe.multi/")
+int grpc_invoked(struct pt_regs *ctx)
+{
+	__u32 slot;
+	struct offsets *o = offsets_of(ctx, &slot);
+	return o ? call_end(ctx, GRPC_CLIENT, ARG0(ctx), code_of(o, ARG0(ctx) ? ARG1(ctx) : 0)) : 0;
+}
+
+SEC("uprobe.multi/")
+int grpc_opened(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct gkey to = { .g = ARG1(ctx), .slot = k.slot, .kind = GRPC_STREAM };
+	if (!o)
+		return 0;
+	if (ARG2(ctx))
+		return call_end(ctx, GRPC_CLIENT, ARG2(ctx), code_of(o, ARG3(ctx)));
+	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	if (!s)
+		return 0;
+	call_leave(&k, s);
+	if (bpf_map_update_elem(&calls, &to, s, BPF_ANY))
+		lose(LOSS_MAP);
+	bpf_map_delete_elem(&calls, &k);
+	return 0;
+}
+
+/* (*clientStream).finish(error): of unary calls, too, which are not in calls. */
+SEC("uprobe.multi/")
+int grpc_finish(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = ARG0(ctx), .kind = GRPC_STREAM };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	if (!o || !s)
+		return 0;
+	s->kind = GRPC_CLIENT;
+	s->error = ARG1(ctx);
+	s->status = code_of(o, s->error ? ARG2(ctx) : 0);
+	call_submit(&k, s);
+	return 0;
+}
+
+/* gRPC's server. (*http2Server).operateHeaders(ctx, *MetaHeadersFrame, …) reads
+ * what came, on another goroutine than the one that will serve it. */
+#define HEADER_FIELD 40 /* two strings and a bool */
+#define MAX_FIELDS 32
+
+SEC("uprobe.multi/")
+int grpc_headers(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = ARG0(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	__u64 frame = ARG3(ctx), header = word(frame, o->frame_headers);
+	struct str fields = {};
+	__u32 stream = 0;
+	bpf_probe_read_user(&stream, sizeof(stream), (void *)(header + o->frame_stream));
+	bpf_probe_read_user(&fields, sizeof(fields), (void *)(frame + o->frame_fields));
+	for (int i = 0; i < MAX_FIELDS && i < fields.len; i++) {
+		struct { struct str name, value; } f = {};
+		__u64 name[2] = {};
+		if (bpf_probe_read_user(&f, sizeof(f), (void *)(fields.at + HEADER_FIELD * i)))
+			return 0;
+		if (f.name.len != 11 || f.value.len < 55 || bpf_probe_read_user(name, 11, (void *)f.name.at))
+			continue;
+		if (name[0] != 0x7261706563617274ULL || name[1] != 0x746e65ULL)
+			continue;
+		struct origin p = {};
+		k.kind = stream;
+		if (parse_parent(f.value.at, &p) && bpf_map_update_elem(&streams, &k, &p, BPF_ANY))
+			lose(LOSS_MAP);
+		return 0;
+	}
+	return 0;
+}
+
+/* (*Server).handleStream(ServerTransport, *ServerStream) */
+SEC("uprobe.multi/")
+int grpc_serve(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) }, from = { .g = ARG2(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	struct context *c = context_for(&k);
+	__u64 stream = ARG3(ctx), inner = stream;
+	if (!c || (c->start && c->writer == stream))
+		return 0;
+	if (o->gs_stream != NONE)
+		inner = word(stream, o->gs_stream);
+	from.slot = k.slot;
+	bpf_probe_read_user(&from.kind, sizeof(from.kind), (void *)(inner + o->gs_id));
+	struct origin *p = bpf_map_lookup_elem(&streams, &from), parent = {};
+	if (p) {
+		parent = *p;
+		bpf_map_delete_elem(&streams, &from);
+	}
+	c->request = inner;
+	c->writer = stream;
+	c->peer.port = 0;
+	c->conn = 0;
+	c->goroutine = word(k.g, o->g_goid);
+	serve(c, p ? &parent : 0, GRPC_SERVER, p ? REMOTE : 0);
+	return 0;
+}
+
+/* (*http2Server).writeStatus(*ServerStream, *Status): once, at the end. */
+SEC("uprobe.multi/")
+int grpc_served(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o || !c || !c->start || c->kind != GRPC_SERVER || c->writer != ARG1(ctx))
+		return 0;
+	struct span *s = bpf_ringbuf_reserve(&events, sizeof(*s), 0);
+	if (!s) {
+		lose(LOSS_RING);
+		served(c);
+		return 0;
+	}
+	begin(s, c, k.slot);
+	__u64 st = word(ARG2(ctx), o->status_s);
+	if (st && o->status_code != NONE)
+		bpf_probe_read_user(&s->status, sizeof(s->status), (void *)(st + o->status_code));
+	READ_STRING(s, text, TEXT, c->request, o->gs_method);
+	served(c);
+	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* HTTP/2, of net/http and of golang.org/x/net/http2: (*responseWriter).handlerDone() */
+static __always_inline int h2_served(struct pt_regs *ctx, bool x)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o)
+		return 0;
+	if (!c || !c->start || c->kind != HTTP_SERVER || !(c->flags & HTTP2)) {
+		lose(LOSS_NO_START);
+		return 0;
+	}
+	__u64 rws = word(ARG0(ctx), x ? o->xh2_rws : o->h2_rws);
+	return http_end(ctx, &k, o, c, word(rws, x ? o->xh2_status : o->h2_status), 0);
+}
+
+SEC("uprobe.multi/")
+int h2_done(struct pt_regs *ctx) { return h2_served(ctx, false); }
+
+SEC("uprobe.multi/")
+int xh2_done(struct pt_regs *ctx) { return h2_served(ctx, true); }
+
+/* golang.org/x/net/http2: (*serverConn).runHandler(*responseWriter, *Request, …),
+ * which also serves without net/http. */
+SEC("uprobe.multi/")
+int xh2_serve(struct pt_regs *ctx) { return http_start(ctx, ARG1(ctx), ARG2(ctx), HTTP2); }

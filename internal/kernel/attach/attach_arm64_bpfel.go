@@ -78,10 +78,8 @@ type attachOffsets struct {
 	AddrPort           uint16
 	H2Rws              uint16
 	H2Status           uint16
-	H2Req              uint16
 	Xh2Rws             uint16
 	Xh2Status          uint16
-	Xh2Req             uint16
 	DbConnector        uint16
 	StmtQuery          uint16
 	StmtDb             uint16
@@ -90,15 +88,17 @@ type attachOffsets struct {
 	RedisAddr          uint16
 	GsMethod           uint16
 	GsId               uint16
-	GsConn             uint16
 	FrameFields        uint16
-	FrameHeader        uint16
 	FrameStream        uint16
+	GsStream           uint16
+	FrameHeaders       uint16
+	ErrorS             uint16
 	StatusS            uint16
 	StatusCode         uint16
 	CcTarget           uint16
 	Swiss              uint8
 	Pad                [3]uint8
+	_                  [2]byte
 	Netns              uint32
 }
 
@@ -131,6 +131,7 @@ type attachSpan struct {
 	RouteLen  uint16
 	TextLen   uint16
 	PeerIp    [16]uint8
+	Flow      attachFlow
 	Lent      uint8
 	Pad       [3]uint8
 	Method    [16]uint8
@@ -153,10 +154,32 @@ const (
 	attachMapSlots          = "slots"
 	attachMapStreams        = "streams"
 	attachProgGoroutineMade = "goroutine_made"
+	attachProgGrpcFinish    = "grpc_finish"
+	attachProgGrpcHeaders   = "grpc_headers"
+	attachProgGrpcInvoke    = "grpc_invoke"
+	attachProgGrpcInvoked   = "grpc_invoked"
+	attachProgGrpcOpen      = "grpc_open"
+	attachProgGrpcOpened    = "grpc_opened"
+	attachProgGrpcServe     = "grpc_serve"
+	attachProgGrpcServed    = "grpc_served"
+	attachProgH2Done        = "h2_done"
 	attachProgHttpClosed    = "http_closed"
+	attachProgHttpConn      = "http_conn"
 	attachProgHttpHijacked  = "http_hijacked"
+	attachProgHttpSend      = "http_send"
+	attachProgHttpSent      = "http_sent"
 	attachProgHttpServe     = "http_serve"
 	attachProgHttpServed    = "http_served"
+	attachProgRedisPipe     = "redis_pipe"
+	attachProgRedisSend     = "redis_send"
+	attachProgRedisSent     = "redis_sent"
+	attachProgSqlExec       = "sql_exec"
+	attachProgSqlExeced     = "sql_execed"
+	attachProgSqlQueried    = "sql_queried"
+	attachProgSqlQuery      = "sql_query"
+	attachProgSqlStmt       = "sql_stmt"
+	attachProgXh2Done       = "xh2_done"
+	attachProgXh2Serve      = "xh2_serve"
 	attachVarCorrelating    = "correlating"
 	attachVarInheritNs      = "inherit_ns"
 	attachVarSpansPerTrace  = "spans_per_trace"
@@ -207,10 +230,32 @@ type attachSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type attachProgramSpecs struct {
 	GoroutineMade *ebpf.ProgramSpec `ebpf:"goroutine_made"`
+	GrpcFinish    *ebpf.ProgramSpec `ebpf:"grpc_finish"`
+	GrpcHeaders   *ebpf.ProgramSpec `ebpf:"grpc_headers"`
+	GrpcInvoke    *ebpf.ProgramSpec `ebpf:"grpc_invoke"`
+	GrpcInvoked   *ebpf.ProgramSpec `ebpf:"grpc_invoked"`
+	GrpcOpen      *ebpf.ProgramSpec `ebpf:"grpc_open"`
+	GrpcOpened    *ebpf.ProgramSpec `ebpf:"grpc_opened"`
+	GrpcServe     *ebpf.ProgramSpec `ebpf:"grpc_serve"`
+	GrpcServed    *ebpf.ProgramSpec `ebpf:"grpc_served"`
+	H2Done        *ebpf.ProgramSpec `ebpf:"h2_done"`
 	HttpClosed    *ebpf.ProgramSpec `ebpf:"http_closed"`
+	HttpConn      *ebpf.ProgramSpec `ebpf:"http_conn"`
 	HttpHijacked  *ebpf.ProgramSpec `ebpf:"http_hijacked"`
+	HttpSend      *ebpf.ProgramSpec `ebpf:"http_send"`
+	HttpSent      *ebpf.ProgramSpec `ebpf:"http_sent"`
 	HttpServe     *ebpf.ProgramSpec `ebpf:"http_serve"`
 	HttpServed    *ebpf.ProgramSpec `ebpf:"http_served"`
+	RedisPipe     *ebpf.ProgramSpec `ebpf:"redis_pipe"`
+	RedisSend     *ebpf.ProgramSpec `ebpf:"redis_send"`
+	RedisSent     *ebpf.ProgramSpec `ebpf:"redis_sent"`
+	SqlExec       *ebpf.ProgramSpec `ebpf:"sql_exec"`
+	SqlExeced     *ebpf.ProgramSpec `ebpf:"sql_execed"`
+	SqlQueried    *ebpf.ProgramSpec `ebpf:"sql_queried"`
+	SqlQuery      *ebpf.ProgramSpec `ebpf:"sql_query"`
+	SqlStmt       *ebpf.ProgramSpec `ebpf:"sql_stmt"`
+	Xh2Done       *ebpf.ProgramSpec `ebpf:"xh2_done"`
+	Xh2Serve      *ebpf.ProgramSpec `ebpf:"xh2_serve"`
 }
 
 // attachMapSpecs contains maps before they are loaded into the kernel.
@@ -300,19 +345,63 @@ type attachVariables struct {
 // It can be passed to loadAttachObjects or ebpf.CollectionSpec.LoadAndAssign.
 type attachPrograms struct {
 	GoroutineMade *ebpf.Program `ebpf:"goroutine_made"`
+	GrpcFinish    *ebpf.Program `ebpf:"grpc_finish"`
+	GrpcHeaders   *ebpf.Program `ebpf:"grpc_headers"`
+	GrpcInvoke    *ebpf.Program `ebpf:"grpc_invoke"`
+	GrpcInvoked   *ebpf.Program `ebpf:"grpc_invoked"`
+	GrpcOpen      *ebpf.Program `ebpf:"grpc_open"`
+	GrpcOpened    *ebpf.Program `ebpf:"grpc_opened"`
+	GrpcServe     *ebpf.Program `ebpf:"grpc_serve"`
+	GrpcServed    *ebpf.Program `ebpf:"grpc_served"`
+	H2Done        *ebpf.Program `ebpf:"h2_done"`
 	HttpClosed    *ebpf.Program `ebpf:"http_closed"`
+	HttpConn      *ebpf.Program `ebpf:"http_conn"`
 	HttpHijacked  *ebpf.Program `ebpf:"http_hijacked"`
+	HttpSend      *ebpf.Program `ebpf:"http_send"`
+	HttpSent      *ebpf.Program `ebpf:"http_sent"`
 	HttpServe     *ebpf.Program `ebpf:"http_serve"`
 	HttpServed    *ebpf.Program `ebpf:"http_served"`
+	RedisPipe     *ebpf.Program `ebpf:"redis_pipe"`
+	RedisSend     *ebpf.Program `ebpf:"redis_send"`
+	RedisSent     *ebpf.Program `ebpf:"redis_sent"`
+	SqlExec       *ebpf.Program `ebpf:"sql_exec"`
+	SqlExeced     *ebpf.Program `ebpf:"sql_execed"`
+	SqlQueried    *ebpf.Program `ebpf:"sql_queried"`
+	SqlQuery      *ebpf.Program `ebpf:"sql_query"`
+	SqlStmt       *ebpf.Program `ebpf:"sql_stmt"`
+	Xh2Done       *ebpf.Program `ebpf:"xh2_done"`
+	Xh2Serve      *ebpf.Program `ebpf:"xh2_serve"`
 }
 
 func (p *attachPrograms) Close() error {
 	return _AttachClose(
 		p.GoroutineMade,
+		p.GrpcFinish,
+		p.GrpcHeaders,
+		p.GrpcInvoke,
+		p.GrpcInvoked,
+		p.GrpcOpen,
+		p.GrpcOpened,
+		p.GrpcServe,
+		p.GrpcServed,
+		p.H2Done,
 		p.HttpClosed,
+		p.HttpConn,
 		p.HttpHijacked,
+		p.HttpSend,
+		p.HttpSent,
 		p.HttpServe,
 		p.HttpServed,
+		p.RedisPipe,
+		p.RedisSend,
+		p.RedisSent,
+		p.SqlExec,
+		p.SqlExeced,
+		p.SqlQueried,
+		p.SqlQuery,
+		p.SqlStmt,
+		p.Xh2Done,
+		p.Xh2Serve,
 	)
 }
 

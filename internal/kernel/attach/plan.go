@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,95 +23,6 @@ type Library struct {
 	Version string   // of its module, or of Go
 	Missing []string // what hinders it; empty: it is ready
 	Without []string // parts of its spans that this program cannot have
-}
-
-// place is where in a function a probe stands.
-type place int
-
-const (
-	body    place = iota // behind the prologue
-	returns              // at each return
-	call                 // where it calls another
-)
-
-// probe is one program at one function.
-type probe struct {
-	program  string
-	function string
-	at       place
-	callee   string // of call
-	optional bool   // the library works without it
-}
-
-// library is what to probe for one kind of span.
-type library struct {
-	name    string
-	module  string // "" for the standard library
-	present string // the function that is there if the program uses it
-	probes  []probe
-	need    []field // without these there are no spans
-	want    []field // without these, something in them is missing
-}
-
-// field is one offset. Of several types the first that the program has counts:
-// they moved.
-type field struct {
-	typ, name string
-	to        func(*attachOffsets) *uint16
-}
-
-var goroutineFields = []field{
-	{"runtime.g", "goid", func(o *attachOffsets) *uint16 { return &o.G_goid }},
-	{"runtime.g", "m", func(o *attachOffsets) *uint16 { return &o.G_m }},
-	{"runtime.m", "curg", func(o *attachOffsets) *uint16 { return &o.M_curg }},
-}
-
-var requestFields = []field{
-	{"net/http.Request", "Method", func(o *attachOffsets) *uint16 { return &o.RequestMethod }},
-	{"net/http.Request", "URL", func(o *attachOffsets) *uint16 { return &o.RequestUrl }},
-	{"net/http.Request", "Host", func(o *attachOffsets) *uint16 { return &o.RequestHost }},
-	{"net/url.URL", "Path", func(o *attachOffsets) *uint16 { return &o.UrlPath }},
-}
-
-// flowFields find the addresses of a connection.
-var flowFields = []field{
-	{"crypto/tls.Conn", "conn", func(o *attachOffsets) *uint16 { return &o.TlsConn }},
-	{"net.conn", "fd", func(o *attachOffsets) *uint16 { return &o.TcpFd }},
-	{"net.netFD", "laddr", func(o *attachOffsets) *uint16 { return &o.FdLaddr }},
-	{"net.netFD", "raddr", func(o *attachOffsets) *uint16 { return &o.FdRaddr }},
-	{"net.TCPAddr", "IP", func(o *attachOffsets) *uint16 { return &o.AddrIp }},
-	{"net.TCPAddr", "Port", func(o *attachOffsets) *uint16 { return &o.AddrPort }},
-}
-
-// libraries in the order in which their probes are set: what ends spans stands before what
-// begins them, so that none stays open.
-func libraries() []library {
-	return []library{
-		{
-			name: "goroutines", present: "runtime.newproc1",
-			probes: []probe{{program: "goroutine_made", function: "runtime.newproc1", at: call, callee: "runtime.isSystemGoroutine"}},
-			need:   goroutineFields,
-		},
-		{
-			name: "net/http server", present: "net/http.serverHandler.ServeHTTP",
-			probes: []probe{
-				{program: "http_served", function: "net/http.(*response).finishRequest"},
-				{program: "http_hijacked", function: "net/http.(*response).Hijack", optional: true},
-				{program: "http_closed", function: "net/http.(*conn).finalFlush", optional: true},
-				{program: "http_serve", function: "net/http.serverHandler.ServeHTTP"},
-			},
-			need: append([]field{
-				{"net/http.response", "status", func(o *attachOffsets) *uint16 { return &o.ResponseStatus }},
-				{"net/http.Request", "ProtoMajor", func(o *attachOffsets) *uint16 { return &o.RequestProto }},
-			}, requestFields...),
-			want: append([]field{
-				{"net/http.Request", "Header", func(o *attachOffsets) *uint16 { return &o.RequestHeader }},
-				{"net/http.response", "conn", func(o *attachOffsets) *uint16 { return &o.ResponseConn }},
-				{"net/http.conn", "rwc", func(o *attachOffsets) *uint16 { return &o.ConnRwc }},
-				{"net/http.conn", "tlsState", func(o *attachOffsets) *uint16 { return &o.ConnTls }},
-			}, flowFields...),
-		},
-	}
 }
 
 // site is a program and where in the file it goes.
@@ -173,10 +85,18 @@ func makePlan(b *Binary, code codeReader) plan {
 				out.Without = append(out.Without, "field "+f.name+" of "+f.typ)
 			}
 		}
-		if l.name == "net/http server" {
+		switch l.name {
+		case "net/http server":
 			p.route(b, minor, &out)
+		case "gRPC server":
+			p.embedded(b)
 		}
-		p.libraries = append(p.libraries, out)
+		if n := len(p.libraries); n > 0 && p.libraries[n-1].Name == out.Name { // parts of one
+			last := &p.libraries[n-1]
+			last.Missing, last.Without = merge(last.Missing, out.Missing), merge(last.Without, out.Without)
+		} else {
+			p.libraries = append(p.libraries, out)
+		}
 		if len(out.Missing) == 0 {
 			p.sites = append(p.sites, sites...)
 		}
@@ -185,6 +105,15 @@ func makePlan(b *Binary, code codeReader) plan {
 		p.sites = nil // goroutines alone
 	}
 	return p
+}
+
+func merge(to, from []string) []string {
+	for _, s := range from {
+		if !slices.Contains(to, s) {
+			to = append(to, s)
+		}
+	}
+	return to
 }
 
 // route finds the pattern that a request matched: in the request since Go 1.23,
@@ -204,6 +133,16 @@ func (p *plan) route(b *Binary, minor int, out *Library) {
 		out.Without = append(out.Without, "routes: net/http has them since Go 1.22")
 	} else {
 		out.Without = append(out.Without, "routes: field Pattern of net/http.Request")
+	}
+}
+
+// embedded: in some versions of gRPC the server's stream holds a pointer to the fields that
+// both sides have, in others the fields themselves.
+func (p *plan) embedded(b *Binary) {
+	at, ok := b.Field(grpcTransport+"ServerStream", "Stream")
+	next, ok2 := b.Field(grpcTransport+"ServerStream", "st")
+	if ok && ok2 && next-at == 8 {
+		p.offsets.GsStream = uint16(at)
 	}
 }
 
@@ -241,6 +180,9 @@ func goMinor(version string) int {
 
 func find(b *Binary, code codeReader, p probe) (site, error) {
 	f, ok := b.Func(p.function)
+	if !ok && p.older != "" {
+		f, ok = b.Func(p.older)
+	}
 	if !ok {
 		return site{}, fmt.Errorf("function %s", p.function)
 	}
