@@ -117,6 +117,7 @@ struct span {
 	__u64 goroutine;
 	__u64 error; /* address of the interface table of the error's type, 0: no error */
 	__u64 extra; /* SQL: the same of the connector; Redis: how many commands */
+	__u64 extra2; /* SQL: the same of the driver, if the connector is database/sql's own */
 	__u64 root;
 	__u64 saved; /* what the goroutine's span was before */
 	__u64 object; /* what the call is about: tells a call from one within it */
@@ -239,7 +240,7 @@ static __noinline __u64 bucket_find(__u64 bucket)
 	return 0;
 }
 
-#define MAX_GROUPS 8 /* 64 headers, in a directory of at most two tables */
+#define MAX_GROUPS 16 /* 112 headers */
 
 /* The address of the first value of header Traceparent: struct str; 0: none. */
 static __noinline __u64 header_find(__u64 map, __u32 swiss)
@@ -269,7 +270,7 @@ static __noinline __u64 header_find(__u64 map, __u32 swiss)
 			return 0;
 		__u64 at = m.buckets, next = 0;
 		__u32 bucket = 0;
-		for (int i = 0; i < MAX_GROUPS * 2 && at && !found; i++) {
+		for (int i = 0; i < MAX_GROUPS && at && !found; i++) {
 			found = bucket_find(at);
 			bpf_probe_read_user(&next, sizeof(next), (void *)(at + BUCKET - 8));
 			at = next;
@@ -413,7 +414,7 @@ static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
 	s->id = c->id;
 	s->parent = c->parent;
 	s->goroutine = c->goroutine;
-	s->error = s->extra = 0;
+	s->error = s->extra = s->extra2 = 0;
 	s->slot = slot;
 	s->kind = c->kind;
 	s->flags = c->flags;
@@ -758,6 +759,9 @@ static __always_inline int sql_start(struct pt_regs *ctx, struct gkey *k, struct
 	if (!s)
 		return 0;
 	s->extra = word(db, o->db_connector);
+	/* dsnConnector { dsn string; driver driver.Driver } */
+	if (o->db_connector != NONE)
+		s->extra2 = word(word(db + 8, o->db_connector), 16);
 	READ_TEXT(s, text, TEXT, at, len);
 	return 0;
 }

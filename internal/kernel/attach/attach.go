@@ -27,6 +27,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/symbol"
 )
 
 const (
@@ -82,6 +83,7 @@ type Feature struct {
 	slots    []*attached           // by slot; stays for a while after the end, for what is in the ring
 	known    map[int]time.Duration // processes that are no business of ours, by pid and start
 	binaries binaries
+	symbols  *symbol.Table
 
 	spans atomic.Uint64
 }
@@ -91,7 +93,8 @@ type attached struct {
 	kernel.Process
 	slot  uint32
 	links []io.Closer
-	ended time.Time // zero while it runs
+	ended time.Time  // zero while it runs
+	names *typeNames // guarded by Feature.mu
 }
 
 // New makes a Feature that nothing is attached of.
@@ -100,7 +103,7 @@ func New(o Options) *Feature {
 	o.MaxProcesses = min(cmp.Or(o.MaxProcesses, DefaultMaxProcesses), DefaultMaxProcesses)
 	o.SpansPerTrace = cmp.Or(o.SpansPerTrace, DefaultSpansPerTrace)
 	o.Inherit = cmp.Or(o.Inherit, DefaultInherit)
-	return &Feature{opts: o, attached: map[int]*attached{}, known: map[int]time.Duration{}, slots: make([]*attached, o.MaxProcesses)}
+	return &Feature{opts: o, attached: map[int]*attached{}, symbols: symbol.NewTable(), known: map[int]time.Duration{}, slots: make([]*attached, o.MaxProcesses)}
 }
 
 // Name is "attach".
@@ -172,7 +175,7 @@ func (f *Feature) attach(p kernel.Process) (*attached, []Library, error) {
 	if slot < 0 {
 		return nil, plan.libraries, fmt.Errorf("%d processes are attached already", f.opts.MaxProcesses)
 	}
-	a := &attached{Process: p, slot: uint32(slot)}
+	a := &attached{Process: p, slot: uint32(slot), names: newTypeNames(f.symbols, f.host.Proc(), p.PID)}
 	off := plan.offsets
 	off.Netns = netnsOf(f.host.Proc(), p.PID)
 	if err := f.object.Map("slots").Put(a.slot, off); err != nil {
@@ -184,7 +187,8 @@ func (f *Feature) attach(p kernel.Process) (*attached, []Library, error) {
 	}
 	for _, s := range plan.sites {
 		if err := f.probe(exe, s, a); err != nil {
-			a.detach()
+			_ = a.detach()
+			a.names.close()
 			return nil, plan.libraries, kernel.Classify("attach", fmt.Errorf("attach %s to process %d: %w", s.program, p.PID, err))
 		}
 	}
@@ -230,7 +234,12 @@ const lateSpans = 5 * time.Second
 
 func (f *Feature) freeSlot() int {
 	for i, a := range f.slots {
-		if a == nil || !a.ended.IsZero() && time.Since(a.ended) > lateSpans {
+		if a == nil {
+			return i
+		}
+		if !a.ended.IsZero() && time.Since(a.ended) > lateSpans {
+			a.names.close()
+			f.slots[i] = nil
 			return i
 		}
 	}
@@ -256,6 +265,13 @@ func (f *Feature) Close() error {
 	if f.ring != nil {
 		errs = append(errs, f.ring.Close())
 	}
+	for i, a := range f.slots {
+		if a != nil {
+			a.names.close()
+			f.slots[i] = nil
+		}
+	}
+	f.symbols.Close()
 	return errors.Join(append(errs, f.object.Close())...)
 }
 
@@ -287,12 +303,16 @@ func (f *Feature) decode(raw []byte) {
 	if int(e.Slot) < len(f.slots) {
 		a = f.slots[e.Slot]
 	}
+	var out Span
+	if a != nil {
+		out = f.span(&e, a)
+	}
 	f.mu.Unlock()
 	if a == nil {
 		return
 	}
 	f.spans.Add(1)
 	if f.opts.OnSpan != nil {
-		f.opts.OnSpan(f.span(&e, a))
+		f.opts.OnSpan(out)
 	}
 }

@@ -61,6 +61,7 @@ func TestMain(m *testing.M) {
 type service struct {
 	*exec.Cmd
 	addr string // of its HTTP server
+	tls  string // of its HTTPS server
 }
 
 func run(t *testing.T, exe string, args ...string) *service {
@@ -79,7 +80,7 @@ func run(t *testing.T, exe string, args ...string) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.addr = strings.TrimSpace(line)
+	s.addr, s.tls, _ = strings.Cut(strings.TrimSpace(line), " ")
 	return s
 }
 
@@ -202,5 +203,149 @@ func TestHTTPServer(t *testing.T) {
 	}
 	if a := got.Peer.Addr(); !a.IsLoopback() || got.Peer.Port() == 0 {
 		t.Errorf("peer %v", got.Peer)
+	}
+}
+
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func TestParentFromHeader(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	// Few headers are one group of a map, many are a table of groups.
+	for _, n := range []int{0, 3, 8, 25, 60} {
+		var header []string
+		for i := range n {
+			header = append(header, fmt.Sprintf("X-Header-%d", i), "v")
+		}
+		path := fmt.Sprintf("/items/%d", 100+n)
+		get(t, "http://"+s.addr+path, append(header, "traceparent", traceparent)...)
+		got := c.wait(t, path, at(HTTPServer, path))
+		if hex := fmt.Sprintf("00-%x-%x-01", got.Trace, got.Parent); hex != traceparent || got.Flags&Remote == 0 {
+			t.Errorf("with %d headers more: parent %s, flags %b", n, hex, got.Flags)
+		}
+	}
+	for i, bad := range []string{"", "00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff" + traceparent[2:], strings.ReplaceAll(traceparent, "a", "x")} {
+		path := fmt.Sprintf("/items/%d", 200+i)
+		get(t, "http://"+s.addr+path, "traceparent", bad)
+		if got := c.wait(t, path, at(HTTPServer, path)); got.Parent != [8]byte{} {
+			t.Errorf("%q made parent %x", bad, got.Parent)
+		}
+	}
+}
+
+func TestClientsAndGoroutines(t *testing.T) {
+	a, b := run(t, build(t)), run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	for _, path := range []string{"/call", "/spawn"} {
+		id := "/items/" + strings.TrimPrefix(path, "/")
+		get(t, "http://"+a.addr+path+"?to=http://"+b.addr+id)
+		server := c.wait(t, path, at(HTTPServer, path))
+		sent := c.wait(t, "the client of "+path, at(HTTPClient, id))
+		far := c.wait(t, "the server behind "+path, at(HTTPServer, id))
+		if sent.Trace != server.Trace || sent.Parent != server.ID || sent.Process.PID != a.Process.Pid {
+			t.Errorf("%s: client %+v of server %+v", path, sent, server)
+		}
+		if sent.Method != "GET" || sent.Status != 201 || sent.Host != b.addr || sent.Error != "" || sent.Peer.String() != b.addr {
+			t.Errorf("%s: client %+v", path, sent)
+		}
+		if sent.Start.Before(server.Start) || sent.End.After(server.End) || sent.End.Sub(sent.Start) < 10*time.Millisecond {
+			t.Errorf("%s: client %v to %v, server %v to %v", path, sent.Start, sent.End, server.Start, server.End)
+		}
+		if far.Trace != server.Trace || far.Parent != sent.ID || far.Flags&Correlated == 0 || far.Process.PID != b.Process.Pid {
+			t.Errorf("%s: the far server %+v of client %+v", path, far, sent)
+		}
+		if (path == "/spawn") == (sent.Goroutine == server.Goroutine) {
+			t.Errorf("%s: goroutines %d and %d", path, server.Goroutine, sent.Goroutine)
+		}
+	}
+	get(t, "http://"+a.addr+"/call?to=http://127.0.0.1:1/nobody")
+	refused := c.wait(t, "a refused connection", at(HTTPClient, "/nobody"))
+	if refused.Error != "*net.OpError" || refused.Status != 0 {
+		t.Errorf("refused: %+v", refused)
+	}
+	server := c.wait(t, "its server", func(s Span) bool { return s.ID == refused.Parent })
+	if server.Status != 502 {
+		t.Errorf("server of the refused: %+v", server)
+	}
+	// What came before on this connection is over.
+	get(t, "http://"+a.addr+"/items/last")
+	if last := c.wait(t, "the last", at(HTTPServer, "/items/last")); last.Parent != [8]byte{} || last.Trace == server.Trace {
+		t.Errorf("the last request is part of another: %+v", last)
+	}
+	if st := c.f.Stats(); st.Dropped != 0 {
+		t.Errorf("dropped %d: %v", st.Dropped, c.f.object.Losses())
+	}
+}
+
+func TestHandlersThatDoNotReturn(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	if _, err := client.Get("http://" + s.addr + "/panic"); err == nil {
+		t.Fatal("no error")
+	}
+	if got := c.wait(t, "the panic", at(HTTPServer, "/panic")); got.Flags&Aborted == 0 {
+		t.Errorf("panic: %+v", got)
+	}
+	get(t, "http://"+s.addr+"/hijack")
+	if got := c.wait(t, "the hijack", at(HTTPServer, "/hijack")); got.Flags&Hijacked == 0 || got.Flags&Aborted != 0 {
+		t.Errorf("hijack: %+v", got)
+	}
+}
+
+func TestHTTP2(t *testing.T) {
+	a, b := run(t, build(t)), run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	get(t, "http://"+a.addr+"/call?to=https://"+b.tls+"/items/h2", "traceparent", traceparent)
+	server := c.wait(t, "the first server", at(HTTPServer, "/call"))
+	sent := c.wait(t, "the client", at(HTTPClient, "/items/h2"))
+	far := c.wait(t, "the second server", at(HTTPServer, "/items/h2"))
+	if sent.Parent != server.ID || sent.Status != 201 || sent.Flags&TLS == 0 {
+		t.Errorf("client %+v", sent)
+	}
+	if far.Flags&HTTP2 == 0 || far.Status != 201 || far.Method != "GET" || far.Route != "GET /items/{id}" || far.End.Sub(far.Start) < 10*time.Millisecond {
+		t.Errorf("server %+v", far)
+	}
+	if n := len(c.where(at(HTTPServer, "/items/h2"))); n != 1 {
+		t.Errorf("%d spans of one request", n)
+	}
+}
+
+func TestSQL(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	get(t, "http://"+s.addr+"/sql")
+	server := c.wait(t, "the server", at(HTTPServer, "/sql"))
+	for text, want := range map[string]struct {
+		method, err string
+		n           int
+	}{
+		"SELECT name FROM items WHERE id = ?": {"SELECT", "", 1},
+		"insert into items values (1)":        {"INSERT", "", 1},
+		"BROKEN":                              {"BROKEN", "*main.toyError", 1},
+		"DELETE FROM items":                   {"DELETE", "", 2},
+	} {
+		got := c.where(at(SQL, text))
+		if len(got) != want.n {
+			t.Errorf("%d spans of %q, want %d", len(got), text, want.n)
+		}
+		for _, g := range got {
+			if g.Method != want.method || g.Error != want.err || g.Parent != server.ID || g.Trace != server.Trace || g.System != "main.toy" {
+				t.Errorf("%q: %+v", text, g)
+			}
+		}
+	}
+}
+
+// One request cannot make a trace of any size.
+func TestTraceIsBounded(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}, SpansPerTrace: 10})
+	get(t, "http://"+s.addr+"/many")
+	server := c.wait(t, "the server", at(HTTPServer, "/many"))
+	if n := len(c.where(func(s Span) bool { return s.Trace == server.Trace })); n != 11 {
+		t.Errorf("%d spans", n)
+	}
+	if st := c.f.Stats(); st.Dropped != 20 {
+		t.Errorf("dropped %d, want 20: %v", st.Dropped, c.f.object.Losses())
 	}
 }

@@ -118,6 +118,7 @@ type attachSpan struct {
 	Goroutine uint64
 	Error     uint64
 	Extra     uint64
+	Extra2    uint64
 	Root      uint64
 	Saved     uint64
 	Object    uint64

@@ -15,6 +15,7 @@ import (
 	"unsafe"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach/layout"
 )
 
 // Library is something that spans can be made of in a program.
@@ -42,7 +43,7 @@ type plan struct {
 const none = 0xffff
 
 // makePlan asks the binary for all that the libraries need.
-func makePlan(b *Binary, code codeReader) plan {
+func makePlan(b *layout.Binary, code codeReader) plan {
 	var p plan
 	blank(&p.offsets)
 	minor := goMinor(b.GoVersion)
@@ -118,7 +119,7 @@ func merge(to, from []string) []string {
 
 // route finds the pattern that a request matched: in the request since Go 1.23,
 // behind an unexported field in 1.22.
-func (p *plan) route(b *Binary, minor int, out *Library) {
+func (p *plan) route(b *layout.Binary, minor int, out *Library) {
 	if off, ok := b.Field("net/http.Request", "Pattern"); ok {
 		p.offsets.RequestPattern = uint16(off)
 		return
@@ -138,7 +139,7 @@ func (p *plan) route(b *Binary, minor int, out *Library) {
 
 // embedded: in some versions of gRPC the server's stream holds a pointer to the fields that
 // both sides have, in others the fields themselves.
-func (p *plan) embedded(b *Binary) {
+func (p *plan) embedded(b *layout.Binary) {
 	at, ok := b.Field(grpcTransport+"ServerStream", "Stream")
 	next, ok2 := b.Field(grpcTransport+"ServerStream", "st")
 	if ok && ok2 && next-at == 8 {
@@ -154,7 +155,7 @@ func blank(o *attachOffsets) {
 }
 
 // mapKind says how maps are laid out: 1 since Go 1.24, 0 before, 2 if we cannot know.
-func mapKind(b *Binary) uint8 {
+func mapKind(b *layout.Binary) uint8 {
 	switch m := goMinor(b.GoVersion); {
 	case strings.Contains(b.GoVersion, "nosswissmap"), m > 0 && m < 24:
 		return 0
@@ -178,7 +179,7 @@ func goMinor(version string) int {
 	return n
 }
 
-func find(b *Binary, code codeReader, p probe) (site, error) {
+func find(b *layout.Binary, code codeReader, p probe) (site, error) {
 	f, ok := b.Func(p.function)
 	if !ok && p.older != "" {
 		f, ok = b.Func(p.older)
@@ -268,10 +269,11 @@ func (bs *binaries) open(proc string, p kernel.Process) (*opened, error) {
 	if o := bs.known[key]; o != nil {
 		return o, nil
 	}
-	b, err := openBinary(path)
+	b, err := layout.Of(path)
 	if err != nil {
 		return nil, fmt.Errorf("read executable of process %d: %w", p.PID, err)
 	}
+	defer b.Close()
 	o := &opened{plan: makePlan(b, func(c []byte, off uint64) error { _, err := file.ReadAt(c, int64(off)); return err })}
 	if bs.known == nil || len(bs.known) >= maxBinaries {
 		bs.known = map[fileKey]*opened{}

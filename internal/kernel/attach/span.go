@@ -5,6 +5,7 @@ package attach
 import (
 	"encoding/binary"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
@@ -44,6 +45,26 @@ const (
 	TLS
 )
 
+// gRPC's codes that are not in the error itself.
+const (
+	grpcUnknown  = 2
+	grpcDeadline = 4
+)
+
+// grpcCode is the code of an error of a call. Only gRPC's own errors hold one; the
+// kernel read where it would be.
+func grpcCode(typ string, code int) int {
+	switch typ {
+	case "*google.golang.org/grpc/internal/status.Error":
+		return code
+	case "context.deadlineExceededError":
+		return grpcDeadline
+	case "*errors.errorString": // io.EOF, the good end of a stream; or context.Canceled, which cannot be told from it
+		return 0
+	}
+	return grpcUnknown
+}
+
 // Span is one piece of work of an attached process.
 type Span struct {
 	Kind       Kind
@@ -72,6 +93,25 @@ func (f *Feature) span(e *attachSpan, a *attached) Span {
 		Method: text(e.Method[:], e.MethodLen), Host: text(e.Host[:], e.HostLen),
 		Route: text(e.Route[:], e.RouteLen), Text: text(e.Text[:], e.TextLen),
 	}
+	s.Error = a.names.name(e.Error)
+	switch s.Kind {
+	case SQL:
+		s.System = a.names.name(e.Extra)
+		if s.System == "database/sql.dsnConnector" { // holds the driver, which has no connector of its own
+			s.System = a.names.name(e.Extra2)
+		}
+		s.Method = firstWord(s.Text)
+	case Redis:
+		s.Method = strings.ToUpper(s.Method)
+		s.Batch = int(e.Extra)
+	case GRPCClient:
+		if s.Error != "" {
+			s.Status = grpcCode(s.Error, s.Status)
+			if s.Status == 0 {
+				s.Error = ""
+			}
+		}
+	}
 	s.End = s.Start.Add(time.Duration(e.End - e.Start))
 	binary.NativeEndian.PutUint64(s.ID[:], e.Id)
 	binary.NativeEndian.PutUint64(s.Parent[:], e.Parent)
@@ -79,6 +119,16 @@ func (f *Feature) span(e *attachSpan, a *attached) Span {
 		s.Peer = netip.AddrPortFrom(netip.AddrFrom16(e.PeerIp).Unmap(), uint16(e.PeerPort))
 	}
 	return s
+}
+
+// firstWord of SQL says what it does.
+func firstWord(sql string) string {
+	sql = strings.TrimLeft(sql, " \t\r\n(")
+	end := strings.IndexFunc(sql, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') })
+	if end < 0 {
+		end = len(sql)
+	}
+	return strings.ToUpper(sql[:end])
 }
 
 func text(b []uint8, n uint16) string {
