@@ -58,6 +58,8 @@ const (
 	NetworkPeerAddress = "network.peer.address"
 	// NetworkPeerPort: Port of the other end of the connection.
 	NetworkPeerPort = "network.peer.port"
+	// NetworkProtocolVersion: Version of the protocol, for example 2 of HTTP/2.
+	NetworkProtocolVersion = "network.protocol.version"
 	// NetPeerName: Older spelling of server.address on client spans.
 	NetPeerName = "net.peer.name"
 	// NetSockPeerAddr: Older spelling of network.peer.address.
@@ -94,6 +96,8 @@ const (
 	DBName = "db.name"
 	// DBOperationName: Operation run by the query.
 	DBOperationName = "db.operation.name"
+	// DBOperationBatchSize: Operations sent as one.
+	DBOperationBatchSize = "db.operation.batch.size"
 	// DBQueryText: Text of the query.
 	DBQueryText = "db.query.text"
 	// DBCollectionName: Table or collection.

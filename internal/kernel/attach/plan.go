@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -204,7 +203,7 @@ func find(b *layout.Binary, code codeReader, p probe) (site, error) {
 		if err := code(c, f.Entry); err != nil {
 			return site{}, fmt.Errorf("code of %s: %w", p.function, err)
 		}
-		if s.offsets = calls(c, f.Entry, callee.Entry); len(s.offsets) == 0 {
+		if s.offsets = calls(b.Arch, c, f.Entry, callee.Entry); len(s.offsets) == 0 {
 			return site{}, fmt.Errorf("the call of %s in %s", p.callee, p.function)
 		}
 	}
@@ -214,9 +213,9 @@ func find(b *layout.Binary, code codeReader, p probe) (site, error) {
 type codeReader func(b []byte, off uint64) error
 
 // calls finds the instructions in code at offset at that call a function at to.
-func calls(code []byte, at, to uint64) []uint64 {
+func calls(arch string, code []byte, at, to uint64) []uint64 {
 	var out []uint64
-	if runtime.GOARCH == "arm64" {
+	if arch == "arm64" {
 		for i := 0; i+4 <= len(code); i += 4 { // BL imm26
 			w := binary.LittleEndian.Uint32(code[i:])
 			if w>>26 == 0x25 && at+uint64(i)+uint64(int64(int32(w<<6)>>6)*4) == to {
