@@ -21,6 +21,9 @@ type probe struct {
 	optional bool   // the library works without it
 }
 
+// Goroutines is the name of the Library that connects spans, and makes none.
+const Goroutines = "goroutines"
+
 // library is what to probe for one kind of span.
 type library struct {
 	name    string
@@ -42,7 +45,7 @@ type field struct {
 func libraries() []library {
 	return []library{
 		{
-			name: "goroutines", present: "runtime.newproc1",
+			name: Goroutines, present: "runtime.newproc1",
 			probes: []probe{{program: "goroutine_made", function: "runtime.newproc1", at: call, callee: "runtime.isSystemGoroutine"}},
 			need: []field{
 				{"runtime.g", "goid", func(o *attachOffsets) *uint16 { return &o.G_goid }},

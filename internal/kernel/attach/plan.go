@@ -33,6 +33,7 @@ type site struct {
 
 // plan is what to do with a binary.
 type plan struct {
+	goVersion string
 	libraries []Library
 	sites     []site
 	offsets   attachOffsets
@@ -43,7 +44,7 @@ const none = 0xffff
 
 // makePlan asks the binary for all that the libraries need.
 func makePlan(b *layout.Binary, code codeReader) plan {
-	var p plan
+	p := plan{goVersion: b.GoVersion}
 	blank(&p.offsets)
 	minor := goMinor(b.GoVersion)
 	p.offsets.Swiss = mapKind(b)
