@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -10,6 +11,8 @@ type Source int
 const (
 	// FromDWARF is the binary's own word.
 	FromDWARF Source = iota + 1
+	// FromTypes is the binary's own word, too: its descriptors of types.
+	FromTypes
 	// FromTable was measured with this version, or with one before and one after it that agree.
 	FromTable
 	// Derived is that of the newest version measured; this one is newer.
@@ -17,7 +20,7 @@ const (
 )
 
 func (s Source) String() string {
-	return [...]string{"", "DWARF", "table", "derived"}[s]
+	return [...]string{"", "DWARF", "types", "table", "derived"}[s]
 }
 
 // Field returns the offset of a field in a struct of the program, as in
@@ -30,13 +33,13 @@ func (b *Binary) Field(typ, field string) (offset uint64, ok bool) {
 // Offset is Field with where the answer comes from, or an *Unknown that says why
 // there is none.
 func (b *Binary) Offset(typ, field string) (uint64, Source, error) {
-	s, err := b.structOf(typ)
+	s, src, err := b.structOf(typ)
 	if s != nil {
 		off, ok := s[field]
 		if !ok {
 			return 0, 0, &Unknown{What: fmt.Sprintf("field %s of %s", field, typ), In: b.release(typ), Why: "the program's own struct has no such field"}
 		}
-		return off, FromDWARF, nil
+		return off, src, nil
 	}
 	off, src, terr := b.tabled(typ, field)
 	if terr != nil && err != nil {
@@ -45,24 +48,34 @@ func (b *Binary) Offset(typ, field string) (uint64, Source, error) {
 	return off, src, terr
 }
 
-// structOf looks a type up in the binary's DWARF. The first call reads it once for all
-// types of the table: probes need many of these.
-func (b *Binary) structOf(typ string) (structType, error) {
+// structOf asks the binary itself: its DWARF, else its descriptors. The first call reads either
+// once for all types of the table: probes need many of these.
+func (b *Binary) structOf(typ string) (structType, Source, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s, ok := b.types[typ]; ok {
-		return s, nil
-	}
-	want := map[string]bool{typ: true}
-	if !b.scanned {
-		for name := range tabledTypes() {
-			want[name] = true
+	var err error
+	s, ok := b.types[typ]
+	if !ok {
+		want := map[string]bool{typ: true}
+		if !b.scanned {
+			for name := range tabledTypes() {
+				want[name] = true
+			}
+			b.scanned = true
 		}
-		b.scanned = true
+		var found map[string]structType
+		found, err = dwarfStructs(b.elf, func(name []byte) bool { return want[string(name)] }, len(want))
+		for name := range want {
+			b.types[name] = found[name] // nil: not there
+		}
+		s = b.types[typ]
 	}
-	found, err := dwarfStructs(b.elf, func(name []byte) bool { return want[string(name)] }, len(want))
-	for name := range want {
-		b.types[name] = found[name] // nil: not there
+	if s != nil {
+		return s, FromDWARF, nil
 	}
-	return b.types[typ], err
+	d, derr := b.describe(typ)
+	if d.fields != nil {
+		return d.fields, FromTypes, nil
+	}
+	return nil, 0, errors.Join(err, derr)
 }

@@ -69,6 +69,8 @@ type Binary struct {
 	mu      sync.Mutex
 	types   map[string]structType // read from DWARF; nil fields: looked for and not there
 	scanned bool
+
+	described map[string]described // read from descriptors; zero: looked for and not there
 }
 
 // funcAt keeps a name by its hash: names of a large program take 10 MB.
@@ -91,6 +93,18 @@ func Of(exe string) (*Binary, error) {
 }
 
 func of(exe string, f *os.File) (*Binary, error) {
+	b, err := headers(exe, f)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.identify(); err != nil {
+		return nil, err
+	}
+	return b, b.readFunctions(exe)
+}
+
+// headers reads those of ELF.
+func headers(exe string, f *os.File) (*Binary, error) {
 	ef, err := elf.NewFile(f)
 	if err != nil {
 		return nil, fmt.Errorf("read ELF headers of %q: %w", exe, err)
@@ -104,41 +118,48 @@ func of(exe string, f *os.File) (*Binary, error) {
 	default:
 		return nil, &Unknown{What: "code", In: exe, Why: "it is made for " + ef.Machine.String(), Next: "attach to programs for amd64 or arm64"}
 	}
-	// Also a binary without build information may have DWARF, or a symbol that says the version.
-	if bi, err := buildinfo.Read(f); err == nil {
+	return b, nil
+}
+
+// identify reads the version of Go and those of modules. A binary without build
+// information may have DWARF, or a symbol that says the version: it is no error.
+func (b *Binary) identify() error {
+	if bi, err := buildinfo.Read(b.file); err == nil {
 		b.GoVersion = bi.GoVersion
-		for _, m := range bi.Deps {
-			for m.Replace != nil {
-				m = m.Replace
-			}
-			b.Modules[m.Path] = m.Version
-		}
-		for _, m := range bi.Deps { // a replaced module answers to its own name, too
-			if m.Replace != nil && b.Modules[m.Path] == "" {
-				b.Modules[m.Path] = m.Replace.Version
+		for _, m := range append(bi.Deps, &bi.Main) {
+			if v := m.Version; m.Path != "" {
+				if m.Replace != nil { // the code is another's, under the same name
+					v = m.Replace.Version
+				}
+				b.Modules[m.Path] = v
 			}
 		}
 	}
 	if b.GoVersion == "" || b.GoVersion == "unknown" {
-		b.GoVersion = buildVersion(ef)
+		b.GoVersion = buildVersion(b.elf)
 	}
 	b.goVersion, _ = parseVersion(b.GoVersion)
 	if b.goVersion != (version{}) && b.goVersion.before(oldestGo) {
-		return nil, &Unknown{What: "code", In: b.GoVersion, Why: "arguments are passed in registers since Go 1.17, and tables of functions are readable since Go 1.18",
+		return &Unknown{What: "code", In: b.GoVersion, Why: "arguments are passed in registers since Go 1.17, and tables of functions are readable since Go 1.18",
 			Next: "build the program with Go 1.18 or later"}
 	}
+	return nil
+}
+
+// readFunctions lists the functions.
+func (b *Binary) readFunctions(exe string) error {
 	// Through the descriptor: the path may lead to another file by now.
-	err = symbol.Functions(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), func(name string, addr uint64) bool {
+	err := symbol.Functions(fmt.Sprintf("/proc/self/fd/%d", b.file.Fd()), func(name string, addr uint64) bool {
 		b.funcs = append(b.funcs, funcAt{addr: addr, hash: maphash.String(b.seed, name)})
 		return len(b.funcs) < maxFunctions
 	})
 	switch {
 	case errors.Is(err, symbol.ErrNoTable):
-		return nil, fmt.Errorf("read functions of %q: %w", exe, ErrNotGo)
+		return fmt.Errorf("read functions of %q: %w", exe, ErrNotGo)
 	case err != nil:
-		return nil, fmt.Errorf("read functions of %q: %w", exe, err)
+		return fmt.Errorf("read functions of %q: %w", exe, err)
 	}
-	return b, nil
+	return nil
 }
 
 // Close closes the file.
@@ -148,6 +169,9 @@ var oldestGo = version{1, 18, 0}
 
 // buildVersion reads runtime.buildVersion, a string, by its symbol.
 func buildVersion(f *elf.File) string {
+	if f.Section(".gopclntab") == nil && f.Section(".data.rel.ro.gopclntab") == nil {
+		return "" // symbols of others may be many
+	}
 	syms, err := f.Symbols()
 	if err != nil {
 		return ""

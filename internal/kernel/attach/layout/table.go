@@ -144,12 +144,12 @@ func (t *typeTable) find(field string, v version, unknown func(why, next string)
 		before = after - 1
 	}
 	src := FromTable
-	if after == len(measured) {
-		newest := measured[before]
-		if v[0] != newest[0] || v[1] != newest[1] {
-			return unknown("it is newer than what the table has", update)
-		}
+	// Later patches of a version are taken for the last one measured.
+	if m := measured[before]; !exact && v[0] == m[0] && v[1] == m[1] && (after == len(measured) || measured[after][1] != m[1] || measured[after][0] != m[0]) {
 		after, src = before, Derived
+	}
+	if after == len(measured) {
+		return unknown("it is newer than what the table has", update)
 	}
 	lo, inLo := t.at(field, before)
 	hi, inHi := t.at(field, after)

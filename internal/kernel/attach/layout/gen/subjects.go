@@ -63,7 +63,127 @@ var subjects = []subject{
 			"database/sql.Rows": nil, "database/sql.driverConn": nil,
 		},
 	},
+	{
+		module: "golang.org/x/net", oldest: "v0.1.0", program: http2Program,
+		prefixes: []string{"golang.org/x/net/http2", "golang.org/x/net/http2/hpack"},
+		types: map[string][]string{
+			"golang.org/x/net/http2.responseWriter": nil, "golang.org/x/net/http2.responseWriterState": nil, "golang.org/x/net/http2.stream": nil,
+			"golang.org/x/net/http2.serverConn": nil, "golang.org/x/net/http2.clientStream": nil, "golang.org/x/net/http2.ClientConn": nil,
+			"golang.org/x/net/http2.Transport": nil, "golang.org/x/net/http2.MetaHeadersFrame": nil, "golang.org/x/net/http2.HeadersFrame": nil,
+			"golang.org/x/net/http2.FrameHeader": nil, "golang.org/x/net/http2/hpack.HeaderField": nil,
+		},
+	},
+	{
+		module: "google.golang.org/grpc", oldest: "v1.40.0", program: grpcProgram,
+		prefixes: []string{"google.golang.org/grpc", "google.golang.org/grpc/internal/transport", "google.golang.org/grpc/internal/status"},
+		types: map[string][]string{
+			"google.golang.org/grpc/internal/transport.Stream": nil, "google.golang.org/grpc/internal/transport.ServerStream": nil,
+			"google.golang.org/grpc/internal/transport.ClientStream": nil, "google.golang.org/grpc/internal/transport.CallHdr": nil,
+			"google.golang.org/grpc/internal/transport.http2Server":            {"conn", "ctx", "remoteAddr", "localAddr", "peer", "state"},
+			"google.golang.org/grpc/internal/transport.http2Client":            {"conn", "ctx", "remoteAddr", "localAddr", "nextID", "state"},
+			"google.golang.org/grpc/internal/transport.serverHandlerTransport": {"req", "rw"},
+			"google.golang.org/grpc.ClientConn":                                {"ctx", "target", "authority", "parsedTarget"},
+			"google.golang.org/grpc.clientStream":                              {"ctx", "desc", "callHdr", "cc", "attempt", "finished", "methodConfig", "callInfo", "opts"},
+			"google.golang.org/grpc.csAttempt":                                 nil, "google.golang.org/grpc.serverStream": {"ctx", "s", "t"},
+			"google.golang.org/grpc.Server": {"opts", "conns", "services"}, "google.golang.org/grpc.StreamDesc": nil, "google.golang.org/grpc.MethodDesc": nil,
+			"google.golang.org/grpc/internal/status.Status": nil, "google.golang.org/grpc/internal/status.Error": nil,
+		},
+	},
+	{
+		module: "github.com/redis/go-redis/v9", oldest: "v9.0.0", program: redisProgram,
+		prefixes: []string{"github.com/redis/go-redis/v9"},
+		types: map[string][]string{
+			"github.com/redis/go-redis/v9.baseCmd": nil, "github.com/redis/go-redis/v9.Cmd": nil, "github.com/redis/go-redis/v9.StringCmd": nil,
+			"github.com/redis/go-redis/v9.baseClient": nil, "github.com/redis/go-redis/v9.Client": nil, "github.com/redis/go-redis/v9.Conn": nil,
+			"github.com/redis/go-redis/v9.Options": {"Network", "Addr", "DB", "Username"}, "github.com/redis/go-redis/v9.Pipeline": nil,
+			"github.com/redis/go-redis/v9.hooksMixin": nil, "github.com/redis/go-redis/v9.ClusterClient": nil,
+		},
+	},
 }
+
+const http2Program = `package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+
+	"golang.org/x/net/http2"
+)
+
+func main() {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.Header, r.URL, r.Host) })
+	s := &http.Server{Addr: os.Args[0], Handler: h}
+	http2.ConfigureServer(s, &http2.Server{})
+	go s.ListenAndServeTLS("", "")
+	c, _ := net.Dial("tcp", os.Args[0])
+	go (&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: h})
+	t := &http2.Transport{}
+	r, _ := http.NewRequestWithContext(context.Background(), "GET", os.Args[0], nil)
+	fmt.Println(t.RoundTrip(r))
+	fmt.Println(http2.ConfigureTransport(&http.Transport{}))
+}
+`
+
+const grpcProgram = `package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+type service struct{}
+
+func main() {
+	s := grpc.NewServer()
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "x.Y",
+		HandlerType: (*interface{})(nil),
+		Methods: []grpc.MethodDesc{{MethodName: "Z", Handler: func(srv interface{}, ctx context.Context, dec func(interface{}) error, i grpc.UnaryServerInterceptor) (interface{}, error) {
+			return nil, status.Error(1, os.Args[0])
+		}}},
+		Streams: []grpc.StreamDesc{{StreamName: "S", ServerStreams: true, Handler: func(srv interface{}, s grpc.ServerStream) error { return s.SendMsg(srv) }}},
+	}, service{})
+	l, _ := net.Listen("tcp", os.Args[0])
+	go s.Serve(l)
+	go http.ListenAndServe("", s)
+	cc, _ := grpc.Dial(os.Args[0], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	err := cc.Invoke(context.Background(), "/x.Y/Z", nil, nil)
+	fmt.Println(status.FromError(err))
+	cs, err := cc.NewStream(context.Background(), &grpc.StreamDesc{}, "/x.Y/S")
+	fmt.Println(cs.RecvMsg(nil), err)
+}
+`
+
+const redisProgram = `package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func main() {
+	ctx := context.Background()
+	c := redis.NewClient(&redis.Options{Addr: os.Args[0]})
+	fmt.Println(c.Get(ctx, "k").Result())
+	fmt.Println(c.Do(ctx, "k").Result())
+	fmt.Println(c.Pipelined(ctx, func(p redis.Pipeliner) error { return p.Set(ctx, "k", "v", 0).Err() }))
+	fmt.Println(c.Conn().Ping(ctx))
+	fmt.Println(redis.NewClusterClient(&redis.ClusterOptions{}).Get(ctx, "k"))
+}
+`
 
 // stdProgram serves and asks, by HTTP of both versions, talks to a database, and labels a goroutine.
 const stdProgram = `package main
