@@ -60,6 +60,8 @@ var sideways = map[string]string{
 	"internal/kernel/profile > internal/kernel":              "what all features share",
 	"internal/kernel/profile > internal/kernel/symbol":       "names of addresses",
 	"internal/kernel/attach > internal/kernel":               "what all features share",
+	"internal/kernel/attach > internal/kernel/attach/layout": "where functions and fields are",
+	"internal/kernel/attach/layout > internal/kernel/symbol": "names of functions",
 	"internal/red > internal/store":                          "tenants",
 	"internal/state > internal/sampling":                     "keeps its policies",
 	"internal/api > internal/api/prom":                       "one server serves all doors",

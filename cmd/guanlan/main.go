@@ -73,6 +73,7 @@ Start with:  guanlan up`,
 	})
 	root.AddCommand(newUp(), newAgent(), newAudit(), newQuery(), newSampling(), newWeave(), newConfig(), newVersion())
 	root.AddCommand(newBuilds()...)
+	root.AddCommand(newAttach()...)
 	strict(root)
 	return root
 }

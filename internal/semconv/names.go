@@ -78,6 +78,8 @@ const (
 	NetworkIODirection = "network.io.direction"
 	// NetworkConnectionState: State of a TCP socket, for example established.
 	NetworkConnectionState = "network.connection.state"
+	// NetworkProtocolVersion: Version of the protocol, for example 2 of HTTP/2.
+	NetworkProtocolVersion = "network.protocol.version"
 	// NetPeerName: Older spelling of server.address on client spans.
 	NetPeerName = "net.peer.name"
 	// NetSockPeerAddr: Older spelling of network.peer.address.
@@ -114,6 +116,8 @@ const (
 	DBName = "db.name"
 	// DBOperationName: Operation run by the query.
 	DBOperationName = "db.operation.name"
+	// DBOperationBatchSize: Operations sent as one.
+	DBOperationBatchSize = "db.operation.batch.size"
 	// DBQueryText: Text of the query.
 	DBQueryText = "db.query.text"
 	// DBCollectionName: Table or collection.
