@@ -22,6 +22,11 @@ import (
 func NewFactory(started func([]telemetry.Feature)) receiver.Factory {
 	all := &instances{byConfig: map[*Config]*instance{}, started: started}
 	return xreceiver.NewFactory(component.MustNewType("kernel"), func() component.Config { return defaultConfig() },
+		xreceiver.WithTraces(func(_ context.Context, set receiver.Settings, c component.Config, next consumer.Traces) (receiver.Traces, error) {
+			i := all.of(set, c.(*Config))
+			i.traces = next
+			return i, nil
+		}, component.StabilityLevelAlpha),
 		xreceiver.WithLogs(func(_ context.Context, set receiver.Settings, c component.Config, next consumer.Logs) (receiver.Logs, error) {
 			i := all.of(set, c.(*Config))
 			i.logs = next
@@ -72,6 +77,7 @@ type instance struct {
 	config *Config
 
 	// Nil where no pipeline takes the signal.
+	traces   consumer.Traces
 	logs     consumer.Logs
 	metrics  consumer.Metrics
 	profiles xconsumer.Profiles

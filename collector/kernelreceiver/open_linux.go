@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach"
 	"github.com/guanlan-io/guanlan/internal/kernel/audit"
 	"github.com/guanlan-io/guanlan/internal/kernel/oom"
 	"github.com/guanlan-io/guanlan/internal/kernel/profile"
@@ -38,6 +39,9 @@ func (i *instance) open() (watch, error) {
 	}
 	if i.metrics != nil {
 		o.Metrics = i.metrics.ConsumeMetrics
+	}
+	if i.traces != nil {
+		o.Traces = i.traces.ConsumeTraces
 	}
 	if i.profiles != nil {
 		o.Profiles = i.profiles.ConsumeProfiles
@@ -112,6 +116,15 @@ func (c *Config) options() (telemetry.Options, error) {
 	}
 	if p := c.Profile; p.Enabled {
 		o.Profile = &profile.Options{Hz: cmp.Or(p.Hz, -1), Interval: p.Interval, OffCPU: p.OffCPU, MinWait: p.MinWait, MaxProfiles: p.MaxProfiles}
+	}
+	if a := c.Attach; a.Enabled {
+		o.Attach = &attach.Options{SpansPerTrace: a.SpansPerTrace}
+		for _, exe := range a.Executables {
+			o.Attach.Targets = append(o.Attach.Targets, attach.Target{Exe: exe})
+		}
+		for _, id := range a.Containers {
+			o.Attach.Targets = append(o.Attach.Targets, attach.Target{Container: id})
+		}
 	}
 	return o, nil
 }

@@ -14,8 +14,10 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	pdataprofile "go.opentelemetry.io/collector/pdata/pprofile"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach"
 	"github.com/guanlan-io/guanlan/internal/kernel/audit"
 	"github.com/guanlan-io/guanlan/internal/kernel/oom"
 	"github.com/guanlan-io/guanlan/internal/kernel/profile"
@@ -37,6 +39,8 @@ const (
 	// how long one waits for those of other processes, which share names with it.
 	maxProfiles, maxProfileBatch = 1024, 64
 	gatherProfiles               = time.Second
+	// maxSpans bounds spans on their way: some 10 MB, 2 s of 10,000 requests a second.
+	maxSpans = 20_000
 	// retryFor is how long a batch that was refused for now is offered again,
 	// which also bounds how much comes late.
 	retryFor              = time.Minute
@@ -52,6 +56,7 @@ type Options struct {
 	OOM     *oom.Options
 	Audit   *audit.Options
 	Profile *profile.Options
+	Attach  *attach.Options // at least one target
 
 	// Limits say what of TCP is a signal; default: tcp.DefaultLimits with what TCP says is slow.
 	Limits *tcp.Limits
@@ -69,6 +74,7 @@ type Options struct {
 	Logs      func(context.Context, plog.Logs) error
 	Metrics   func(context.Context, pmetric.Metrics) error
 	Profiles  func(context.Context, pdataprofile.Profiles) error
+	Traces    func(context.Context, ptrace.Traces) error
 	Permanent func(error) bool
 
 	Logger *slog.Logger
@@ -90,6 +96,7 @@ type Watch struct {
 	events   *queue[any]
 	metrics  *queue[pmetric.Metrics]
 	profiles *queue[profile.Profile]
+	spans    *queue[attach.Span]
 	lost     map[string]*atomic.Uint64 // by feature; the keys do not change
 
 	stopTicking, stopSending context.CancelFunc
@@ -102,7 +109,8 @@ type Watch struct {
 func Start(o Options) *Watch {
 	w := &Watch{o: o, log: o.Logger, host: kernel.NewHost(o.Host), network: NewNetwork(o.Origin), began: time.Now(),
 		events: newQueue[any](maxEvents), metrics: newQueue[pmetric.Metrics](maxReports), profiles: newQueue[profile.Profile](maxProfiles),
-		lost: map[string]*atomic.Uint64{}}
+		spans: newQueue[attach.Span](maxSpans),
+		lost:  map[string]*atomic.Uint64{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
@@ -120,6 +128,7 @@ func Start(o Options) *Watch {
 	w.sending.Go(func() {
 		w.profiles.run(ctx, gatherProfiles, maxProfileBatch, func(b []profile.Profile) { w.sendProfiles(ctx, b) })
 	})
+	w.sending.Go(func() { w.spans.run(ctx, gatherFor, maxBatch, func(b []attach.Span) { w.sendSpans(ctx, b) }) })
 
 	w.running = kernel.Start(context.Background(), w.host, w.features...)
 	if o.Statistics {
@@ -170,6 +179,16 @@ func (w *Watch) wanted() []kernel.Feature {
 		}
 		out = append(out, profile.New(o))
 	}
+	if w.o.Attach != nil && w.o.Traces != nil {
+		o := *w.o.Attach
+		o.OnSpan = func(s attach.Span) {
+			if !w.spans.put(s) {
+				w.lost["attach"].Add(1)
+			}
+		}
+		o.OnProcess = w.attached
+		out = append(out, attach.New(o))
+	}
 	return out
 }
 
@@ -215,9 +234,9 @@ func (w *Watch) sendEvents(ctx context.Context, batch []any) {
 	for _, e := range batch {
 		switch e := e.(type) {
 		case tcp.Event:
-			r.TCP(&e, w.network.Peer(e.Identity))
+			r.TCP(&e)
 		case tcp.Report:
-			r.Report(&e, w.limits, w.network.Peer)
+			r.Signals(&e, w.limits)
 		case oom.Event:
 			r.OOM(&e)
 		case audit.Event:
@@ -255,6 +274,23 @@ func (w *Watch) sendProfiles(ctx context.Context, batch []profile.Profile) {
 	all := b.Profiles()
 	if !w.send(ctx, "profiles", func() error { return w.o.Profiles(ctx, all) }) {
 		w.lost["profile"].Add(uint64(len(batch)))
+	}
+}
+
+func (w *Watch) sendSpans(ctx context.Context, batch []attach.Span) {
+	traces := attach.Traces(attach.Origin{Host: w.o.Origin.Host, Version: w.o.Origin.Version}, batch)
+	if !w.send(ctx, "spans", func() error { return w.o.Traces(ctx, traces) }) {
+		w.lost["attach"].Add(uint64(len(batch)))
+	}
+}
+
+// attached says what became of a program that spans are wanted of.
+func (w *Watch) attached(p attach.Process) {
+	switch {
+	case p.Err != nil:
+		w.log.Warn("attach to a program", "pid", p.PID, "executable", p.Exe, "error", p.Err)
+	case p.Attached:
+		w.log.Info("attached to a program", "pid", p.PID, "executable", p.Exe, "took", p.Took)
 	}
 }
 
@@ -329,6 +365,7 @@ func (w *Watch) Close(ctx context.Context) error {
 	w.events.close()
 	w.metrics.close()
 	w.profiles.close()
+	w.spans.close()
 	stop := context.AfterFunc(ctx, w.stopSending)
 	defer stop()
 	w.sending.Wait()
