@@ -51,6 +51,8 @@ var sideways = map[string]string{
 	"internal/store/event > internal/journal":                "the event store is the journal's only user",
 	"internal/store/event > internal/store":                  "the treaty that engines implement",
 	"internal/store/metric > internal/store":                 "the treaty that engines implement",
+	"internal/store/profile > internal/store":                "tenants, ranges and conditions",
+	"internal/store/profile > internal/journal":              "keeps what no segment holds yet",
 	"internal/store/logsql > internal/store":                 "the treaty that engines implement",
 	"internal/store/storetest > internal/store":              "the conformance suite of the treaty",
 	"internal/store/event > internal/store/logsql":           "one engine, two languages: LogsQL is its own",
