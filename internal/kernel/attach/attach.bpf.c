@@ -52,6 +52,7 @@ enum { /* flags of a span */
 	CORRELATED = 16, /* the parent was found by the connection */
 	HTTP2 = 32,
 	TLS = 64,
+	ALONE = 1 << 16, /* has no parent, and none of what hangs on it is told */
 };
 enum { LOSS_BOUND = 3, LOSS_NO_START = 4, LOSS_ABANDONED = 5 };
 
@@ -78,6 +79,7 @@ struct offsets {
 	__u16 db_connector, stmt_query, stmt_db;
 	__u16 redis_args, redis_opt, redis_addr;
 	__u16 gs_method, gs_id, frame_fields, frame_stream;
+	__u16 gs_conn, gc_conn, gc_stream;
 	__u16 gs_stream, frame_headers, error_s, status_s, status_code, cc_target;
 	__u8 swiss; /* maps: 1 since Go 1.24, 0 before, 2 unknown */
 	__u8 pad[3];
@@ -86,9 +88,9 @@ struct offsets {
 
 struct gkey { __u64 g; __u32 slot; __u32 kind; };
 
-/* Who sent on a connection: the client's end of it. Loopback addresses count
- * within their network namespace. */
-struct flow { __u8 ip[16]; __u32 netns; __u32 port; };
+/* What was sent on a connection: the client's end of it and, of gRPC, the number
+ * of the stream. Loopback addresses count within their network namespace. */
+struct flow { __u8 ip[16]; __u32 netns; __u32 port; __u32 stream, pad; };
 struct origin { __u8 trace[16]; __u64 span; };
 
 /* What a goroutine works for. */
@@ -143,6 +145,7 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, __u64); __type(value, __u32); } budgets SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct flow); __type(value, struct origin); } flows SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, struct gkey); __type(value, struct origin); } streams SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct gkey); __type(value, struct flow); } transports SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct span); } blank SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 23); } events SEC(".maps");
 DECLARE_LOSSES
@@ -367,6 +370,22 @@ static __always_inline bool within_budget(__u64 root)
 	return __sync_fetch_and_add(n, 1) < spans_per_trace;
 }
 
+/* What a client said of a request after it was on its way may come after the
+ * server began with it. Until something hangs on the server's span, its parent can
+ * still change. */
+static __always_inline void find_parent(struct context *c)
+{
+	if (!(c->flags & ALONE))
+		return;
+	struct flow f = c->peer;
+	struct origin *o = bpf_map_lookup_elem(&flows, &f);
+	if (!o)
+		return;
+	__builtin_memcpy(c->trace, o->trace, 16);
+	c->parent = o->span;
+	c->flags = (c->flags & ~ALONE) | CORRELATED;
+}
+
 static __always_inline struct context *context_for(struct gkey *k)
 {
 	struct context *c = bpf_map_lookup_elem(&goroutines, k);
@@ -417,7 +436,7 @@ static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
 	s->error = s->extra = s->extra2 = 0;
 	s->slot = slot;
 	s->kind = c->kind;
-	s->flags = c->flags;
+	s->flags = c->flags & ~ALONE;
 	s->status = 0;
 	s->peer_port = c->peer.port;
 	__builtin_memcpy(s->peer_ip, c->peer.ip, 16);
@@ -593,6 +612,8 @@ int goroutine_made(struct pt_regs *ctx)
 		}
 		return 0;
 	}
+	find_parent(p);
+	p->flags &= ~ALONE;
 	struct context made = {};
 	__builtin_memcpy(made.trace, p->trace, 16);
 	made.span = p->span;
@@ -618,6 +639,8 @@ static __always_inline struct span *call_start(struct pt_regs *ctx, struct gkey 
 		return 0;
 	if (c->born && now - c->born > inherit_ns)
 		served(c);
+	find_parent(c);
+	c->flags &= ~ALONE;
 	if (c->span && !within_budget(c->root)) {
 		lose(LOSS_BOUND);
 		return 0;
@@ -658,6 +681,10 @@ static __always_inline void call_leave(struct gkey *k, struct span *s)
 
 static __always_inline void call_submit(struct gkey *k, struct span *s)
 {
+	if (s->flow.port) {
+		struct flow f = s->flow;
+		bpf_map_delete_elem(&flows, &f);
+	}
 	s->end = bpf_ktime_get_ns();
 	if (bpf_ringbuf_output(&events, s, sizeof(*s), BPF_RB_NO_WAKEUP))
 		lose(LOSS_RING);
@@ -707,6 +734,7 @@ int http_send(struct pt_regs *ctx)
 	READ_TEXT(s, text, TEXT, path.at, path.len);
 	if (scheme.len == 5)
 		s->flags |= TLS;
+	correlating = 1;
 	return 0;
 }
 
@@ -733,7 +761,6 @@ int http_conn(struct pt_regs *ctx)
 	__builtin_memcpy(from.trace, s->trace, 16);
 	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
 		lose(LOSS_MAP);
-	correlating = 1;
 	return 0;
 }
 
@@ -742,13 +769,8 @@ int http_sent(struct pt_regs *ctx)
 {
 	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
 	if (!o)
 		return 0;
-	if (s && s->flow.port) {
-		struct flow f = s->flow;
-		bpf_map_delete_elem(&flows, &f);
-	}
 	return call_end(ctx, HTTP_CLIENT, ARG1(ctx), ARG0(ctx) ? word(ARG0(ctx), o->http_response_status) : 0);
 }
 
@@ -804,7 +826,7 @@ int sql_queried(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG1(ctx), 0); 
 SEC("uprobe.multi/")
 int sql_execed(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG2(ctx), 0); }
 
-/* go-redis. (*baseClient).process(ctx, Cmder) error */
+/* go-redis. (*baseClient).process(ctx, Cmder, …) error */
 static __always_inline void redis_address(struct span *s, struct offsets *o, __u64 client)
 {
 	__u64 opt = word(client, o->redis_opt);
@@ -830,7 +852,7 @@ int redis_send(struct pt_regs *ctx)
 	return 0;
 }
 
-/* (*baseClient).processPipeline and processTxPipeline(ctx, []Cmder) error */
+/* (*baseClient).generalProcessPipeline(ctx, []Cmder, …) error */
 SEC("uprobe.multi/")
 int redis_pipe(struct pt_regs *ctx)
 {
@@ -875,6 +897,7 @@ static __always_inline __s32 code_of(struct offsets *o, __u64 error)
 
 static __always_inline int grpc_start(struct pt_regs *ctx, __u64 at, __u64 len)
 {
+	correlating = 1;
 	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
@@ -939,6 +962,50 @@ int grpc_finish(struct pt_regs *ctx)
 	return 0;
 }
 
+/* The client's end of a gRPC transport's connection; kept, for many streams share it. */
+static __always_inline void transport_flow(__u64 transport, __u32 slot, __u32 kind, struct offsets *o, struct flow *f)
+{
+	struct gkey k = { .g = transport, .slot = slot, .kind = kind };
+	struct flow *known = bpf_map_lookup_elem(&transports, &k), found = {};
+	if (known) {
+		*f = *known;
+		return;
+	}
+	__u16 at = kind == GRPC_SERVER ? o->gs_conn : o->gc_conn;
+	if (at == NONE)
+		return;
+	/* Unlike net/http's, the connection may be of any type: TLS would be a *tls.Conn within
+	 * one of gRPC's own. What is no TCP connection reads as none. */
+	read_flow(word(transport + 8, at), slot, kind == GRPC_SERVER ? HTTP_SERVER : HTTP_CLIENT, &found);
+	bpf_map_update_elem(&transports, &k, &found, BPF_ANY);
+	*f = found;
+}
+
+/* (*http2Client).write(*ClientStream, …): the stream has its number. */
+SEC("uprobe.multi/")
+int grpc_written(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	if (!o || !s || s->flow.port)
+		return 0;
+	__u64 stream = ARG1(ctx);
+	if (o->gc_stream != NONE)
+		stream = word(stream, o->gc_stream);
+	struct flow f = {};
+	struct origin from = { .span = s->id };
+	transport_flow(ARG0(ctx), k.slot, GRPC_CLIENT, o, &f);
+	bpf_probe_read_user(&f.stream, sizeof(f.stream), (void *)(stream + o->gs_id));
+	if (!f.port)
+		return 0;
+	s->flow = f;
+	__builtin_memcpy(from.trace, s->trace, 16);
+	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
+		lose(LOSS_MAP);
+	return 0;
+}
+
 /* gRPC's server. (*http2Server).operateHeaders(ctx, *MetaHeadersFrame, …) reads
  * what came, on another goroutine than the one that will serve it. */
 #define HEADER_FIELD 40 /* two strings and a bool */
@@ -997,10 +1064,14 @@ int grpc_serve(struct pt_regs *ctx)
 	}
 	c->request = inner;
 	c->writer = stream;
-	c->peer.port = 0;
 	c->conn = 0;
 	c->goroutine = word(k.g, o->g_goid);
-	serve(c, p ? &parent : 0, GRPC_SERVER, p ? REMOTE : 0);
+	struct flow f = {};
+	transport_flow(ARG2(ctx), k.slot, GRPC_SERVER, o, &f);
+	f.stream = from.kind;
+	c->peer = f;
+	serve(c, p ? &parent : 0, GRPC_SERVER, p ? REMOTE : f.port ? ALONE : 0);
+	find_parent(c);
 	return 0;
 }
 
@@ -1019,6 +1090,7 @@ int grpc_served(struct pt_regs *ctx)
 		served(c);
 		return 0;
 	}
+	find_parent(c);
 	begin(s, c, k.slot);
 	__u64 st = word(ARG2(ctx), o->status_s);
 	if (st && o->status_code != NONE)

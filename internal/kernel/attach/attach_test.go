@@ -155,10 +155,13 @@ func (c *spans) wait(t *testing.T, what string, ok func(Span) bool) Span {
 				return s
 			}
 		}
-		n := len(c.all)
+		var all []string
+		for _, s := range c.all {
+			all = append(all, fmt.Sprintf("%s %s %s %d", s.Kind, s.Method, s.Text, s.Status))
+		}
 		c.mu.Unlock()
 		if time.Now().After(end) {
-			t.Fatalf("no span of %s among %d: %+v; losses %v", what, n, c.all, c.f.object.Losses())
+			t.Fatalf("no span of %s among %q; losses %v", what, all, c.f.object.Losses())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

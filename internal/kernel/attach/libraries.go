@@ -162,14 +162,16 @@ func libraries() []library {
 				{grpcTransport + "Stream", "id", func(o *attachOffsets) *uint16 { return &o.GsId }},
 			},
 			want: append([]field{
+				{grpcTransport + "http2Server", "conn", func(o *attachOffsets) *uint16 { return &o.GsConn }},
 				{"golang.org/x/net/http2.MetaHeadersFrame", "HeadersFrame", func(o *attachOffsets) *uint16 { return &o.FrameHeaders }},
 				{"golang.org/x/net/http2.MetaHeadersFrame", "Fields", func(o *attachOffsets) *uint16 { return &o.FrameFields }},
 				{"golang.org/x/net/http2.FrameHeader", "StreamID", func(o *attachOffsets) *uint16 { return &o.FrameStream }},
-			}, statusFields...),
+			}, append(statusFields, flowFields...)...),
 		},
 		{
 			name: "gRPC client", module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).Invoke",
 			probes: []probe{
+				{program: "grpc_written", function: grpcTransport + "(*http2Client).write", older: grpcTransport + "(*http2Client).Write", optional: true},
 				{program: "grpc_invoked", function: "google.golang.org/grpc.(*ClientConn).Invoke", at: returns},
 				{program: "grpc_invoke", function: "google.golang.org/grpc.(*ClientConn).Invoke"},
 			},
@@ -229,19 +231,22 @@ var statusFields = []field{
 var grpcClientFields = append([]field{
 	{"google.golang.org/grpc.ClientConn", "target", func(o *attachOffsets) *uint16 { return &o.CcTarget }},
 	{"google.golang.org/grpc/internal/status.Error", "s", func(o *attachOffsets) *uint16 { return &o.ErrorS }},
-}, statusFields...)
+	{grpcTransport + "http2Client", "conn", func(o *attachOffsets) *uint16 { return &o.GcConn }},
+	{grpcTransport + "Stream", "id", func(o *attachOffsets) *uint16 { return &o.GsId }},
+}, append(statusFields, flowFields...)...)
 
 func redisLibrary(module string) library {
 	client := module + ".(*baseClient)."
+	// In newer versions process and its like are inlined into wrappers, which go on to these.
+	one, oneOlder := client+"processStartingAt", client+"process"
+	many, manyOlder := client+"generalProcessPipelineFrom", client+"generalProcessPipeline"
 	return library{
-		name: "go-redis", module: module, present: client + "process",
+		name: "go-redis", module: module, present: client + "_process",
 		probes: []probe{
-			{program: "redis_sent", function: client + "process", at: returns},
-			{program: "redis_sent", function: client + "processPipeline", at: returns, optional: true},
-			{program: "redis_sent", function: client + "processTxPipeline", at: returns, optional: true},
-			{program: "redis_pipe", function: client + "processPipeline", optional: true},
-			{program: "redis_pipe", function: client + "processTxPipeline", optional: true},
-			{program: "redis_send", function: client + "process"},
+			{program: "redis_sent", function: one, older: oneOlder, at: returns},
+			{program: "redis_sent", function: many, older: manyOlder, at: returns, optional: true},
+			{program: "redis_pipe", function: many, older: manyOlder, optional: true},
+			{program: "redis_send", function: one, older: oneOlder},
 		},
 		need: []field{{module + ".baseCmd", "args", func(o *attachOffsets) *uint16 { return &o.RedisArgs }}},
 		want: []field{

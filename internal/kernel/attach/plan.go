@@ -89,7 +89,7 @@ func makePlan(b *layout.Binary, code codeReader) plan {
 		switch l.name {
 		case "net/http server":
 			p.route(b, minor, &out)
-		case "gRPC server":
+		case "gRPC server", "gRPC client":
 			p.embedded(b)
 		}
 		if n := len(p.libraries); n > 0 && p.libraries[n-1].Name == out.Name { // parts of one
@@ -137,13 +137,21 @@ func (p *plan) route(b *layout.Binary, minor int, out *Library) {
 	}
 }
 
-// embedded: in some versions of gRPC the server's stream holds a pointer to the fields that
-// both sides have, in others the fields themselves.
+// embedded: in some versions of gRPC both sides' streams hold a pointer to the fields that
+// they have in common, in others the fields themselves.
 func (p *plan) embedded(b *layout.Binary) {
-	at, ok := b.Field(grpcTransport+"ServerStream", "Stream")
-	next, ok2 := b.Field(grpcTransport+"ServerStream", "st")
-	if ok && ok2 && next-at == 8 {
-		p.offsets.GsStream = uint16(at)
+	for _, side := range []struct {
+		typ, next string
+		to        *uint16
+	}{
+		{"ServerStream", "st", &p.offsets.GsStream},
+		{"ClientStream", "ct", &p.offsets.GcStream},
+	} {
+		at, ok := b.Field(grpcTransport+side.typ, "Stream")
+		next, ok2 := b.Field(grpcTransport+side.typ, side.next)
+		if ok && ok2 && next-at == 8 {
+			*side.to = uint16(at)
+		}
 	}
 }
 
