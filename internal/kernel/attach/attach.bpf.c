@@ -42,8 +42,11 @@ struct pt_regs { __u64 regs[31], sp, pc, pstate; };
 
 enum {
 	HTTP_SERVER = 1, HTTP_CLIENT, GRPC_SERVER, GRPC_CLIENT, SQL, REDIS,
-	GRPC_STREAM, /* a client's stream, by its address in place of the goroutine's */
 };
+/* In calls: how deep the call is nested on its goroutine, from 1; or this, with a
+ * client stream's address in place of the goroutine's. */
+#define MAX_DEPTH 8
+#define STREAM 0x100
 enum { /* flags of a span */
 	TRUNCATED = 1,  /* some text did not fit */
 	ABORTED = 2,    /* the handler panicked */
@@ -101,7 +104,8 @@ struct context {
 	__u64 born; /* when it was handed down from another goroutine, or 0 */
 	/* the request that is served on this goroutine */
 	__u64 start, id, parent, request, writer;
-	__u32 kind, flags, secure, pad;
+	__u32 kind, flags, secure;
+	__u16 depth, over; /* open calls: those in calls, and those beyond MAX_DEPTH */
 	__u64 conn; /* for which peer was found out; 0: not yet */
 	__u64 goroutine; /* its number, as of then */
 	struct flow peer;
@@ -129,8 +133,7 @@ struct span {
 	__u16 method_len, host_len, route_len, text_len;
 	__u8 peer_ip[16];
 	struct flow flow;
-	__u8 lent; /* the context is of this call only */
-	__u8 pad[3];
+	__u32 pad;
 	__u8 method[METHOD];
 	__u8 host[HOST];
 	__u8 route[ROUTE];
@@ -417,12 +420,14 @@ static __always_inline void serve(struct context *c, struct origin *parent, __u3
 	c->born = 0;
 	c->kind = kind;
 	c->flags = flags;
+	c->depth = c->over = 0;
 	c->start = bpf_ktime_get_ns();
 }
 
 static __always_inline void served(struct context *c)
 {
 	c->start = c->span = c->root = 0;
+	c->depth = c->over = 0;
 }
 
 static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
@@ -624,59 +629,70 @@ int goroutine_made(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Calls: the span lies in calls, under the goroutine that waits. */
+/* Calls: the span lies in calls, under the goroutine that waits and how deep. */
 
-static __always_inline struct span *call_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 object)
+static __always_inline struct span *innermost(struct gkey *k, struct context **cp)
 {
-	__u32 zero = 0;
-	__u64 now = bpf_ktime_get_ns();
-	struct span *s = bpf_map_lookup_elem(&calls, k), *none = bpf_map_lookup_elem(&blank, &zero);
 	struct gkey gk = { .g = k->g, .slot = k->slot };
-	if (s && s->object == object)
-		return 0; /* the stack grew, and the function began again */
+	struct context *c = bpf_map_lookup_elem(&goroutines, &gk);
+	*cp = c;
+	if (!c || !c->depth)
+		return 0;
+	k->kind = c->depth;
+	return bpf_map_lookup_elem(&calls, k);
+}
+
+/* k.kind is that of the span. */
+static __always_inline struct span *call_start(struct gkey *k, struct offsets *o, __u64 object)
+{
+	__u32 zero = 0, kind = k->kind;
+	__u64 now = bpf_ktime_get_ns();
+	struct span *s, *none = bpf_map_lookup_elem(&blank, &zero);
+	struct gkey gk = { .g = k->g, .slot = k->slot };
 	struct context *c = context_for(&gk);
 	if (!none || !c)
 		return 0;
-	if (c->born && now - c->born > inherit_ns)
+	if (c->depth) {
+		k->kind = c->depth;
+		s = bpf_map_lookup_elem(&calls, k);
+		if (s && s->object == object && s->kind == kind)
+			return 0; /* the stack grew, and the function began again */
+	}
+	if (c->depth >= MAX_DEPTH) {
+		c->over++;
+		return 0;
+	}
+	if (c->born && now - c->born > inherit_ns && !c->depth)
 		served(c);
 	find_parent(c);
 	c->flags &= ~ALONE;
-	if (c->span && !within_budget(c->root)) {
-		lose(LOSS_BOUND);
-		return 0;
-	}
+	k->kind = c->depth + 1;
 	if (bpf_map_update_elem(&calls, k, none, BPF_ANY) || !(s = bpf_map_lookup_elem(&calls, k))) {
 		lose(LOSS_MAP);
 		return 0;
 	}
+	c->depth++;
+	s->kind = kind;
+	s->object = object;
+	s->saved = c->span;
+	if (c->span && !within_budget(c->root)) {
+		lose(LOSS_BOUND);
+		return 0; /* it has no number and is not told at its end */
+	}
 	s->id = random64();
 	if (c->span) {
-		s->parent = s->saved = c->span;
+		s->parent = c->span;
 	} else {
 		__u64 t[2] = { random64(), random64() };
 		__builtin_memcpy(c->trace, t, 16);
 		c->root = s->id;
-		s->lent = 1;
 	}
 	c->span = s->id;
 	__builtin_memcpy(s->trace, c->trace, 16);
 	s->start = now;
 	s->goroutine = word(k->g, o->g_goid);
-	s->object = object;
 	s->slot = k->slot;
-	s->kind = k->kind;
 	return s;
-}
-
-static __always_inline void call_leave(struct gkey *k, struct span *s)
-{
-	struct gkey gk = { .g = k->g, .slot = k->slot };
-	struct context *c = bpf_map_lookup_elem(&goroutines, &gk);
-	if (c && c->span == s->id) {
-		c->span = s->saved;
-		if (s->lent)
-			c->root = 0;
-	}
 }
 
 static __always_inline void call_submit(struct gkey *k, struct span *s)
@@ -686,24 +702,59 @@ static __always_inline void call_submit(struct gkey *k, struct span *s)
 		bpf_map_delete_elem(&flows, &f);
 	}
 	s->end = bpf_ktime_get_ns();
-	if (bpf_ringbuf_output(&events, s, sizeof(*s), BPF_RB_NO_WAKEUP))
+	if (s->id && bpf_ringbuf_output(&events, s, sizeof(*s), BPF_RB_NO_WAKEUP))
 		lose(LOSS_RING);
 	bpf_map_delete_elem(&calls, k);
 }
 
+/* Takes the innermost call of a kind off its goroutine; 0 if there is none. Calls
+ * within it that never returned, because they panicked, go with it. */
+static __always_inline struct span *call_leave(struct gkey *k, __u32 kind)
+{
+	struct context *c;
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		struct span *s = innermost(k, &c);
+		if (!c)
+			break;
+		if (!i && c->over) {
+			c->over--;
+			return 0;
+		}
+		if (!c->depth)
+			break;
+		c->depth--;
+		if (!s)
+			continue; /* evicted */
+		c->span = s->saved;
+		if (!c->span)
+			c->root = 0;
+		if (s->kind == kind)
+			return s;
+		lose(LOSS_ABANDONED);
+		bpf_map_delete_elem(&calls, k);
+	}
+	lose(LOSS_NO_START);
+	return 0;
+}
+
 static __always_inline int call_end(struct pt_regs *ctx, __u32 kind, __u64 error, __s32 status)
 {
-	struct gkey k = { .g = G(ctx), .slot = (__u32)bpf_get_attach_cookie(ctx), .kind = kind };
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
-	if (!s) {
-		lose(LOSS_NO_START);
+	struct gkey k = { .g = G(ctx), .slot = (__u32)bpf_get_attach_cookie(ctx) };
+	struct span *s = call_leave(&k, kind);
+	if (!s)
 		return 0;
-	}
-	call_leave(&k, s);
 	s->error = error;
 	s->status = status;
 	call_submit(&k, s);
 	return 0;
+}
+
+/* The innermost call on the goroutine, if it is of a kind. */
+static __always_inline struct span *call_now(struct gkey *k, __u32 kind)
+{
+	struct context *c;
+	struct span *s = innermost(k, &c);
+	return s && s->kind == kind && s->id ? s : 0;
 }
 
 /* net/http's client. (*Transport).roundTrip(*Request) (*Response, error) */
@@ -716,7 +767,7 @@ int http_send(struct pt_regs *ctx)
 	struct str method = {}, host = {}, path = {}, scheme = {};
 	if (!o)
 		return 0;
-	struct span *s = call_start(ctx, &k, o, r);
+	struct span *s = call_start(&k, o, r);
 	if (!s)
 		return 0;
 	__u8 *raw = s->route;
@@ -742,9 +793,9 @@ int http_send(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int http_conn(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
+	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	struct span *s = call_now(&k, HTTP_CLIENT);
 	__u64 pc = ARG0(ctx);
 	if (!o || !s || s->flow.port)
 		return 0;
@@ -767,8 +818,8 @@ int http_conn(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int http_sent(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
-	struct offsets *o = offsets_of(ctx, &k.slot);
+	__u32 slot;
+	struct offsets *o = offsets_of(ctx, &slot);
 	if (!o)
 		return 0;
 	return call_end(ctx, HTTP_CLIENT, ARG1(ctx), ARG0(ctx) ? word(ARG0(ctx), o->http_response_status) : 0);
@@ -777,7 +828,7 @@ int http_sent(struct pt_regs *ctx)
 /* database/sql. */
 static __always_inline int sql_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 db, __u64 object, __u64 at, __u64 len)
 {
-	struct span *s = call_start(ctx, k, o, object);
+	struct span *s = call_start(k, o, object);
 	if (!s)
 		return 0;
 	s->extra = word(db, o->db_connector);
@@ -841,7 +892,7 @@ int redis_send(struct pt_regs *ctx)
 	if (!o)
 		return 0;
 	__u64 cmd = ARG4(ctx), args = word(cmd, o->redis_args);
-	struct span *s = call_start(ctx, &k, o, cmd);
+	struct span *s = call_start(&k, o, cmd);
 	if (!s)
 		return 0;
 	/* The first of []any, a string. */
@@ -860,7 +911,7 @@ int redis_pipe(struct pt_regs *ctx)
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
 		return 0;
-	struct span *s = call_start(ctx, &k, o, ARG3(ctx));
+	struct span *s = call_start(&k, o, ARG3(ctx));
 	if (!s)
 		return 0;
 	__builtin_memcpy(s->method, "PIPELINE", 8);
@@ -902,7 +953,7 @@ static __always_inline int grpc_start(struct pt_regs *ctx, __u64 at, __u64 len)
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
 		return 0;
-	struct span *s = call_start(ctx, &k, o, at);
+	struct span *s = call_start(&k, o, at);
 	if (!s)
 		return 0;
 	READ_TEXT(s, text, TEXT, at, len);
@@ -929,18 +980,17 @@ int grpc_invoked(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int grpc_opened(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
+	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct gkey to = { .g = ARG1(ctx), .slot = k.slot, .kind = GRPC_STREAM };
+	struct gkey to = { .g = ARG1(ctx), .slot = k.slot, .kind = STREAM };
 	if (!o)
 		return 0;
 	if (ARG2(ctx))
 		return call_end(ctx, GRPC_CLIENT, ARG2(ctx), code_of(o, ARG3(ctx)));
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	struct span *s = call_leave(&k, GRPC_CLIENT);
 	if (!s)
 		return 0;
-	call_leave(&k, s);
-	if (bpf_map_update_elem(&calls, &to, s, BPF_ANY))
+	if (s->id && bpf_map_update_elem(&calls, &to, s, BPF_ANY))
 		lose(LOSS_MAP);
 	bpf_map_delete_elem(&calls, &k);
 	return 0;
@@ -950,12 +1000,11 @@ int grpc_opened(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int grpc_finish(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = ARG0(ctx), .kind = GRPC_STREAM };
+	struct gkey k = { .g = ARG0(ctx), .kind = STREAM };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	struct span *s = bpf_map_lookup_elem(&calls, &k);
 	if (!o || !s)
 		return 0;
-	s->kind = GRPC_CLIENT;
 	s->error = ARG1(ctx);
 	s->status = code_of(o, s->error ? ARG2(ctx) : 0);
 	call_submit(&k, s);
@@ -985,9 +1034,9 @@ static __always_inline void transport_flow(__u64 transport, __u32 slot, __u32 ki
 SEC("uprobe.multi/")
 int grpc_written(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
+	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	struct span *s = call_now(&k, GRPC_CLIENT);
 	if (!o || !s || s->flow.port)
 		return 0;
 	__u64 stream = ARG1(ctx);

@@ -27,7 +27,8 @@ type attachContext struct {
 	Kind      uint32
 	Flags     uint32
 	Secure    uint32
-	Pad       uint32
+	Depth     uint16
+	Over      uint16
 	Conn      uint64
 	Goroutine uint64
 	Peer      attachFlow
@@ -137,8 +138,7 @@ type attachSpan struct {
 	TextLen   uint16
 	PeerIp    [16]uint8
 	Flow      attachFlow
-	Lent      uint8
-	Pad       [3]uint8
+	Pad       uint32
 	Method    [16]uint8
 	Host      [64]uint8
 	Route     [96]uint8
