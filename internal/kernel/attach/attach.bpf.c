@@ -108,6 +108,7 @@ struct context {
 	__u16 depth, over; /* open calls: those in calls, and those beyond MAX_DEPTH */
 	__u64 conn; /* for which peer was found out; 0: not yet */
 	__u64 goroutine; /* its number, as of then */
+	__u64 random;
 	struct flow peer;
 };
 
@@ -167,9 +168,17 @@ static __always_inline __u64 word(__u64 at, __u16 off)
 	return v;
 }
 
-static __always_inline __u64 random64(void)
+/* xorshift64*, sown once a goroutine: the kernel's own takes ten times as long. Never 0. */
+static __always_inline __u64 random64(__u64 *state)
 {
-	return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	__u64 x = *state;
+	if (!x)
+		x = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*state = x;
+	return x * 0x2545F4914F6CDD1DULL;
 }
 
 struct str { __u64 at, len; };
@@ -407,13 +416,13 @@ static __always_inline void serve(struct context *c, struct origin *parent, __u3
 {
 	if (c->start)
 		lose(LOSS_ABANDONED);
-	c->id = random64();
+	c->id = random64(&c->random);
 	c->parent = 0;
 	if (parent) {
 		__builtin_memcpy(c->trace, parent->trace, 16);
 		c->parent = parent->span;
 	} else {
-		__u64 t[2] = { random64(), random64() };
+		__u64 t[2] = { random64(&c->random), random64(&c->random) };
 		__builtin_memcpy(c->trace, t, 16);
 	}
 	c->span = c->root = c->id;
@@ -607,6 +616,8 @@ int goroutine_made(struct pt_regs *ctx)
 	child.slot = k.slot;
 	k.g = word(word(G(ctx), o->g_m), o->m_curg);
 	struct context *p = k.g ? bpf_map_lookup_elem(&goroutines, &k) : 0;
+	if (p && p->conn && !p->span)
+		return 0; /* net/http, between two requests: a goroutine that only reads */
 	struct context *c = bpf_map_lookup_elem(&goroutines, &child);
 	if (!p || !p->span) {
 		if (c) {
@@ -679,11 +690,11 @@ static __always_inline struct span *call_start(struct gkey *k, struct offsets *o
 		lose(LOSS_BOUND);
 		return 0; /* it has no number and is not told at its end */
 	}
-	s->id = random64();
+	s->id = random64(&c->random);
 	if (c->span) {
 		s->parent = c->span;
 	} else {
-		__u64 t[2] = { random64(), random64() };
+		__u64 t[2] = { random64(&c->random), random64(&c->random) };
 		__builtin_memcpy(c->trace, t, 16);
 		c->root = s->id;
 	}

@@ -31,6 +31,7 @@ type attachContext struct {
 	Over      uint16
 	Conn      uint64
 	Goroutine uint64
+	Random    uint64
 	Peer      attachFlow
 }
 

@@ -21,19 +21,21 @@ import (
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
-// build compiles the program in testdata once a set of flags.
-var built sync.Map // flags → func() (string, error)
+var built sync.Map // program and flags → func() (string, error)
 
-func build(t *testing.T, flags ...string) string {
+func build(t *testing.T, flags ...string) string { return buildProgram(t, "service", flags...) }
+
+// buildProgram compiles a program of testdata once a set of flags.
+func buildProgram(t *testing.T, program string, flags ...string) string {
 	t.Helper()
-	once, _ := built.LoadOrStore(strings.Join(flags, " "), sync.OnceValues(func() (string, error) {
+	once, _ := built.LoadOrStore(program+strings.Join(flags, " "), sync.OnceValues(func() (string, error) {
 		dir, err := os.MkdirTemp("", "attach")
 		if err != nil {
 			return "", err
 		}
 		cleanup = append(cleanup, dir)
 		exe := filepath.Join(dir, "service")
-		cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), "./testdata/service")...)
+		cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), "./testdata/"+program)...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		if err != nil {

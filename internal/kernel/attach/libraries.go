@@ -24,11 +24,14 @@ type probe struct {
 // Goroutines is the name of the Library that connects spans, and makes none.
 const Goroutines = "goroutines"
 
+const goroutineProgram = "goroutine_made"
+
 // library is what to probe for one kind of span.
 type library struct {
 	name    string
 	module  string // "" for the standard library
 	present string // the function that is there if the program uses it
+	calls   bool   // its spans are of calls, whose parents are found by goroutine
 	probes  []probe
 	need    []field // without these there are no spans
 	want    []field // without these, something in them is missing
@@ -46,7 +49,7 @@ func libraries() []library {
 	return []library{
 		{
 			name: Goroutines, present: "runtime.newproc1",
-			probes: []probe{{program: "goroutine_made", function: "runtime.newproc1", at: call, callee: "runtime.isSystemGoroutine"}},
+			probes: []probe{{program: goroutineProgram, function: "runtime.newproc1", at: call, callee: "runtime.isSystemGoroutine"}},
 			need: []field{
 				{"runtime.g", "goid", func(o *attachOffsets) *uint16 { return &o.G_goid }},
 				{"runtime.g", "m", func(o *attachOffsets) *uint16 { return &o.G_m }},
@@ -101,7 +104,7 @@ func libraries() []library {
 			}, requestFields...),
 		},
 		{
-			name: "net/http client", present: "net/http.(*Transport).roundTrip",
+			name: "net/http client", calls: true, present: "net/http.(*Transport).roundTrip",
 			probes: []probe{
 				{program: "http_sent", function: "net/http.(*Transport).roundTrip", at: returns},
 				{program: "http_conn", function: "net/http.(*persistConn).roundTrip", optional: true},
@@ -118,7 +121,7 @@ func libraries() []library {
 			}, flowFields...),
 		},
 		{
-			name: "database/sql", present: "database/sql.(*DB).queryDC",
+			name: "database/sql", calls: true, present: "database/sql.(*DB).queryDC",
 			probes: []probe{
 				{program: "sql_queried", function: "database/sql.(*DB).queryDC", at: returns},
 				{program: "sql_query", function: "database/sql.(*DB).queryDC"},
@@ -126,7 +129,7 @@ func libraries() []library {
 			want: connectorFields,
 		},
 		{
-			name: "database/sql", present: "database/sql.(*DB).execDC",
+			name: "database/sql", calls: true, present: "database/sql.(*DB).execDC",
 			probes: []probe{
 				{program: "sql_execed", function: "database/sql.(*DB).execDC", at: returns},
 				{program: "sql_exec", function: "database/sql.(*DB).execDC"},
@@ -134,7 +137,7 @@ func libraries() []library {
 			want: connectorFields,
 		},
 		{
-			name: "database/sql", present: "database/sql.(*Stmt).QueryContext",
+			name: "database/sql", calls: true, present: "database/sql.(*Stmt).QueryContext",
 			probes: []probe{
 				{program: "sql_queried", function: "database/sql.(*Stmt).QueryContext", at: returns},
 				{program: "sql_stmt", function: "database/sql.(*Stmt).QueryContext"},
@@ -142,7 +145,7 @@ func libraries() []library {
 			need: statementFields, want: connectorFields,
 		},
 		{
-			name: "database/sql", present: "database/sql.(*Stmt).ExecContext",
+			name: "database/sql", calls: true, present: "database/sql.(*Stmt).ExecContext",
 			probes: []probe{
 				{program: "sql_execed", function: "database/sql.(*Stmt).ExecContext", at: returns},
 				{program: "sql_stmt", function: "database/sql.(*Stmt).ExecContext"},
@@ -169,7 +172,7 @@ func libraries() []library {
 			}, append(statusFields, flowFields...)...),
 		},
 		{
-			name: "gRPC client", module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).Invoke",
+			name: "gRPC client", calls: true, module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).Invoke",
 			probes: []probe{
 				{program: "grpc_written", function: grpcTransport + "(*http2Client).write", older: grpcTransport + "(*http2Client).Write", optional: true},
 				{program: "grpc_invoked", function: "google.golang.org/grpc.(*ClientConn).Invoke", at: returns},
@@ -178,7 +181,7 @@ func libraries() []library {
 			want: grpcClientFields,
 		},
 		{
-			name: "gRPC client", module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).NewStream",
+			name: "gRPC client", calls: true, module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).NewStream",
 			probes: []probe{
 				{program: "grpc_finish", function: "google.golang.org/grpc.(*clientStream).finish"},
 				{program: "grpc_opened", function: "google.golang.org/grpc.(*ClientConn).NewStream", at: returns},
@@ -241,7 +244,7 @@ func redisLibrary(module string) library {
 	one, oneOlder := client+"processStartingAt", client+"process"
 	many, manyOlder := client+"generalProcessPipelineFrom", client+"generalProcessPipeline"
 	return library{
-		name: "go-redis", module: module, present: client + "_process",
+		name: "go-redis", calls: true, module: module, present: client + "_process",
 		probes: []probe{
 			{program: "redis_sent", function: one, older: oneOlder, at: returns},
 			{program: "redis_sent", function: many, older: manyOlder, at: returns, optional: true},
