@@ -137,5 +137,5 @@ func runChild(t *testing.T, dir, run string, tried, acked map[string]bool) {
 		}
 	}
 	_, _ = io.Copy(io.Discard, out) // what does not fit in a line
-	_ = cmd.Wait() // killed
+	_ = cmd.Wait()                  // killed
 }
