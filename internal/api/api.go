@@ -92,6 +92,7 @@ func config() huma.Config {
 		{Name: "services", Description: "Services, their health and who calls whom."},
 		{Name: "traces", Description: "Traces and spans."},
 		{Name: "logs", Description: "Log records."},
+		{Name: "kernel", Description: "What the kernels of the hosts saw: the network, the audit, kills for want of memory."},
 		{Name: "fields", Description: "Names and values for completion."},
 		{Name: "sampling", Description: "Which share of traces services keep. Clients ask for theirs at `/sampling`, by Jaeger's protocol."},
 		{Name: "system", Description: "Guanlan itself."},

@@ -98,6 +98,18 @@ func (r *recorder) LogPatterns(_ context.Context, w query.Window) (*query.Patter
 func (r *recorder) Related(_ context.Context, a query.Anchor) (*query.Related, error) {
 	return ask[query.Related](r, "related %q %q %q %v %v", a.Service, a.TraceID, a.SpanID, a.Start, a.End)
 }
+func (r *recorder) NetworkHealth(_ context.Context, w query.Window) (*query.NetworkHealth, error) {
+	return ask[query.NetworkHealth](r, "network %v", w)
+}
+func (r *recorder) Audit(_ context.Context, w query.Window, atLeast string, p query.Page) (*query.AuditList, error) {
+	return ask[query.AuditList](r, "audit %v %q %v", w, atLeast, p)
+}
+func (r *recorder) OOM(_ context.Context, w query.Window, p query.Page) (*query.OOMList, error) {
+	return ask[query.OOMList](r, "oom %v %v", w, p)
+}
+func (r *recorder) KernelFacts(_ context.Context, a query.KernelAnchor) (*query.KernelFacts, error) {
+	return ask[query.KernelFacts](r, "facts %q %q %v %v", a.TraceID, a.Service, a.Start, a.End)
+}
 func (r *recorder) Tail(ctx context.Context, filter string, yield func(query.TailEvent) bool) error {
 	ask[int](r, "tail %q", filter) // panics when told to
 	for {
@@ -154,6 +166,12 @@ func TestRoutes(t *testing.T) {
 	f("/logs/patterns", `patterns [-1h0m0s 0s ""]`)
 	f("/logs/context?id=xy&n=3", `context "xy" 3`)
 	f("/logs/context?id=xy", `context "xy" 20`)
+	f("/kernel/network?filter=health%3Dbad", `network [-1h0m0s 0s "health=bad"]`)
+	f("/kernel/audit", `audit [-1h0m0s 0s ""] "none" {50 }`)
+	f("/kernel/audit?severity=warning&limit=3&cursor=x", `audit [-1h0m0s 0s ""] "warning" {3 x}`)
+	f("/kernel/oom?start=now-2h", `oom [-2h0m0s 0s ""] {20 }`)
+	f("/kernel/facts?traceId=ab&near=now", `facts "ab" "" -1h0m0s 0s`)
+	f("/kernel/facts?service=order&start=now-5m", `facts "" "order" -5m0s 0s`)
 	f("/related?service=s&traceId=t&spanId=p&start=now-5m", `related "s" "t" "p" -5m0s 0s`)
 }
 
@@ -212,6 +230,7 @@ func TestProblems(t *testing.T) {
 	f("/status", 404, "", "no status")
 	f("/nothing", 404, "", "openapi.json lists them")
 
+	f("/kernel/audit?severity=loud", 422, "query.severity", "one of")
 	fail := func(err error, status int, location, want string) {
 		t.Helper()
 		r.fail = err
