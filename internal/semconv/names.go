@@ -322,6 +322,8 @@ const (
 	MetricGuanlanKernelEvents = "guanlan.kernel.events"
 	// MetricGuanlanKernelDropped: Events that a feature lost for want of room, in the kernel or behind it (counter, {event}).
 	MetricGuanlanKernelDropped = "guanlan.kernel.dropped"
+	// MetricGuanlanKernelFolded: Sets of series summed up under other for want of room (counter, {series}).
+	MetricGuanlanKernelFolded = "guanlan.kernel.folded"
 	// MetricGuanlanKernelProgramRuns: Runs of a BPF program (counter, {run}).
 	MetricGuanlanKernelProgramRuns = "guanlan.kernel.program.runs"
 	// MetricGuanlanKernelProgramTime: CPU time of the runs of a BPF program (counter, s).
