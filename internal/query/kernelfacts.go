@@ -24,6 +24,9 @@ const (
 	// reportEvery is how often the kernel receiver reports at most: what a
 	// span caused stands in a report up to so much later.
 	reportEvery = 15 * time.Second
+	// closeLater is how long after a span its connection may end and still be
+	// looked at: connections are kept for the next request.
+	closeLater = 2 * time.Minute
 	// eventSlack is how far an event may lie from its span: the kernel's clock
 	// and that of the sender of spans are not the same.
 	eventSlack = time.Second
@@ -197,7 +200,7 @@ func (e *engine) factsOfTrace(ctx context.Context, a KernelAnchor) (*KernelFacts
 		},
 		func(ctx context.Context) (err error) {
 			rows, _, err = e.logs.Logs(ctx, store.Select{
-				Tenant: TenantOf(ctx), Range: store.Range{Start: around.Start, End: around.End},
+				Tenant: TenantOf(ctx), Range: store.Range{Start: around.Start, End: end.Add(closeLater)},
 				Where: []store.Cond{{Field: "event_name", Op: store.OpRe, Value: socketEvents}, {Field: "service.name", Op: store.OpRe, Value: "^(" + alternatives(services) + ")$"}},
 			}, maxSocketRecords, "")
 			if err != nil {
@@ -284,14 +287,18 @@ func (s *socketSpan) facts(flows []*flow, events []socketEvent, around Window) (
 	for _, v := range events {
 		// A live connection is told of at the end of an interval.
 		late := eventSlack
-		if v.Event == "connection" || v.Event == "closed_bad" {
+		very := s.local != "" && v.local == s.local
+		switch {
+		case v.Event == "closed_bad" && very:
+			late = closeLater
+		case v.Event == "closed_bad", v.Event == "connection":
 			late = reportEvery
 		}
 		if v.service != s.service || !s.reaches(v.address, v.port, v.peer) || v.Time.Before(s.start.Add(-eventSlack)) || v.Time.After(s.end.Add(late)) {
 			continue
 		}
 		near = append(near, v)
-		if s.local != "" && v.local == s.local {
+		if very {
 			exact = append(exact, v)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +18,8 @@ const (
 	tcpSegments     = "kernel_tcp_segments_total"
 	tcpRetransmits  = "kernel_tcp_retransmits_total"
 	tcpOutOfOrder   = "kernel_tcp_out_of_order_total"
-	tcpRTT          = "kernel_tcp_rtt_seconds_bucket"
-	tcpConnect      = "kernel_tcp_connect_duration_seconds_bucket"
+	tcpRTT          = "kernel_tcp_rtt_seconds" // native histogram, as the next
+	tcpConnect      = "kernel_tcp_connect_duration_seconds"
 	tcpFailures     = "kernel_tcp_connect_failures_total"
 	tcpAccepts      = "kernel_tcp_accepts_total"
 	tcpAcceptWait   = "kernel_tcp_accept_wait_seconds_total"
@@ -165,20 +164,21 @@ func (e *engine) read(ctx context.Context, w Window, what string, exprs []string
 // flow is a Flow under construction.
 type flow struct {
 	Flow
-	key           flowKey
-	sent, got     float64 // by the observed side
-	rtt, connect  buckets
-	wait, waits   float64
-	failuresBySay map[string]float64
+	key          flowKey
+	sent, got    float64 // by the observed side
+	rtt, connect timing
+	wait, waits  float64
+	failuresOf   map[string]float64
 }
 
 // flows reads all flows whose series meet the matcher, unnamed and unjudged.
 func (e *engine) flows(ctx context.Context, w Window, matcher string) (map[flowKey]*flow, error) {
 	out := map[flowKey]*flow{}
-	exprs := []struct {
+	type part struct {
 		expr string
 		add  func(f *flow, s Sample)
-	}{
+	}
+	exprs := []part{
 		{grown(tcpBytes, matcher, w, flowLabels+", network_io_direction"), func(f *flow, s Sample) {
 			if s.Labels["network_io_direction"] == "receive" {
 				f.got += s.Value
@@ -189,12 +189,10 @@ func (e *engine) flows(ctx context.Context, w Window, matcher string) (map[flowK
 		{grown(tcpSegments, matcher, w, flowLabels), func(f *flow, s Sample) { f.Segments = s.Value }},
 		{grown(tcpRetransmits, matcher, w, flowLabels), func(f *flow, s Sample) { f.Retransmits = s.Value }},
 		{grown(tcpOutOfOrder, matcher, w, flowLabels), func(f *flow, s Sample) { f.OutOfOrder = s.Value }},
-		{grown(tcpRTT, matcher, w, flowLabels+", le"), func(f *flow, s Sample) { f.rtt.add(s) }},
-		{grown(tcpConnect, matcher, w, flowLabels+", le"), func(f *flow, s Sample) { f.connect.add(s) }},
 		{grown(tcpFailures, matcher, w, flowLabels+", error_type"), func(f *flow, s Sample) {
 			if s.Value > 0 {
 				f.Failures += s.Value
-				f.failuresBySay[s.Labels["error_type"]] += s.Value
+				f.failuresOf[s.Labels["error_type"]] += s.Value
 			}
 		}},
 		{grown(tcpAccepts, matcher, w, flowLabels), func(f *flow, s Sample) { f.Accepts = s.Value }},
@@ -205,6 +203,12 @@ func (e *engine) flows(ctx context.Context, w Window, matcher string) (map[flowK
 		{grown(tcpZeroWindows, matcher, w, flowLabels), func(f *flow, s Sample) { f.ZeroWindows = s.Value }},
 		{fmt.Sprintf("sum by (%s) (%s{%s})", flowLabels, tcpConnections, matcher), func(f *flow, s Sample) { f.Connections = s.Value }},
 	}
+	for i, expr := range timings(tcpRTT, matcher, w, slowRTT) {
+		exprs = append(exprs, part{expr, func(f *flow, s Sample) { f.rtt.take(i, s.Value) }})
+	}
+	for i, expr := range timings(tcpConnect, matcher, w, slowConnect) {
+		exprs = append(exprs, part{expr, func(f *flow, s Sample) { f.connect.take(i, s.Value) }})
+	}
 	texts := make([]string, len(exprs))
 	for i, x := range exprs {
 		texts[i] = x.expr
@@ -213,7 +217,7 @@ func (e *engine) flows(ctx context.Context, w Window, matcher string) (map[flowK
 		k := flowKeyOf(s.Labels)
 		f := out[k]
 		if f == nil {
-			f = &flow{key: k, failuresBySay: map[string]float64{}}
+			f = &flow{key: k, failuresOf: map[string]float64{}, rtt: timing{p50: -1, p99: -1}, connect: timing{p50: -1, p99: -1}}
 			out[k] = f
 		}
 		exprs[i].add(f, s)
@@ -250,16 +254,14 @@ func (f *flow) finish() {
 	if f.Segments > 0 {
 		f.Ratio = min(1, f.Retransmits/f.Segments)
 	}
-	f.rtt.sort()
-	f.connect.sort()
-	f.RTTs, f.RTTP50, f.RTTP99 = f.rtt.count(), f.rtt.quantile(0.5), f.rtt.quantile(0.99)
-	f.Connects, f.ConnectP99 = f.connect.count(), f.connect.quantile(0.99)
+	f.RTTs, f.RTTP50, f.RTTP99 = f.rtt.count, f.rtt.p50, f.rtt.p99
+	f.Connects, f.ConnectP99 = f.connect.count, f.connect.p99
 	f.AcceptWait = -1
 	if f.waits > 0 {
 		f.AcceptWait = f.wait / f.waits * float64(time.Second)
 	}
 	f.FailureKinds = []Tally{}
-	for kind, n := range f.failuresBySay {
+	for kind, n := range f.failuresOf {
 		f.FailureKinds = append(f.FailureKinds, Tally{Value: cmp.Or(kind, "other"), Count: uint64(math.Round(n))})
 	}
 	slices.SortFunc(f.FailureKinds, func(a, b Tally) int {
@@ -274,10 +276,10 @@ func (f *flow) judge() {
 	if f.Retransmits >= fewestRetransmit && f.Segments >= retransmitSegments && f.Ratio > retransmitShare {
 		f.find("tcp.retransmits", LevelBad, f.Ratio, retransmitShare, "ratio")
 	}
-	if f.RTTs >= fewestRTTs && f.rtt.tooMany(slowRTT) {
+	if f.RTTs >= fewestRTTs && f.rtt.tooMany() {
 		f.find("tcp.rtt_p99", LevelBad, f.RTTP99, float64(slowRTT), "ns")
 	}
-	if f.connect.tooMany(slowConnect) {
+	if f.connect.tooMany() {
 		f.find("tcp.syn_ack", LevelBad, f.ConnectP99, float64(slowConnect), "ns")
 	}
 	if f.Failures > 0 {
@@ -294,78 +296,38 @@ func (f *flow) find(name string, level Level, value, limit float64, unit string)
 	f.Health = worse(f.Health, level)
 }
 
-// buckets is a histogram with explicit bounds, cumulative as in Prometheus.
-type buckets []bucket
+// timing is what is read of a histogram. Quantiles are nanoseconds, -1 without
+// samples; over is the share of samples above a limit.
+type timing struct{ count, p50, p99, over float64 }
 
-type bucket struct{ le, count float64 }
-
-func (b *buckets) add(s Sample) {
-	le, err := strconv.ParseFloat(s.Labels["le"], 64)
-	if err == nil {
-		*b = append(*b, bucket{le, s.Value})
+// timings are the parts of a timing as expressions.
+func timings(metric, matcher string, w Window, limit time.Duration) []string {
+	// The shape matters, not the count: what increase extrapolates is even.
+	h := fmt.Sprintf("sum by (%s) (increase(%s{%s}%s))", flowLabels, metric, matcher, rangeOf(w))
+	return []string{
+		"histogram_count(" + h + ")",
+		"histogram_quantile(0.5, " + h + ")",
+		"histogram_quantile(0.99, " + h + ")",
+		fmt.Sprintf("histogram_fraction(%g, +Inf, %s)", limit.Seconds(), h),
 	}
 }
 
-// sort orders by bound. Counts can only rise with it; where the series of two
-// bounds began at different times they may seem not to.
-func (b buckets) sort() {
-	slices.SortFunc(b, func(x, y bucket) int { return cmp.Compare(x.le, y.le) })
-	for i := 1; i < len(b); i++ {
-		b[i].count = max(b[i].count, b[i-1].count)
+func (t *timing) take(part int, v float64) {
+	switch part {
+	case 0:
+		t.count = math.Round(v)
+	case 1:
+		t.p50 = v * float64(time.Second)
+	case 2:
+		t.p99 = v * float64(time.Second)
+	case 3:
+		t.over = v
 	}
-}
-
-func (b buckets) count() float64 {
-	if len(b) == 0 {
-		return 0
-	}
-	return b[len(b)-1].count
-}
-
-// quantile is in nanoseconds, -1 without samples; the bound below the last
-// bucket where it lies in that.
-func (b buckets) quantile(q float64) float64 {
-	all := b.count()
-	if all <= 0 {
-		return -1
-	}
-	rank := q * all
-	low, below := 0.0, 0.0
-	for _, x := range b {
-		if x.count >= rank {
-			if math.IsInf(x.le, 1) {
-				return low * float64(time.Second)
-			}
-			part := 1.0
-			if x.count > below {
-				part = (rank - below) / (x.count - below)
-			}
-			return (low + (x.le-low)*part) * float64(time.Second)
-		}
-		if !math.IsInf(x.le, 1) {
-			low = x.le
-		}
-		below = x.count
-	}
-	return low * float64(time.Second)
 }
 
 // tooMany reports whether enough samples lie above the limit to put P99 there.
-func (b buckets) tooMany(limit time.Duration) bool {
-	all, under := b.count(), 0.0
-	low, below := 0.0, 0.0
-	for _, x := range b {
-		under = below
-		if x.le >= limit.Seconds() {
-			if !math.IsInf(x.le, 1) {
-				under += (x.count - below) * (limit.Seconds() - low) / (x.le - low)
-			}
-			break
-		}
-		low, below, under = x.le, x.count, x.count
-	}
-	over := all - under
-	return over >= fewestSlow && over > slowShare*all
+func (t *timing) tooMany() bool {
+	return t.over > slowShare && t.over*t.count > fewestSlow-0.5
 }
 
 // NetworkHealth reads who talks to whom. The filter is about flows: see
