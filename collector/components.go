@@ -33,6 +33,7 @@ import (
 	_ "github.com/prometheus/prometheus/discovery/kubernetes"
 
 	"github.com/guanlan-io/guanlan/collector/graphconnector"
+	"github.com/guanlan-io/guanlan/collector/kernelreceiver"
 	"github.com/guanlan-io/guanlan/collector/queryextension"
 	"github.com/guanlan-io/guanlan/collector/redconnector"
 	"github.com/guanlan-io/guanlan/collector/scrapereceiver"
@@ -50,6 +51,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 		otlpreceiver.NewFactory(),
 		scrapereceiver.NewFactory(&scraping),
 		filelogreceiver.NewFactory(),
+		kernelreceiver.NewFactory(),
 	)
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),

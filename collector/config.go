@@ -17,11 +17,17 @@ import (
 	"github.com/guanlan-io/guanlan/collector/queryextension"
 )
 
-//go:embed *.yaml
+//go:embed *.yaml overlay/*.yaml
 var topologies embed.FS
 
 // Default is the topology that runs when the user names none.
 const Default = "guanlan:default"
+
+// Kernel is what is put over a topology with a store to watch the kernel as well.
+const Kernel = "guanlan:overlay/kernel"
+
+// Agent is the topology that watches the kernel and sends on what it tells.
+const Agent = "guanlan:agent"
 
 // Topologies names the embedded topologies, as --config takes them.
 func Topologies() []string {
@@ -31,6 +37,9 @@ func Topologies() []string {
 	}
 	var names []string
 	for _, f := range files {
+		if f.IsDir() {
+			continue
+		}
 		names = append(names, scheme+":"+strings.TrimSuffix(f.Name(), ".yaml"))
 	}
 	sort.Strings(names)

@@ -27,6 +27,7 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 		Example: `  guanlan up
   guanlan up --data /var/lib/guanlan
   guanlan up --config guanlan.yaml
+  sudo guanlan up --kernel
   guanlan up --set extensions::query::endpoint=127.0.0.1:8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,6 +39,7 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 		},
 	}
 	from.flags(cmd)
+	cmd.Flags().BoolVar(&from.kernel, "kernel", false, "watch the kernel of this machine as well: connections, OOM kills, audit, profiles (see guanlan agent check)")
 	return cmd
 }
 

@@ -328,7 +328,7 @@ const (
 	MetricGuanlanKernelProgramRuns = "guanlan.kernel.program.runs"
 	// MetricGuanlanKernelProgramTime: CPU time of the runs of a BPF program (counter, s).
 	MetricGuanlanKernelProgramTime = "guanlan.kernel.program.time"
-	// MetricGuanlanKernelFeatureUp: 1 while the feature runs, 0 where this kernel or process cannot do it (gauge, 1).
+	// MetricGuanlanKernelFeatureUp: 1 while the feature runs, 0 where this kernel or process cannot do it (gauge, {feature}).
 	MetricGuanlanKernelFeatureUp = "guanlan.kernel.feature.up"
 	// MetricGuanlanREDSeries: Series of request metrics now in memory (gauge, {series}).
 	MetricGuanlanREDSeries = "guanlan.red.series"

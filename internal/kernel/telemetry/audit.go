@@ -31,6 +31,9 @@ type finding struct {
 // and the audit keeps 4 KiB.
 const maxCommandLine = 2 << 10
 
+// maxSentence is what the body quotes of them.
+const maxSentence = 200
+
 // severityOf is syslog's mapping: notice is above info, critical above error.
 func severityOf(s audit.Severity) (plog.SeverityNumber, string) {
 	switch s {
@@ -66,7 +69,7 @@ func (r *Records) Audit(e *audit.Event) {
 	a.PutStr(semconv.UserID, fmt.Sprint(e.UID))
 	a.PutInt(semconv.KernelAuditResult, e.Result)
 	putText(a, semconv.ProcessExecutablePath, e.Exe)
-	putText(a, semconv.ProcessCommandLine, commandLine(e))
+	putText(a, semconv.ProcessCommandLine, shorten(e.CommandLine(), maxCommandLine))
 	putText(a, semconv.FilePath, e.Path)
 	putText(a, semconv.KernelCgroup, e.Cgroup)
 	putText(a, semconv.ContainerImageName, e.Image)
@@ -90,10 +93,9 @@ func (r *Records) Audit(e *audit.Event) {
 	putJSON(a, semconv.KernelAuditFindings, all)
 }
 
-func commandLine(e *audit.Event) string {
-	s := e.CommandLine()
-	if len(s) > maxCommandLine {
-		s = strings.ToValidUTF8(s[:maxCommandLine], "") + "…"
+func shorten(s string, most int) string {
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }
@@ -153,7 +155,7 @@ func act(e *audit.Event) string {
 		if len(e.Ancestors) > 0 {
 			by = " by " + e.Ancestors[0].Comm
 		}
-		return fmt.Sprintf("%s was started%s", cmp.Or(commandLine(e), e.Path), by)
+		return fmt.Sprintf("%s was started%s", cmp.Or(shorten(e.CommandLine(), maxSentence), e.Path), by)
 	case audit.Exit:
 		return who + " ended"
 	case audit.Fork:
@@ -173,7 +175,7 @@ func act(e *audit.Event) string {
 	case audit.Ptrace:
 		return fmt.Sprintf("%s reached into process %d (%s)", who, e.TargetPID, cmp.Or(e.Detail, e.Call))
 	case audit.BPF:
-		return fmt.Sprintf("%s called bpf %s", who, e.Detail)
+		return fmt.Sprintf("%s loaded or attached a BPF program (%s)", who, cmp.Or(e.Detail, "without a name"))
 	case audit.Module:
 		return fmt.Sprintf("%s changed kernel modules (%s %s)", who, e.Call, cmp.Or(e.Path, e.Detail))
 	}

@@ -31,7 +31,7 @@ func HealthMetrics(o Origin, all []Health, from, to time.Time) pmetric.Metrics {
 		deltaSum(m)
 		m.Sum().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
 	}
-	up := b.metric(semconv.MetricGuanlanKernelFeatureUp, "1", gauge)
+	up := b.metric(semconv.MetricGuanlanKernelFeatureUp, "{feature}", gauge)
 	events := b.metric(semconv.MetricGuanlanKernelEvents, "{event}", total)
 	dropped := b.metric(semconv.MetricGuanlanKernelDropped, "{event}", total)
 	folded := b.metric(semconv.MetricGuanlanKernelFolded, "{series}", total)
