@@ -26,6 +26,9 @@ const keys = [
   'live', // 1 follows new records
   'expr', // PromQL
   'side', // 1 shows the Related panel
+  'flow', // selected flow of the network
+  'sev', // least severity of audit events
+  'kernel', // 1 shows the kernel's records among all logs
 ] as const
 
 export type Search = Partial<Record<(typeof keys)[number], string>>

@@ -18,6 +18,7 @@ export const zh: Texts = {
     traces: '链路',
     logs: '日志',
     metrics: '指标',
+    kernel: '内核',
     settings: '设置',
     search: '搜索或跳转…',
     skip: '跳到正文',
