@@ -16,6 +16,7 @@ const routes = root.addChildren([
   at('/traces/$traceId', () => import('./pages/trace/TracePage')),
   at('/logs', () => import('./pages/logs/LogsPage')),
   at('/metrics', () => import('./pages/metrics/MetricsPage')),
+  at('/profiles', () => import('./pages/profiles/ProfilesPage')),
   at('/settings', () => import('./pages/settings/SettingsPage')),
 ])
 

@@ -20,7 +20,7 @@ export function FilterBar({ signal }: { signal: Signal }) {
     <FilterInput
       signal={signal}
       label={t.filter.label}
-      placeholder={signal === 'logs' ? t.filter.placeholderLogs : t.filter.placeholder}
+      placeholder={{ traces: t.filter.placeholder, logs: t.filter.placeholderLogs, profiles: t.filter.placeholderProfiles }[signal]}
       value={url.q ?? ''}
       onChange={(q) => set({ q: q || undefined })}
     />
@@ -37,9 +37,11 @@ interface Props {
   within?: string
   /** A time, in Unix milliseconds, close to these rows. */
   at?: number
+  /** A second filter of the page: / is not for it. */
+  quiet?: boolean
 }
 
-export function FilterInput({ signal, label, placeholder, value, onChange, within, at }: Props) {
+export function FilterInput({ signal, label, placeholder, value, onChange, within, at, quiet }: Props) {
   const t = useTexts()
   const id = useId()
   const input = useRef<HTMLInputElement>(null)
@@ -51,7 +53,7 @@ export function FilterInput({ signal, label, placeholder, value, onChange, withi
   const conditions = tryParse(value)
   const { title, suggestions } = useSuggestions(signal, text, within ?? value, open, at)
 
-  useKeys({ '/': () => input.current?.focus() })
+  useKeys({ '/': () => input.current?.focus() }, !quiet)
 
   const commit = (next: string) => {
     try {

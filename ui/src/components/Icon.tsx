@@ -6,6 +6,7 @@ const paths = {
   traces: 'M2 3.5h7M5 8h6.5M8 12.5h6',
   logs: 'M3 2.5h10v11H3zM5.5 5.5h5M5.5 8h5M5.5 10.5h3',
   metrics: 'M2.5 2.5v11h11M5 10l2.5-3.5 2.5 2L13.5 4',
+  profiles: 'M2 2.5h12v2.8H2zM2 6.6h8v2.8H2zM2 10.7h4.5v2.8H2z',
   settings: 'M3 4.5h5M11 4.5h2M3 11.5h2M8 11.5h5M9.5 3v3M6.5 10v3',
   search: 'M7 2.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9zM10.5 10.5l3.5 3.5',
   clock: 'M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2zM8 4.8V8l2.2 1.6',

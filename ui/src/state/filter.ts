@@ -23,7 +23,7 @@ export interface Condition {
   value: string
 }
 
-export type Signal = 'traces' | 'logs'
+export type Signal = 'traces' | 'logs' | 'profiles'
 
 /** Why a filter cannot be read; the texts are in the catalogues. */
 export type Reason = Wrong | { kind: 'syntax' | 'or' | 'not' | 'parentheses' | 'quote' | 'long' }
@@ -351,6 +351,9 @@ export function typing(text: string): Typing {
 
 const spanOnly = /^(?:duration|status|status\.message|kind|name|parent_span_id|root|event\.name|span\..+)$/
 const logOnly = /^(?:severity|severity_text|body|event_name|log\..+)$/
+/** Samples know the trace that ran, rarely the span. */
+const rowOnly = /^(?:span_id|scope\.name|)$/
+const foreign: Record<Signal, readonly RegExp[]> = { traces: [logOnly], logs: [spanOnly], profiles: [spanOnly, logOnly, rowOnly] }
 
 /**
  * The conditions that also mean something for another signal, so that filters
@@ -363,7 +366,7 @@ export function carry(conditions: readonly Condition[], to: Signal): Condition[]
       out.push({ field: 'severity', op: '>=', value: 'error' })
     else if (to === 'traces' && c.field === 'severity' && c.op !== '!=' && (c.value === 'error' || c.value === 'fatal'))
       out.push({ field: 'status', op: '=', value: 'error' })
-    else if (!(to === 'logs' ? spanOnly : logOnly).test(c.field)) out.push(c)
+    else if (!foreign[to].some((f) => f.test(c.field))) out.push(c)
   }
   // What is an attribute there can be a field of another form here.
   return out.filter((c) => !check(c, to))

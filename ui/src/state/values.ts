@@ -50,6 +50,7 @@ const known: Record<Signal, ReadonlyMap<string, Kind>> = {
     ['trace_id', hex(32, false)],
     ['span_id', hex(16, false)],
   ]),
+  profiles: new Map([['trace_id', hex(32, false)]]),
 }
 
 const patterns: readonly string[] = ['=~', '!~']
