@@ -166,12 +166,6 @@ func TestRoutes(t *testing.T) {
 	f("/logs/patterns", `patterns [-1h0m0s 0s ""]`)
 	f("/logs/context?id=xy&n=3", `context "xy" 3`)
 	f("/logs/context?id=xy", `context "xy" 20`)
-	f("/kernel/network?filter=health%3Dbad", `network [-1h0m0s 0s "health=bad"]`)
-	f("/kernel/audit", `audit [-1h0m0s 0s ""] "none" {50 }`)
-	f("/kernel/audit?severity=warning&limit=3&cursor=x", `audit [-1h0m0s 0s ""] "warning" {3 x}`)
-	f("/kernel/oom?start=now-2h", `oom [-2h0m0s 0s ""] {20 }`)
-	f("/kernel/facts?traceId=ab&near=now", `facts "ab" "" -1h0m0s 0s`)
-	f("/kernel/facts?service=order&start=now-5m", `facts "" "order" -5m0s 0s`)
 	f("/related?service=s&traceId=t&spanId=p&start=now-5m", `related "s" "t" "p" -5m0s 0s`)
 }
 
@@ -230,7 +224,6 @@ func TestProblems(t *testing.T) {
 	f("/status", 404, "", "no status")
 	f("/nothing", 404, "", "openapi.json lists them")
 
-	f("/kernel/audit?severity=loud", 422, "query.severity", "one of")
 	fail := func(err error, status int, location, want string) {
 		t.Helper()
 		r.fail = err
@@ -361,5 +354,37 @@ func TestTailSurvivesPanic(t *testing.T) {
 	next()
 	if got := next(); !strings.HasPrefix(got, "problem {") || !strings.Contains(got, "panic: boom") || strings.Contains(got, "goroutine") {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestKernelRoutes(t *testing.T) {
+	r := &recorder{}
+	h := r.handler()
+	f := func(path string, status int, want string) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", KernelPath+path, nil))
+		got := r.asked
+		if status != 200 {
+			got = w.Body.String()
+		}
+		if w.Code != status || !strings.Contains(got, want) {
+			t.Errorf("%s: got %d, %s\nwant %d, %s", path, w.Code, got, status, want)
+		}
+	}
+	f("/network?filter=health%3Dbad", 200, `network [-1h0m0s 0s "health=bad"]`)
+	f("/network?to=now-1h", 200, `network [-2h0m0s -1h0m0s ""]`)
+	f("/audit", 200, `audit [-1h0m0s 0s ""] "none" {50 }`)
+	f("/audit?severity=warning&limit=3&cursor=x", 200, `audit [-1h0m0s 0s ""] "warning" {3 x}`)
+	f("/oom?from=now-2h", 200, `oom [-2h0m0s 0s ""] {20 }`)
+	f("/facts?trace_id=ab&near=now", 200, `facts "ab" "" -1h0m0s 0s`)
+	f("/facts?service=order&from=now-5m", 200, `facts "" "order" -5m0s 0s`)
+	f("/audit?severity=loud", 422, "one of")
+	f("/oom?from=soon", 422, "query.from")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", KernelPath+"/audit/rules", nil))
+	var rules AuditRules
+	if err := json.Unmarshal(w.Body.Bytes(), &rules); err != nil || len(rules.Rules) < 20 || rules.Rules[0].Technique == "" || len(rules.Rules[0].On) == 0 {
+		t.Errorf("rules: got %s", w.Body)
 	}
 }

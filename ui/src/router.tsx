@@ -19,6 +19,7 @@ const routes = root.addChildren([
   at('/kernel', () => import('./pages/kernel/NetworkPage')),
   at('/kernel/audit', () => import('./pages/kernel/AuditPage')),
   at('/kernel/oom', () => import('./pages/kernel/OOMPage')),
+  at('/profiles', () => import('./pages/profiles/ProfilesPage')),
   at('/settings', () => import('./pages/settings/SettingsPage')),
 ])
 

@@ -4,6 +4,170 @@
  */
 
 export interface paths {
+    "/api/v1/kernel/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List audit events
+         * @description What processes did that an auditor wants to know, newest first. The filter is that of logs.
+         */
+        get: operations["listAuditEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/audit/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the rules of the audit
+         * @description The rules that come with this version. Receivers may add, replace and disable rules by files of their own.
+         */
+        get: operations["listAuditRules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/facts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what the kernel saw behind a trace or a service
+         * @description Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings.
+         */
+        get: operations["getKernelFacts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show who talks to whom, with health
+         * @description Flows between services and addresses as the kernels of the hosts saw them, and the sockets of network namespaces. The filter is about flows: `source`, `target`, `service.name`, `address`, `port`, `host.name`, `role`, `health`, `signal`, `error.type`, `bytes`, `retransmits`, `retransmit_ratio`, `rtt_p50`, `rtt_p99`, `connect_p99`, `failures`, `resets`, `connections`.
+         */
+        get: operations["getNetwork"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/oom": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List kills for want of memory
+         * @description Each with the limit that was hit, who held the memory and how it grew, newest first. The filter is that of logs.
+         */
+        get: operations["listOOM"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List profiles
+         * @description What has profiles in the window, by service and type.
+         */
+        get: operations["listProfiles"];
+        put?: never;
+        /**
+         * Add a profile
+         * @description Keeps a profile in the format of pprof, compressed by gzip or not, at most 32 MiB. It is on the disk when the answer is 200. Further parameters are attributes of the resource: `?service.name=order&service.version=1.2`.
+         */
+        post: operations["addProfile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/profiles/flame": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show profiles as a flame graph
+         * @description Matching profiles added up to a tree of calls, at most 20000 of them. With a base, the same tree has the values of other profiles beside.
+         */
+        get: operations["getFlame"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/profiles/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Give profiles to pprof
+         * @description Matching profiles added up to one, in the format of pprof, compressed by gzip: `go tool pprof` takes this address as its argument.
+         */
+        get: operations["mergeProfiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/guanlan/v1/fields/{signal}": {
         parameters: {
             query?: never;
@@ -36,106 +200,6 @@ export interface paths {
          * @description Services, databases, queues and outside hosts as nodes, calls as edges.
          */
         get: operations["getGraph"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guanlan/v1/kernel/audit": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List audit events
-         * @description What processes did that an auditor wants to know, newest first. The filter is that of logs.
-         */
-        get: operations["listAuditEvents"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guanlan/v1/kernel/audit/rules": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List the rules of the audit
-         * @description The rules that come with this version. Receivers may add, replace and disable rules by files of their own.
-         */
-        get: operations["listAuditRules"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guanlan/v1/kernel/facts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Show what the kernel saw behind a trace or a service
-         * @description Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings.
-         */
-        get: operations["getKernelFacts"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guanlan/v1/kernel/network": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Show who talks to whom, with health
-         * @description Flows between services and addresses as the kernels of the hosts saw them, and the sockets of network namespaces. The filter is about flows: `source`, `target`, `service.name`, `address`, `port`, `host.name`, `role`, `health`, `signal`, `error.type`, `bytes`, `retransmits`, `retransmit_ratio`, `rtt_p50`, `rtt_p99`, `connect_p99`, `failures`, `resets`, `connections`.
-         */
-        get: operations["getNetwork"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/guanlan/v1/kernel/oom": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List kills for want of memory
-         * @description Each with the limit that was hit, who held the memory and how it grew, newest first. The filter is that of logs.
-         */
-        get: operations["listOOM"];
         put?: never;
         post?: never;
         delete?: never;
@@ -738,6 +802,51 @@ export interface components {
         };
         FieldList: {
             fields: components["schemas"]["Tally"][];
+        };
+        Flame: {
+            /**
+             * Format: int64
+             * @description The same of the base; 0 without one.
+             */
+            base_total: number;
+            /** @description Of each function; empty when unknown. */
+            files: string[];
+            /** @description Of each function: go, inline (compiled into its caller), c, kernel or other. */
+            kinds: string[];
+            /** @description Functions. */
+            names: string[];
+            nodes: components["schemas"]["FlameNodes"];
+            /**
+             * Format: int64
+             * @description How many profiles were added up.
+             */
+            profiles: number;
+            /**
+             * Format: int64
+             * @description Sum of all samples.
+             */
+            total: number;
+            /** @description True when calls were left out to keep the answer small; their values stand in the callers' self. */
+            truncated: boolean;
+            /**
+             * @description Unit of all values.
+             * @example nanoseconds
+             */
+            unit: string;
+        };
+        FlameNodes: {
+            /** @description Self in the base; only when one was asked for. */
+            base_self?: number[];
+            /** @description Value in the base; only when one was asked for. */
+            base_value?: number[];
+            /** @description Index of the function. */
+            name: number[];
+            /** @description Index of the calling node; -1 where there is none. */
+            parent: number[];
+            /** @description Spent in the function itself. */
+            self: number[];
+            /** @description Spent in the function and what it calls. */
+            value: number[];
         };
         Flow: {
             /**
@@ -1361,6 +1470,56 @@ export interface components {
             /** @description By service and environment. For a service its own policy holds before the default one, and among these the one for its environment before the one for all. */
             policies: components["schemas"]["Rule"][];
         };
+        ProfileAdded: {
+            /** @description Names the profile. */
+            id: string;
+            /**
+             * @description Given, or guessed from the types of its values.
+             * @example cpu
+             */
+            type: string;
+        };
+        ProfileList: {
+            series: components["schemas"]["ProfileSeries"][];
+        };
+        ProfileSeries: {
+            /**
+             * Format: date-time
+             * @description Start of the oldest.
+             */
+            first: string;
+            /** @description Values of service.instance.id, else k8s.pod.name, container.id or host.name, at most 50. */
+            instances: string[];
+            /**
+             * Format: date-time
+             * @description Start of the newest.
+             */
+            last: string;
+            /**
+             * Format: int64
+             * @description How many there are in the window.
+             */
+            profiles: number;
+            /** @description service.name; empty when the sender told none. */
+            service: string;
+            /**
+             * Format: int64
+             * @description Sum of all values.
+             */
+            total: number;
+            /**
+             * @description What is measured: cpu, off_cpu, heap, allocs, goroutine, mutex, block or what the sender calls it.
+             * @example cpu
+             */
+            type: string;
+            /**
+             * @description Unit of total and of the values in flame graphs.
+             * @example nanoseconds
+             */
+            unit: string;
+            /** @description Values of service.version, at most 50. */
+            versions: string[];
+        };
         Related: {
             items: components["schemas"]["RelatedItem"][];
         };
@@ -1791,168 +1950,13 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    listFields: {
-        parameters: {
-            query?: {
-                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
-                start?: string;
-                /** @description Exclusive, same forms. Default: now. */
-                end?: string;
-                /** @description Conditions in the filter grammar; empty matches all. */
-                filter?: string;
-            };
-            header?: {
-                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
-                "X-Scope-OrgID"?: string;
-            };
-            path: {
-                /** @description Kind of telemetry. */
-                signal: "traces" | "logs";
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FieldList"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Internal Server Error */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Gateway Timeout */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-        };
-    };
-    getGraph: {
-        parameters: {
-            query?: {
-                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
-                start?: string;
-                /** @description Exclusive, same forms. Default: now. */
-                end?: string;
-                /** @description Conditions in the filter grammar; empty matches all. */
-                filter?: string;
-                /** @description Only this service and its neighbours. */
-                focus?: string;
-            };
-            header?: {
-                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
-                "X-Scope-OrgID"?: string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description OK */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Graph"];
-                };
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Unprocessable Entity */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Internal Server Error */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Service Unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-            /** @description Gateway Timeout */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ErrorModel"];
-                };
-            };
-        };
-    };
     listAuditEvents: {
         parameters: {
             query?: {
-                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
-                start?: string;
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
                 /** @description Exclusive, same forms. Default: now. */
-                end?: string;
+                to?: string;
                 /** @description Conditions in the filter grammar; empty matches all. */
                 filter?: string;
                 /** @description Only findings of at least this severity; none: also events that meet no rule. */
@@ -2099,15 +2103,15 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Facts of the sockets behind this trace's client spans. */
-                traceId?: string;
-                /** @description A time close to the trace, in the forms of start; makes the search faster. */
+                trace_id?: string;
+                /** @description A time close to the trace, in the forms of from; makes the search faster. */
                 near?: string;
                 /** @description Without a trace: facts of this service in the window. */
                 service?: string;
-                /** @description In the forms of start elsewhere. Default: one hour before end. */
-                start?: string;
+                /** @description In the forms of from elsewhere. Default: one hour before to. */
+                from?: string;
                 /** @description Exclusive. Default: now. */
-                end?: string;
+                to?: string;
             };
             header?: {
                 /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
@@ -2177,10 +2181,10 @@ export interface operations {
     getNetwork: {
         parameters: {
             query?: {
-                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
-                start?: string;
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
                 /** @description Exclusive, same forms. Default: now. */
-                end?: string;
+                to?: string;
                 /** @description Conditions in the filter grammar; empty matches all. */
                 filter?: string;
             };
@@ -2252,10 +2256,10 @@ export interface operations {
     listOOM: {
         parameters: {
             query?: {
-                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
-                start?: string;
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
                 /** @description Exclusive, same forms. Default: now. */
-                end?: string;
+                to?: string;
                 /** @description Conditions in the filter grammar; empty matches all. */
                 filter?: string;
                 /** @description Stories of the page. */
@@ -2279,6 +2283,448 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OOMList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    listProfiles: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all. */
+                filter?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProfileList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    addProfile: {
+        parameters: {
+            query?: {
+                /**
+                 * @description What is measured. Default: guessed from the types of the profile's values.
+                 * @example heap
+                 */
+                type?: string;
+                /**
+                 * @description The service that was measured; so any other attribute of the resource.
+                 * @example order
+                 */
+                "service.name"?: string;
+            };
+            header?: {
+                /**
+                 * @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0.
+                 * @example 12:3
+                 */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProfileAdded"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getFlame: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all. */
+                filter?: string;
+                /** @description Type of profile, as the list tells. */
+                type?: string;
+                /** @description Start of the profiles to compare with, in the forms of from. Default with another base parameter: from. */
+                base_from?: string;
+                /** @description End of the profiles to compare with. Default: to. */
+                base_to?: string;
+                /** @description Filter of the profiles to compare with. Default: filter, when base_from or base_to is given. */
+                base_filter?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Flame"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    mergeProfiles: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all. */
+                filter?: string;
+                /** @description Type of profile, as the list tells. */
+                type?: string;
+                /** @description Instead of from: so many seconds before to. go tool pprof -seconds sends it. */
+                seconds?: number;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A profile. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    listFields: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
+                start?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                end?: string;
+                /** @description Conditions in the filter grammar; empty matches all. */
+                filter?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path: {
+                /** @description Kind of telemetry. */
+                signal: "traces" | "logs";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FieldList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getGraph: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before end. */
+                start?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                end?: string;
+                /** @description Conditions in the filter grammar; empty matches all. */
+                filter?: string;
+                /** @description Only this service and its neighbours. */
+                focus?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Graph"];
                 };
             };
             /** @description Not Found */

@@ -20,7 +20,7 @@ export function FilterBar({ signal, extra }: { signal: Signal; extra?: ReactNode
     <FilterInput
       signal={signal}
       label={t.filter.label}
-      placeholder={signal === 'logs' ? t.filter.placeholderLogs : t.filter.placeholder}
+      placeholder={{ traces: t.filter.placeholder, logs: t.filter.placeholderLogs, profiles: t.filter.placeholderProfiles, network: t.kernel.placeholder }[signal]}
       value={url.q ?? ''}
       onChange={(q) => set({ q: q || undefined })}
       extra={extra}
@@ -38,13 +38,15 @@ interface Props {
   within?: string
   /** A time, in Unix milliseconds, close to these rows. */
   at?: number
+  /** A second filter of the page: / is not for it. */
+  quiet?: boolean
   /** What completes the line instead of the server. */
   known?: Known
   /** Chips of the page that are no part of the filter. */
   extra?: ReactNode
 }
 
-export function FilterInput({ signal, label, placeholder, value, onChange, within, at, known, extra }: Props) {
+export function FilterInput({ signal, label, placeholder, value, onChange, within, at, quiet, known, extra }: Props) {
   const t = useTexts()
   const id = useId()
   const input = useRef<HTMLInputElement>(null)
@@ -56,7 +58,7 @@ export function FilterInput({ signal, label, placeholder, value, onChange, withi
   const conditions = tryParse(value)
   const { title, suggestions } = useSuggestions(signal, text, within ?? value, open, at, known)
 
-  useKeys({ '/': () => input.current?.focus() })
+  useKeys({ '/': () => input.current?.focus() }, !quiet)
 
   const commit = (next: string) => {
     try {

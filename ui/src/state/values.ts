@@ -57,6 +57,7 @@ const known: Record<Signal, ReadonlyMap<string, Kind>> = {
     ['role', oneOf(false, 'client', 'server', 'unknown')],
     ...(['rtt_p50', 'rtt_p99', 'connect_p99'] as const).map((f) => [f, nanoseconds] as const),
   ]),
+  profiles: new Map([['trace_id', hex(32, false)]]),
 }
 
 const patterns: readonly string[] = ['=~', '!~']
