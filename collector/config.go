@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/collector/otelcol"
 
 	"github.com/guanlan-io/guanlan/collector/queryextension"
+	"github.com/guanlan-io/guanlan/internal/kernel/telemetry"
 )
 
 //go:embed *.yaml overlay/*.yaml
@@ -62,6 +63,9 @@ func Topology(uri string) ([]byte, error) {
 // Summary is what a user wants to know once everything runs.
 type Summary = queryextension.Summary
 
+// KernelFeature says how one feature of the receiver kernel fares.
+type KernelFeature = telemetry.Feature
+
 // Options chooses what to run.
 type Options struct {
 	Version string
@@ -70,12 +74,15 @@ type Options struct {
 	URIs []string
 	// Ready, if not nil, is called once all receivers accept data.
 	Ready func(Summary)
+	// Watching, if not nil, is told what of the kernel is watched each time that a
+	// receiver kernel has started.
+	Watching func([]KernelFeature)
 }
 
 // Settings returns what otelcol needs to run the distribution.
 func Settings(o Options) otelcol.CollectorSettings {
 	return otelcol.CollectorSettings{
-		Factories: func() (otelcol.Factories, error) { return components(o.Ready) },
+		Factories: func() (otelcol.Factories, error) { return components(o) },
 		BuildInfo: component.BuildInfo{Command: "guanlan", Description: "Guanlan", Version: o.Version},
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
 			URIs:          o.URIs,

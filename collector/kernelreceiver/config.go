@@ -16,6 +16,7 @@ type Config struct {
 	OOM     OOMConfig     `mapstructure:"oom"`
 	Audit   AuditConfig   `mapstructure:"audit"`
 	Profile ProfileConfig `mapstructure:"profile"`
+	Attach  AttachConfig  `mapstructure:"attach"`
 	// Proc is where the host's procfs is mounted; default /proc. In a container
 	// the pid namespace must be the host's as well.
 	Proc string `mapstructure:"proc"`
@@ -92,6 +93,18 @@ type ProfileConfig struct {
 	MaxProfiles int `mapstructure:"max_profiles"`
 }
 
+// AttachConfig is about spans of Go programs that have no instrumentation.
+type AttachConfig struct {
+	Enabled bool `mapstructure:"enabled"` // default false
+	// Executables and Containers name the programs, which may start later: by the
+	// path of the executable or its last element, by at least 12 digits of the
+	// container's id.
+	Executables []string `mapstructure:"executables"`
+	Containers  []string `mapstructure:"containers"`
+	// SpansPerTrace bounds what one request may grow into; default 1000.
+	SpansPerTrace int `mapstructure:"spans_per_trace"`
+}
+
 func defaultConfig() *Config {
 	return &Config{
 		Proc: "/proc",
@@ -100,6 +113,7 @@ func defaultConfig() *Config {
 		OOM:     OOMConfig{Enabled: true, Every: 5 * time.Second, History: 5 * time.Minute},
 		Audit:   AuditConfig{Enabled: true, BuiltinRules: true, HostRoot: "/"},
 		Profile: ProfileConfig{Enabled: true, Hz: 19, Interval: 10 * time.Second, MinWait: time.Millisecond, MaxProfiles: 512},
+		Attach:  AttachConfig{SpansPerTrace: 1000},
 	}
 }
 
@@ -110,6 +124,8 @@ const (
 	maxFlows    = 1 << 20         // 1 GB in the kernel
 	maxHz       = 1000
 	maxKept     = 10_000 // samples of one cgroup
+
+	minContainer = 12 // digits, as tools print them
 )
 
 // Validate names the field that is wrong and what it wants.
@@ -141,6 +157,11 @@ func (c *Config) Validate() error {
 	between("profile::interval", c.Profile.Interval, minInterval, time.Hour)
 	between("profile::min_wait", c.Profile.MinWait, time.Microsecond, time.Minute)
 	count("profile::max_profiles", c.Profile.MaxProfiles, 1, 100_000)
+	count("attach::spans_per_trace", c.Attach.SpansPerTrace, 1, 100_000)
+	want(!c.Attach.Enabled || len(c.Attach.Executables)+len(c.Attach.Containers) > 0, "attach::executables", "[]", "at least one, or one of containers")
+	for i, id := range c.Attach.Containers {
+		want(len(id) >= minContainer, fmt.Sprintf("attach::containers::%d", i), id, fmt.Sprintf("at least %d digits of an id", minContainer))
+	}
 	if _, err := c.Audit.scopes(); err != nil {
 		errs = append(errs, err)
 	}

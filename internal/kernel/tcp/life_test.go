@@ -28,6 +28,17 @@ import (
 const helper = "GUANLAN_TCP_HELPER"
 
 func TestMain(m *testing.M) {
+	if addr, ok := strings.CutPrefix(os.Getenv(helper), "serve "); ok {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		accept(l, echo)
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
 	if os.Getenv(helper) != "" {
 		f := New(Options{})
 		err := f.Start(context.Background(), kernel.NewHost(kernel.Options{}))

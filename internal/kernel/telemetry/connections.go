@@ -3,10 +3,7 @@
 package telemetry
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -16,20 +13,16 @@ import (
 	"github.com/guanlan-io/guanlan/internal/semconv"
 )
 
-// maxConnections and maxSignals bound the records of one report, the worst
-// first: a bad network makes all flows bad, and some dozen say so as well.
-const (
-	maxConnections = 50
-	maxSignals     = 50
-)
+// maxSignals bounds the findings of one report, the worst first: a bad network
+// makes all flows bad, and some dozen say so as well.
+const maxSignals = 50
 
-// TCP adds one connection out of the ordinary. peer is the service at its other
-// end, "" if unknown.
-func (r *Records) TCP(e *tcp.Event, peer string) {
-	who := subjectOf(e.Process, "", "")
+// TCP adds one connection out of the ordinary.
+func (r *Records) TCP(e *tcp.Event) {
+	who, peer := subjectOf(e.Process, "", ""), peerOf(e.Identity)
 	// Reset by a peer or refused is what somebody should look at; slow is a fact.
 	severity, text := plog.SeverityNumberWarn, "WARN"
-	if e.Kind == tcp.ConnectSlow || e.Kind == tcp.ClosedBad {
+	if e.Kind == tcp.ConnectSlow || e.Kind == tcp.ClosedBad || e.Kind == tcp.Connection {
 		severity, text = plog.SeverityNumberInfo, "INFO"
 	}
 	a := r.add(scopeTCP, &who, "kernel.tcp."+e.Kind.String(), e.Time, severity, text, sayTCP(e, who.service, peer))
@@ -81,8 +74,11 @@ func sayTCP(e *tcp.Event, service, peer string) string {
 		return fmt.Sprintf("%s reset its connection with %s in state %s.", toward(e.Identity, peer), service, e.State)
 	}
 	s := fmt.Sprintf("Connection %s ended", ends)
+	if e.Kind == tcp.Connection {
+		s = fmt.Sprintf("Connection %s lives", ends)
+	}
 	if e.Duration > 0 {
-		s += " after " + round(e.Duration)
+		s += map[bool]string{true: " since ", false: " after "}[e.Kind == tcp.Connection] + round(e.Duration)
 	}
 	s += again(e.Retransmits, "segment", "segments")
 	if e.MaxRTT > 0 {
@@ -110,47 +106,12 @@ func round(d time.Duration) string {
 	}
 }
 
-// Report adds what is out of the ordinary in a report: findings, and flows whose
-// live connections had retransmits or long round trips.
-func (r *Records) Report(report *tcp.Report, limits tcp.Limits, peer func(tcp.Identity) string) {
+// Signals adds what is wrong in a report.
+func (r *Records) Signals(report *tcp.Report, limits tcp.Limits) {
 	signals := tcp.Signals(*report, limits)
 	for _, s := range signals[:min(len(signals), maxSignals)] {
-		r.signal(s, report.To, peer)
+		r.signal(s, report.To)
 	}
-	var bad []*tcp.Flow
-	for i := range report.Flows {
-		if f := &report.Flows[i]; f.Open > 0 && (f.Retransmits > 0 || f.RTTOver > 0) {
-			bad = append(bad, f)
-		}
-	}
-	slices.SortStableFunc(bad, func(a, b *tcp.Flow) int { return cmp.Compare(b.Retransmits+b.RTTOver, a.Retransmits+a.RTTOver) })
-	for _, f := range bad[:min(len(bad), maxConnections)] {
-		r.connection(f, report, peer(f.Identity))
-	}
-}
-
-func (r *Records) connection(f *tcp.Flow, report *tcp.Report, peer string) {
-	who := subjectOf(f.Process, "", "")
-	srtt, worst := time.Duration(0), f.RTT.Quantile(1)
-	if f.RTTs > 0 {
-		srtt = f.RTTSum / time.Duration(f.RTTs)
-	}
-	ends := between(f.Identity, who.service, peer)
-	body := fmt.Sprintf("%d live connections %s", f.Open, ends)
-	if f.Open == 1 {
-		body = "A live connection " + ends
-	}
-	said := again(f.Retransmits, "segment", "segments")
-	if f.RTTOver > 0 {
-		said += fmt.Sprintf(", %d of %d round trips were long, up to %s", f.RTTOver, f.RTTs, round(worst))
-	}
-	body += ": " + strings.TrimPrefix(said, ", ") + "."
-	a := r.info(scopeTCP, &who, semconv.EventKernelTCPConnection, report.To, body)
-	putFlow(a, f.Identity, peer)
-	putSeconds(a, semconv.KernelTCPSRTT, srtt)
-	putSeconds(a, semconv.KernelTCPRTTMax, worst)
-	putSeconds(a, semconv.KernelTCPDuration, report.To.Sub(report.From))
-	a.PutInt(semconv.KernelTCPRetransmits, int64(f.Retransmits))
 }
 
 var signalWords = map[string]string{
@@ -161,12 +122,12 @@ var signalWords = map[string]string{
 	tcp.SignalListenOverflow: "An accept queue is full",
 }
 
-func (r *Records) signal(s tcp.Signal, at time.Time, peer func(tcp.Identity) string) {
+func (r *Records) signal(s tcp.Signal, at time.Time) {
 	var who *subject
 	body, other := signalWords[s.Name], ""
 	if s.Flow != nil {
 		w := subjectOf(s.Flow.Process, "", "")
-		who, other = &w, peer(s.Flow.Identity)
+		who, other = &w, peerOf(s.Flow.Identity)
 		body += ", on connections " + between(s.Flow.Identity, w.service, other)
 	}
 	if len(s.Evidence) > 0 {

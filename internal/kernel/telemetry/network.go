@@ -27,7 +27,6 @@ type Network struct {
 	mu     sync.Mutex
 	sets   sets
 	spaces map[uint32]uint32 // states that were told, by namespace and bit
-	peers  *peers            // as of the last report
 }
 
 // NewNetwork makes a Network that told nothing.
@@ -42,19 +41,11 @@ func (n *Network) Folded() uint64 {
 	return n.sets.folded
 }
 
-// Peer names the service at the other end, as far as the last report tells.
-func (n *Network) Peer(i tcp.Identity) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.peers.of(i)
-}
-
 // Metrics says what a report counts.
 func (n *Network) Metrics(r *tcp.Report) pmetric.Metrics {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.peers = peersOf(r)
-	n.sets.place(r, n.peers)
+	n.sets.place(r)
 	b := builder{origin: n.origin, out: pmetric.NewMetrics(), from: r.From, to: r.To}
 	all := n.sets.told(r.To)
 	for len(all) > 0 {

@@ -76,11 +76,6 @@ func (r *Records) add(scope string, who *subject, name string, at time.Time, sev
 	return l.Attributes()
 }
 
-// info and so on add a record of the severity.
-func (r *Records) info(scope string, who *subject, name string, at time.Time, body string) pcommon.Map {
-	return r.add(scope, who, name, at, plog.SeverityNumberInfo, "INFO", body)
-}
-
 func (r *Records) warn(scope string, who *subject, name string, at time.Time, body string) pcommon.Map {
 	return r.add(scope, who, name, at, plog.SeverityNumberWarn, "WARN", body)
 }

@@ -39,9 +39,9 @@ func (k setKey) compare(o setKey) int {
 		cmp.Compare(k.peerService, o.peerService))
 }
 
-func keyOf(f *tcp.Flow, p *peers) setKey {
+func keyOf(f *tcp.Flow) setKey {
 	k := setKey{who: subjectOf(f.Process, "", ""), role: f.Role, peer: f.Remote.Addr().String(), port: f.Remote.Port(),
-		peerService: p.of(f.Identity)}
+		peerService: peerOf(f.Identity)}
 	if f.Role == tcp.Server {
 		k.port = f.Local.Port()
 	}
@@ -49,6 +49,14 @@ func keyOf(f *tcp.Flow, p *peers) setKey {
 		k.peer = others
 	}
 	return k
+}
+
+// peerOf names the service at the other end where it is a process of this host.
+func peerOf(i tcp.Identity) string {
+	if i.PeerProcess.PID == 0 {
+		return ""
+	}
+	return subjectOf(i.PeerProcess, "", "").service
 }
 
 // counter numbers what is counted of a set.
@@ -152,10 +160,10 @@ type sets struct {
 
 // place sums up flows by set and finds a place for each. The largest of the new
 // ones come first; what finds none is summed up under others.
-func (s *sets) place(r *tcp.Report, p *peers) {
+func (s *sets) place(r *tcp.Report) {
 	now := map[setKey]*sums{}
 	for i := range r.Flows {
-		k := keyOf(&r.Flows[i], p)
+		k := keyOf(&r.Flows[i])
 		if now[k] == nil {
 			now[k] = &sums{}
 		}

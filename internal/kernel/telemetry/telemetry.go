@@ -1,18 +1,11 @@
 //go:build linux
 
-// Package telemetry says in OpenTelemetry's terms what the features of
-// internal/kernel find: metrics of TCP connections, log records of events,
-// profiles, and how the features themselves fare. Names are those of
-// internal/semconv.
-//
-// What a Converter makes is the caller's. Run (run.go) is the whole: features,
-// converters, and bounded queues between the kernel's rings and who takes the
-// telemetry.
 package telemetry
 
 import (
 	"cmp"
 	"path"
+	"strconv"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -76,14 +69,32 @@ func (s subject) instance(host string) string {
 	return at
 }
 
+func (s subject) each(o Origin, f func(key, value string)) {
+	f(semconv.ServiceName, s.service)
+	f(semconv.ServiceInstanceID, s.instance(o.Host))
+	f(semconv.HostName, o.Host)
+	f(semconv.ContainerID, s.container)
+	f(semconv.K8sPodUID, s.pod)
+	f(semconv.ProcessExecutableName, s.exe)
+}
+
 func (s subject) put(o Origin, r pcommon.Resource) {
-	a := r.Attributes()
-	putText(a, semconv.ServiceName, s.service)
-	putText(a, semconv.ServiceInstanceID, s.instance(o.Host))
-	putText(a, semconv.HostName, o.Host)
-	putText(a, semconv.ContainerID, s.container)
-	putText(a, semconv.K8sPodUID, s.pod)
-	putText(a, semconv.ProcessExecutableName, s.exe)
+	s.each(o, func(k, v string) { putText(r.Attributes(), k, v) })
+}
+
+// resourceOfProfile is the resource of one process, which a profile is about:
+// what it says of several is summed up by who reads it.
+func resourceOfProfile(o Origin, p kernel.Process) map[string]string {
+	out := map[string]string{}
+	subjectOf(p, "", "").each(o, func(k, v string) {
+		if v != "" {
+			out[k] = v
+		}
+	})
+	if p.PID != 0 {
+		out[semconv.ProcessPID] = strconv.Itoa(p.PID)
+	}
+	return out
 }
 
 // own is the resource of what is about the whole machine or the agent.

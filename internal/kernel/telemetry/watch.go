@@ -13,12 +13,16 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	pdataprofile "go.opentelemetry.io/collector/pdata/pprofile"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach"
 	"github.com/guanlan-io/guanlan/internal/kernel/audit"
 	"github.com/guanlan-io/guanlan/internal/kernel/oom"
 	"github.com/guanlan-io/guanlan/internal/kernel/profile"
 	"github.com/guanlan-io/guanlan/internal/kernel/tcp"
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 )
 
 const (
@@ -31,6 +35,12 @@ const (
 	gatherFor = 50 * time.Millisecond
 	// maxReports bounds metrics on their way: a minute and more of reports.
 	maxReports = 12
+	// maxProfiles bounds profiles on their way, some 20 KB each; gatherProfiles is
+	// how long one waits for those of other processes, which share names with it.
+	maxProfiles, maxProfileBatch = 1024, 64
+	gatherProfiles               = time.Second
+	// maxSpans bounds spans on their way: some 10 MB, 2 s of 10,000 requests a second.
+	maxSpans = 20_000
 	// retryFor is how long a batch that was refused for now is offered again,
 	// which also bounds how much comes late.
 	retryFor              = time.Minute
@@ -46,6 +56,7 @@ type Options struct {
 	OOM     *oom.Options
 	Audit   *audit.Options
 	Profile *profile.Options
+	Attach  *attach.Options // at least one target
 
 	// Limits say what of TCP is a signal; default: tcp.DefaultLimits with what TCP says is slow.
 	Limits *tcp.Limits
@@ -62,6 +73,8 @@ type Options struct {
 	// for makes the same batch come again.
 	Logs      func(context.Context, plog.Logs) error
 	Metrics   func(context.Context, pmetric.Metrics) error
+	Profiles  func(context.Context, pdataprofile.Profiles) error
+	Traces    func(context.Context, ptrace.Traces) error
 	Permanent func(error) bool
 
 	Logger *slog.Logger
@@ -69,19 +82,22 @@ type Options struct {
 
 // Watch is features that run and their telemetry on its way.
 type Watch struct {
-	o       Options
-	log     *slog.Logger
-	host    *kernel.Host
-	running *kernel.Running
-	stats   io.Closer
-	network *Network
-	tcp     *tcp.Feature
-	limits  tcp.Limits
-	began   time.Time
+	o        Options
+	log      *slog.Logger
+	host     *kernel.Host
+	features []kernel.Feature
+	running  *kernel.Running
+	stats    io.Closer
+	network  *Network
+	tcp      *tcp.Feature
+	limits   tcp.Limits
+	began    time.Time
 
-	events  *queue[any]
-	metrics *queue[pmetric.Metrics]
-	lost    map[string]*atomic.Uint64 // by feature; the keys do not change
+	events   *queue[any]
+	metrics  *queue[pmetric.Metrics]
+	profiles *queue[profile.Profile]
+	spans    *queue[attach.Span]
+	lost     map[string]*atomic.Uint64 // by feature; the keys do not change
 
 	stopTicking, stopSending context.CancelFunc
 	ticking, sending         sync.WaitGroup
@@ -92,36 +108,42 @@ type Watch struct {
 // to the log and in Status; the others run until Close.
 func Start(o Options) *Watch {
 	w := &Watch{o: o, log: o.Logger, host: kernel.NewHost(o.Host), network: NewNetwork(o.Origin), began: time.Now(),
-		events: newQueue[any](maxEvents), metrics: newQueue[pmetric.Metrics](maxReports), lost: map[string]*atomic.Uint64{}}
+		events: newQueue[any](maxEvents), metrics: newQueue[pmetric.Metrics](maxReports), profiles: newQueue[profile.Profile](maxProfiles),
+		spans: newQueue[attach.Span](maxSpans),
+		lost:  map[string]*atomic.Uint64{}}
 	if w.log == nil {
 		w.log = slog.New(slog.DiscardHandler)
 	}
 	if w.o.HealthEvery <= 0 {
 		w.o.HealthEvery = defaultHealthEvery
 	}
-	features := w.features()
-	for _, f := range features {
+	w.features = w.wanted()
+	for _, f := range w.features {
 		w.lost[f.Name()] = &atomic.Uint64{}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stopSending = stop
 	w.sending.Go(func() { w.events.run(ctx, gatherFor, maxBatch, func(b []any) { w.sendEvents(ctx, b) }) })
 	w.sending.Go(func() { w.metrics.run(ctx, 0, 1, func(b []pmetric.Metrics) { w.sendMetrics(ctx, b[0]) }) })
+	w.sending.Go(func() {
+		w.profiles.run(ctx, gatherProfiles, maxProfileBatch, func(b []profile.Profile) { w.sendProfiles(ctx, b) })
+	})
+	w.sending.Go(func() { w.spans.run(ctx, gatherFor, maxBatch, func(b []attach.Span) { w.sendSpans(ctx, b) }) })
 
-	w.running = kernel.Start(context.Background(), w.host, features...)
+	w.running = kernel.Start(context.Background(), w.host, w.features...)
 	if o.Statistics {
 		var err error
 		if w.stats, err = w.host.KeepStatistics(); err != nil {
 			w.log.Warn("keep statistics of BPF programs", "error", err)
 		}
 	}
-	w.tell(features)
+	w.tell()
 	ctx, w.stopTicking = context.WithCancel(context.Background())
 	w.ticking.Go(func() { w.tick(ctx) })
 	return w
 }
 
-func (w *Watch) features() []kernel.Feature {
+func (w *Watch) wanted() []kernel.Feature {
 	var out []kernel.Feature
 	if w.o.TCP != nil {
 		o := *w.o.TCP
@@ -148,38 +170,48 @@ func (w *Watch) features() []kernel.Feature {
 		}
 		out = append(out, audit.New(o))
 	}
+	if w.o.Profile != nil && w.o.Profiles != nil {
+		o := *w.o.Profile
+		o.OnProfile = func(p profile.Profile) {
+			if !w.profiles.put(p) {
+				w.lost["profile"].Add(1)
+			}
+		}
+		out = append(out, profile.New(o))
+	}
+	if w.o.Attach != nil && w.o.Traces != nil {
+		o := *w.o.Attach
+		o.OnSpan = func(s attach.Span) {
+			if !w.spans.put(s) {
+				w.lost["attach"].Add(1)
+			}
+		}
+		o.OnProcess = w.attached
+		out = append(out, attach.New(o))
+	}
 	return out
 }
 
 // tell says once what does not run, and what to do about it.
-func (w *Watch) tell(features []kernel.Feature) {
-	refusal := func(message, feature string, err error) {
-		if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
-			w.log.Warn(message, "feature", u.Feature, "missing", u.Missing, "next", u.Next, "error", u.Err)
+func (w *Watch) tell() {
+	warn := func(message string, p Part) {
+		if p.Missing == "" {
+			w.log.Warn(message, "feature", p.Name, "error", p.Error)
 			return
 		}
-		w.log.Warn(message, "feature", feature, "error", err)
+		w.log.Warn(message, "feature", p.Name, "missing", p.Missing, "next", p.Next, "error", p.Error)
 	}
-	for i, s := range w.running.Status() {
-		if s.Err != nil {
-			refusal("kernel feature does not run", s.Name, s.Err)
-			continue
-		}
-		switch f := features[i].(type) {
-		case interface{ Refused() []error }:
-			for _, err := range f.Refused() {
-				refusal("part of a kernel feature does not run", s.Name, err)
-			}
-		case interface{ Refused() error }:
-			if err := f.Refused(); err != nil {
-				refusal("part of a kernel feature does not run", s.Name, err)
+	for _, f := range w.Features() {
+		switch f.State {
+		case Missing, Failed:
+			warn("kernel feature does not run", Part{f.Name, f.Missing, f.Next, f.Error})
+		case Partly:
+			for _, p := range f.Parts {
+				warn("part of a kernel feature does not run", p)
 			}
 		}
 	}
 }
-
-// Status is how the features fare.
-func (w *Watch) Status() []kernel.Status { return w.running.Status() }
 
 // event takes one event from the goroutine that reads a ring: it must be quick.
 func (w *Watch) event(feature string, e any) {
@@ -202,9 +234,9 @@ func (w *Watch) sendEvents(ctx context.Context, batch []any) {
 	for _, e := range batch {
 		switch e := e.(type) {
 		case tcp.Event:
-			r.TCP(&e, w.network.Peer(e.Identity))
+			r.TCP(&e)
 		case tcp.Report:
-			r.Report(&e, w.limits, w.network.Peer)
+			r.Signals(&e, w.limits)
 		case oom.Event:
 			r.OOM(&e)
 		case audit.Event:
@@ -232,6 +264,34 @@ func (w *Watch) sendEvents(ctx context.Context, batch []any) {
 
 func (w *Watch) sendMetrics(ctx context.Context, m pmetric.Metrics) {
 	w.send(ctx, "metrics", func() error { return w.o.Metrics(ctx, m) })
+}
+
+func (w *Watch) sendProfiles(ctx context.Context, batch []profile.Profile) {
+	b := pprofile.NewBatch()
+	for _, p := range batch {
+		b.Add(p.Pprof, resourceOfProfile(w.o.Origin, p.Process), string(p.Kind))
+	}
+	all := b.Profiles()
+	if !w.send(ctx, "profiles", func() error { return w.o.Profiles(ctx, all) }) {
+		w.lost["profile"].Add(uint64(len(batch)))
+	}
+}
+
+func (w *Watch) sendSpans(ctx context.Context, batch []attach.Span) {
+	traces := attach.Traces(attach.Origin{Host: w.o.Origin.Host, Version: w.o.Origin.Version}, batch)
+	if !w.send(ctx, "spans", func() error { return w.o.Traces(ctx, traces) }) {
+		w.lost["attach"].Add(uint64(len(batch)))
+	}
+}
+
+// attached says what became of a program that spans are wanted of.
+func (w *Watch) attached(p attach.Process) {
+	switch {
+	case p.Err != nil:
+		w.log.Warn("attach to a program", "pid", p.PID, "executable", p.Exe, "error", p.Err)
+	case p.Attached:
+		w.log.Info("attached to a program", "pid", p.PID, "executable", p.Exe, "took", p.Took)
+	}
 }
 
 // send offers a batch until it is taken, and gives up after retryFor.
@@ -304,6 +364,8 @@ func (w *Watch) Close(ctx context.Context) error {
 	}
 	w.events.close()
 	w.metrics.close()
+	w.profiles.close()
+	w.spans.close()
 	stop := context.AfterFunc(ctx, w.stopSending)
 	defer stop()
 	w.sending.Wait()

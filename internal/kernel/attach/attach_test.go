@@ -1,0 +1,351 @@
+//go:build linux
+
+package attach
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/guanlan-io/guanlan/internal/kernel"
+)
+
+// build compiles the program in testdata once a set of flags.
+var built sync.Map // flags → func() (string, error)
+
+func build(t *testing.T, flags ...string) string {
+	t.Helper()
+	once, _ := built.LoadOrStore(strings.Join(flags, " "), sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "attach")
+		if err != nil {
+			return "", err
+		}
+		cleanup = append(cleanup, dir)
+		exe := filepath.Join(dir, "service")
+		cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), "./testdata/service")...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return exe, err
+	}))
+	exe, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+var cleanup []string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, dir := range cleanup {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// service is a running program of testdata.
+type service struct {
+	*exec.Cmd
+	addr string // of its HTTP server
+	tls  string // of its HTTPS server
+}
+
+func run(t *testing.T, exe string, args ...string) *service {
+	t.Helper()
+	s := &service{Cmd: exec.Command(exe, args...)}
+	s.Stderr = os.Stderr
+	out, err := s.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Process.Kill(); _ = s.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr, s.tls, _ = strings.Cut(strings.TrimSpace(line), " ")
+	return s
+}
+
+func get(t *testing.T, url string, header ...string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return resp
+}
+
+var client = &http.Client{Timeout: 20 * time.Second}
+
+// spans collects what comes up.
+type spans struct {
+	f    *Feature
+	mu   sync.Mutex
+	all  []Span
+	told []Process
+}
+
+func attachTo(t *testing.T, o Options) *spans {
+	t.Helper()
+	c := &spans{}
+	o.OnSpan = func(s Span) { c.mu.Lock(); defer c.mu.Unlock(); c.all = append(c.all, s) }
+	o.OnProcess = func(p Process) { c.mu.Lock(); defer c.mu.Unlock(); c.told = append(c.told, p) }
+	c.f = New(o)
+	t.Cleanup(func() {
+		if err := c.f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	err := c.f.Start(context.Background(), kernel.NewHost(kernel.Options{}))
+	if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
+		t.Skip(u)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.processes() {
+		if u := (*kernel.Unsupported)(nil); errors.As(p.Err, &u) {
+			t.Skip(u)
+		}
+	}
+	return c
+}
+
+func (c *spans) processes() []Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]Process(nil), c.told...)
+}
+
+// wait returns the first span that ok accepts.
+func (c *spans) wait(t *testing.T, what string, ok func(Span) bool) Span {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; {
+		c.mu.Lock()
+		for _, s := range c.all {
+			if ok(s) {
+				c.mu.Unlock()
+				return s
+			}
+		}
+		n := len(c.all)
+		c.mu.Unlock()
+		if time.Now().After(end) {
+			t.Fatalf("no span of %s among %d: %+v; losses %v", what, n, c.all, c.f.object.Losses())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (c *spans) where(ok func(Span) bool) (out []Span) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.all {
+		if ok(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func at(kind Kind, text string) func(Span) bool {
+	return func(s Span) bool { return s.Kind == kind && s.Text == text }
+}
+
+func TestHTTPServer(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	for _, p := range c.processes() {
+		t.Logf("%v: attached=%v in %v, err %v", p.Exe, p.Attached, p.Took, p.Err)
+		for _, l := range p.Libraries {
+			t.Logf("  %+v", l)
+		}
+	}
+	before := time.Now()
+	get(t, "http://"+s.addr+"/items/7")
+	after := time.Now()
+	got := c.wait(t, "the request", at(HTTPServer, "/items/7"))
+	if got.Method != "GET" || got.Status != 201 || got.Route != "GET /items/{id}" || got.Host != s.addr || got.Process.PID != s.Process.Pid {
+		t.Errorf("got %+v", got)
+	}
+	if got.Start.Before(before.Add(-time.Millisecond)) || got.End.After(after.Add(time.Millisecond)) || got.End.Sub(got.Start) < 10*time.Millisecond {
+		t.Errorf("%v to %v, the client's %v to %v", got.Start, got.End, before, after)
+	}
+	if got.Parent != [8]byte{} || got.Trace == [16]byte{} || got.ID == [8]byte{} {
+		t.Errorf("ids of %+v", got)
+	}
+	if a := got.Peer.Addr(); !a.IsLoopback() || got.Peer.Port() == 0 {
+		t.Errorf("peer %v", got.Peer)
+	}
+}
+
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func TestParentFromHeader(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	// Few headers are one group of a map, many are a table of groups.
+	for _, n := range []int{0, 3, 8, 25, 60} {
+		var header []string
+		for i := range n {
+			header = append(header, fmt.Sprintf("X-Header-%d", i), "v")
+		}
+		path := fmt.Sprintf("/items/%d", 100+n)
+		get(t, "http://"+s.addr+path, append(header, "traceparent", traceparent)...)
+		got := c.wait(t, path, at(HTTPServer, path))
+		if hex := fmt.Sprintf("00-%x-%x-01", got.Trace, got.Parent); hex != traceparent || got.Flags&Remote == 0 {
+			t.Errorf("with %d headers more: parent %s, flags %b", n, hex, got.Flags)
+		}
+	}
+	for i, bad := range []string{"", "00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff" + traceparent[2:], strings.ReplaceAll(traceparent, "a", "x")} {
+		path := fmt.Sprintf("/items/%d", 200+i)
+		get(t, "http://"+s.addr+path, "traceparent", bad)
+		if got := c.wait(t, path, at(HTTPServer, path)); got.Parent != [8]byte{} {
+			t.Errorf("%q made parent %x", bad, got.Parent)
+		}
+	}
+}
+
+func TestClientsAndGoroutines(t *testing.T) {
+	a, b := run(t, build(t)), run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	for _, path := range []string{"/call", "/spawn"} {
+		id := "/items/" + strings.TrimPrefix(path, "/")
+		get(t, "http://"+a.addr+path+"?to=http://"+b.addr+id)
+		server := c.wait(t, path, at(HTTPServer, path))
+		sent := c.wait(t, "the client of "+path, at(HTTPClient, id))
+		far := c.wait(t, "the server behind "+path, at(HTTPServer, id))
+		if sent.Trace != server.Trace || sent.Parent != server.ID || sent.Process.PID != a.Process.Pid {
+			t.Errorf("%s: client %+v of server %+v", path, sent, server)
+		}
+		if sent.Method != "GET" || sent.Status != 201 || sent.Host != b.addr || sent.Error != "" || sent.Peer.String() != b.addr {
+			t.Errorf("%s: client %+v", path, sent)
+		}
+		if sent.Start.Before(server.Start) || sent.End.After(server.End) || sent.End.Sub(sent.Start) < 10*time.Millisecond {
+			t.Errorf("%s: client %v to %v, server %v to %v", path, sent.Start, sent.End, server.Start, server.End)
+		}
+		if far.Trace != server.Trace || far.Parent != sent.ID || far.Flags&Correlated == 0 || far.Process.PID != b.Process.Pid {
+			t.Errorf("%s: the far server %+v of client %+v", path, far, sent)
+		}
+		if (path == "/spawn") == (sent.Goroutine == server.Goroutine) {
+			t.Errorf("%s: goroutines %d and %d", path, server.Goroutine, sent.Goroutine)
+		}
+	}
+	get(t, "http://"+a.addr+"/call?to=http://127.0.0.1:1/nobody")
+	refused := c.wait(t, "a refused connection", at(HTTPClient, "/nobody"))
+	if refused.Error != "*net.OpError" || refused.Status != 0 {
+		t.Errorf("refused: %+v", refused)
+	}
+	server := c.wait(t, "its server", func(s Span) bool { return s.ID == refused.Parent })
+	if server.Status != 502 {
+		t.Errorf("server of the refused: %+v", server)
+	}
+	// What came before on this connection is over.
+	get(t, "http://"+a.addr+"/items/last")
+	if last := c.wait(t, "the last", at(HTTPServer, "/items/last")); last.Parent != [8]byte{} || last.Trace == server.Trace {
+		t.Errorf("the last request is part of another: %+v", last)
+	}
+	if st := c.f.Stats(); st.Dropped != 0 {
+		t.Errorf("dropped %d: %v", st.Dropped, c.f.object.Losses())
+	}
+}
+
+func TestHandlersThatDoNotReturn(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	if _, err := client.Get("http://" + s.addr + "/panic"); err == nil {
+		t.Fatal("no error")
+	}
+	if got := c.wait(t, "the panic", at(HTTPServer, "/panic")); got.Flags&Aborted == 0 {
+		t.Errorf("panic: %+v", got)
+	}
+	get(t, "http://"+s.addr+"/hijack")
+	if got := c.wait(t, "the hijack", at(HTTPServer, "/hijack")); got.Flags&Hijacked == 0 || got.Flags&Aborted != 0 {
+		t.Errorf("hijack: %+v", got)
+	}
+}
+
+func TestHTTP2(t *testing.T) {
+	a, b := run(t, build(t)), run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	get(t, "http://"+a.addr+"/call?to=https://"+b.tls+"/items/h2", "traceparent", traceparent)
+	server := c.wait(t, "the first server", at(HTTPServer, "/call"))
+	sent := c.wait(t, "the client", at(HTTPClient, "/items/h2"))
+	far := c.wait(t, "the second server", at(HTTPServer, "/items/h2"))
+	if sent.Parent != server.ID || sent.Status != 201 || sent.Flags&TLS == 0 {
+		t.Errorf("client %+v", sent)
+	}
+	if far.Flags&HTTP2 == 0 || far.Status != 201 || far.Method != "GET" || far.Route != "GET /items/{id}" || far.End.Sub(far.Start) < 10*time.Millisecond {
+		t.Errorf("server %+v", far)
+	}
+	if n := len(c.where(at(HTTPServer, "/items/h2"))); n != 1 {
+		t.Errorf("%d spans of one request", n)
+	}
+}
+
+func TestSQL(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	get(t, "http://"+s.addr+"/sql")
+	server := c.wait(t, "the server", at(HTTPServer, "/sql"))
+	for text, want := range map[string]struct {
+		method, err string
+		n           int
+	}{
+		"SELECT name FROM items WHERE id = ?": {"SELECT", "", 1},
+		"insert into items values (1)":        {"INSERT", "", 1},
+		"BROKEN":                              {"BROKEN", "*main.toyError", 1},
+		"DELETE FROM items":                   {"DELETE", "", 2},
+	} {
+		got := c.where(at(SQL, text))
+		if len(got) != want.n {
+			t.Errorf("%d spans of %q, want %d", len(got), text, want.n)
+		}
+		for _, g := range got {
+			if g.Method != want.method || g.Error != want.err || g.Parent != server.ID || g.Trace != server.Trace || g.System != "main.toy" {
+				t.Errorf("%q: %+v", text, g)
+			}
+		}
+	}
+}
+
+// One request cannot make a trace of any size.
+func TestTraceIsBounded(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}, SpansPerTrace: 10})
+	get(t, "http://"+s.addr+"/many")
+	server := c.wait(t, "the server", at(HTTPServer, "/many"))
+	if n := len(c.where(func(s Span) bool { return s.Trace == server.Trace })); n != 11 {
+		t.Errorf("%d spans", n)
+	}
+	if st := c.f.Stats(); st.Dropped != 20 {
+		t.Errorf("dropped %d, want 20: %v", st.Dropped, c.f.object.Losses())
+	}
+}
