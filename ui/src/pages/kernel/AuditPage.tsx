@@ -159,7 +159,7 @@ function RuleList({ counts, conditions }: { counts: readonly { value: string; co
   const rows = [...counts].sort((a, b) => level(b.value) - level(a.value) || b.count - a.count)
   return (
     <section className={css.rules} aria-label={t.kernel.rules} tabIndex={0}>
-      <h3>{t.kernel.found}</h3>
+      <h2>{t.kernel.found}</h2>
       {rows.length === 0 && <p className={`${css.inset} dim`}>{t.common.none}</p>}
       {rows.map((r) => {
         const on = conditions.some((c) => c.field === 'log.kernel.audit.rule' && c.op === '=' && c.value === r.value)
@@ -170,7 +170,7 @@ function RuleList({ counts, conditions }: { counts: readonly { value: string; co
             type="button"
             className={`${css.ruleItem} ${on ? css.ruleOn : ''}`}
             aria-pressed={on}
-            title={rule?.title ?? r.value}
+            title={t.kernel.ruleTitle[r.value] ?? rule?.title ?? r.value}
             onClick={() => set({ q: formatFilter(toggleRule(conditions, r.value)) || undefined, view: undefined })}
           >
             <span className="cut">{r.value.replaceAll('_', ' ')}</span>
@@ -222,21 +222,27 @@ export function AuditSeverity({ name, quiet }: { name: string; quiet?: boolean }
   )
 }
 
+/** What happened: the worst finding, in the reader's language where it is one of ours. */
+function titleOf(t: Texts, e: AuditEvent): string {
+  const worst = e.findings[0]
+  return worst ? (t.kernel.ruleTitle[worst.rule] ?? worst.title) : e.text
+}
+
 function auditColumns(t: Texts): Column<AuditEvent>[] {
   return [
-    { key: 'time', head: t.kernel.time, width: '164px', cell: (e) => <Time at={e.time} form="fine" /> },
-    { key: 'severity', head: t.kernel.atLeast, width: '92px', cell: (e) => <AuditSeverity name={e.severity} /> },
+    { key: 'time', head: t.kernel.time, width: '136px', cell: (e) => <Time at={e.time} form="moment" /> },
+    { key: 'severity', head: t.kernel.atLeast, width: '80px', cell: (e) => <AuditSeverity name={e.severity} /> },
     {
-      key: 'what', head: t.kernel.what, width: 'minmax(200px, 2fr)',
-      cell: (e) => (e.kind === 'lost' ? <span className={css.lost}>{t.kernel.lostHere(e.lost)}</span> : <span title={e.text}>{e.findings[0]?.title ?? e.text}</span>),
+      key: 'what', head: t.kernel.what, width: 'minmax(150px, 2fr)',
+      cell: (e) => (e.kind === 'lost' ? <span className={css.lost}>{t.kernel.lostHere(e.lost)}</span> : <span title={e.text}>{titleOf(t, e)}</span>),
     },
-    { key: 'command', head: t.kernel.commandLine, width: 'minmax(160px, 2fr)', cell: (e) => <span className="mono" title={e.commandLine || e.executable}>{e.commandLine || e.executable}</span> },
-    { key: 'path', head: t.kernel.path, width: 'minmax(100px, 1fr)', cell: (e) => <span className="mono" title={e.path}>{e.path}</span> },
-    { key: 'service', head: t.services.name, width: '120px', cell: (e) => (e.service ? <ServiceName name={e.service} /> : '') },
+    { key: 'command', head: t.kernel.commandLine, width: 'minmax(110px, 2fr)', cell: (e) => <span className="mono" title={e.commandLine || e.executable}>{e.commandLine || e.executable}</span> },
+    { key: 'path', head: t.kernel.path, width: 'minmax(70px, 1fr)', cell: (e) => <span className="mono" title={e.path}>{e.path}</span> },
+    { key: 'service', head: t.services.name, width: 'minmax(88px, 120px)', cell: (e) => (e.service ? <ServiceName name={e.service} /> : '') },
     {
-      key: 'container', head: t.kernel.container, width: 'minmax(96px, 1fr)',
+      key: 'container', head: t.kernel.container, width: 'minmax(72px, 1fr)',
       cell: (e) => <span title={[e.containerName, e.container, e.image, e.pod].filter(Boolean).join('\n')}>{e.containerName || e.pod || (e.container && middle(e.container, 6)) || <span className="dim">{e.host}</span>}</span>,
     },
-    { key: 'technique', head: t.kernel.technique, width: '84px', cell: (e) => <span className="mono dim">{e.findings[0]?.technique}</span> },
+    { key: 'technique', head: t.kernel.technique, width: '72px', cell: (e) => <span className="mono dim">{e.findings[0]?.technique}</span> },
   ]
 }

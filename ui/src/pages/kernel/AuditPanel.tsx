@@ -56,7 +56,7 @@ function Event({ event: e, onFilter, onClose }: { event: AuditEvent; onFilter: (
             return (
               <div key={f.rule} className={css.finding}>
                 <AuditSeverity name={f.severity} />
-                <span>{f.title}</span>
+                <span>{t.kernel.ruleTitle[f.rule] ?? f.title}</span>
                 <button type="button" className="mono dim" title={t.kernel.sameRule} onClick={() => onFilter(ruleCondition(f.rule))}>
                   {f.rule}
                 </button>

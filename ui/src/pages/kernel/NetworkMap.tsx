@@ -13,7 +13,7 @@ import css from './Kernel.module.css'
 import { Health } from './Parts'
 
 /** A picture of more links cannot be read; the worst and the busiest come first. */
-const mostLinks = 120
+const mostLinks = 48
 
 const noFigures = { rate: 0, errorRate: 0, p50: -1, p95: -1, p99: -1, count: 0, stored: 0 }
 
@@ -23,14 +23,12 @@ export function NetworkMap({ flows }: { flows: readonly Flow[] }) {
   const url = useUrl()
   const set = useSetUrl()
   const all = useMemo(() => linksOf(flows), [flows])
-  const links = useMemo(() => {
-    const near = url.focus ? all.filter((l) => l.from === url.focus || l.to === url.focus) : all
-    return near.slice(0, mostLinks)
-  }, [all, url.focus])
+  const near = useMemo(() => (url.focus ? all.filter((l) => l.from === url.focus || l.to === url.focus) : all), [all, url.focus])
+  const links = useMemo(() => near.slice(0, mostLinks), [near])
   const { graph, describe } = useMemo(() => draw(links, flows, t), [links, flows, t])
   return (
     <>
-      {links.length < all.length && <p className={css.note}>{t.kernel.mapCut(links.length, all.length)}</p>}
+      {links.length < near.length && <p className={css.note}>{t.kernel.mapCut(links.length, near.length)}</p>}
       <div className={css.view} style={{ flexDirection: 'row' }}>
         <div className={css.view}>
           <ServiceMap graph={graph} describe={describe} chosen={url.focus} onChoose={(focus) => set({ focus })} />
@@ -43,9 +41,24 @@ export function NetworkMap({ flows }: { flows: readonly Flow[] }) {
 
 type Texts = ReturnType<typeof useTexts>
 
+/** All that is told of a link. */
 function figures(l: NetworkLink, t: Texts): string[] {
-  const second = [l.rttP99 >= 0 && `RTT P99 ${duration(l.rttP99)}`, l.ratio > 0 && `${t.kernel.retransmits} ${percent(l.ratio)}`].filter(Boolean).join(' · ')
-  return [`${bytes(l.bytes)}${l.health === 'ok' ? '' : ` · ${t.kernel.level[l.health]}`}`, second]
+  const names = new Set(l.flows.flatMap((f) => f.signals.map((s) => s.name)))
+  return [
+    bytes(l.bytes),
+    ...(l.rttP99 >= 0 ? [`RTT P99 ${duration(l.rttP99)}`] : []),
+    ...(l.ratio > 0 ? [`${t.kernel.retransmits} ${percent(l.ratio)}`] : []),
+    ...[...names].map((n) => t.kernel.signal[n] ?? n),
+  ]
+}
+
+/** What there is room for: the traffic with the health, and what is wrong or how long a round trip takes. */
+function short(l: NetworkLink, t: Texts): string[] {
+  const lossy = l.flows.some((f) => f.signals.some((s) => s.name === 'tcp.retransmits'))
+  return [
+    `${bytes(l.bytes)}${l.health === 'ok' ? '' : ` · ${t.kernel.level[l.health]}`}`,
+    lossy ? `${t.kernel.retransmits} ${percent(l.ratio)}` : l.rttP99 >= 0 ? `RTT ${duration(l.rttP99)}` : '',
+  ]
 }
 
 function draw(links: readonly NetworkLink[], flows: readonly Flow[], t: Texts): { graph: Schemas['Graph']; describe: Describe } {
@@ -69,8 +82,7 @@ function draw(links: readonly NetworkLink[], flows: readonly Flow[], t: Texts): 
       label: t.kernel.mapLabel(names.length, links.length),
       edge: (e) => {
         const l = byPair.get(`${e.from}\0${e.to}`)!
-        const lines = figures(l, t)
-        return { lines, title: [t.kernel.flow(l.from, l.to), `${t.kernel.health} ${t.kernel.level[l.health]}`, ...lines].join('\n'), bad: l.health === 'bad' }
+        return { lines: short(l, t), title: [t.kernel.flow(l.from, l.to), `${t.kernel.health} ${t.kernel.level[l.health]}`, ...figures(l, t)].join('\n'), bad: l.health === 'bad' }
       },
       node: (n) => {
         const total = totals.get(n.name)!
@@ -93,7 +105,7 @@ function Around({ name, links }: { name: string; links: readonly NetworkLink[] }
         {links.map((l) => (
           <li key={`${l.from}\0${l.to}`} className={`${css.signal} ${l.health === 'bad' ? css.signalBad : l.health === 'warning' ? css.signalWarning : ''}`}>
             <div>{t.kernel.flow(l.from, l.to)}</div>
-            <div className="dim">{figures(l, t).filter(Boolean).join(' · ')}</div>
+            <div className="dim">{figures(l, t).join(' · ')}</div>
             <Health level={l.health} />{' '}
             <Button small icon="filter" onClick={() => set({ view: undefined, focus: undefined, q: formatFilter([endpointCondition('source', l.from), endpointCondition('target', l.to)]) })}>
               {t.kernel.onlyFlows}

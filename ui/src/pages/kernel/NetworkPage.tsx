@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo } from 'react'
-import { type Flow, network } from '../../api/kernel'
+import { type Flow, type Level, network } from '../../api/kernel'
 import { Choice } from '../../components/Button'
 import { type Column, DataTable } from '../../components/DataTable'
 import { FilterInput } from '../../components/FilterBar'
@@ -111,42 +111,43 @@ export function EndpointName({ end }: { end: Flow['source'] }) {
   return (
     <span className={css.end} title={[nameOf(end), address, t.kernel.namedBy[end.namedBy]].filter(Boolean).join('\n')}>
       {end.service && end.namedBy !== 'spans' ? <ServiceName name={end.service} /> : <span className={end.service ? 'cut' : 'cut mono'}>{nameOf(end)}</span>}
-      {address && <span className="dim mono cut">{address}</span>}
+      {address && <span className={`dim mono cut ${css.address}`}>{address}</span>}
     </span>
   )
 }
 
 function flowColumns(t: Texts): Column<Flow>[] {
-  const series = (text: string, expr: string, over = false) => (
-    <Link to="/metrics" search={(last) => ({ ...keepRange(last), expr })} className={`${css.figure} ${over ? css.over : ''}`}>
+  const look: Record<Level, string | undefined> = { ok: '', warning: css.warning, bad: css.over }
+  const series = (text: string, expr: string, level: Level = 'ok') => (
+    <Link to="/metrics" search={(last) => ({ ...keepRange(last), expr })} className={`${css.figure} ${look[level]}`}>
       {text}
     </Link>
   )
-  const above = (f: Flow, name: string) => f.signals.some((s) => s.name === name)
-  const count = (f: Flow, n: number, event: string, over = false) =>
+  const above = (f: Flow, name: string) => f.signals.find((s) => s.name === name)?.level
+  const count = (f: Flow, n: number, event: string, level: Level = 'ok') =>
     n > 0 ? (
-      <Link to="/logs" search={(last) => ({ ...keepRange(last), q: eventsOf(f.records, event) })} className={`${css.figure} ${over ? css.over : ''}`}>
+      <Link to="/logs" search={(last) => ({ ...keepRange(last), q: eventsOf(f.records, event) })} className={`${css.figure} ${look[level]}`}>
         {t.count(n)}
       </Link>
     ) : (
       <span className="dim">0</span>
     )
   return [
-    { key: 'health', head: t.kernel.health, width: '88px', cell: (f) => <Health level={f.health} />, sort: (f) => rank(f.health) },
-    { key: 'source', head: t.kernel.source, width: 'minmax(130px, 2fr)', cell: (f) => <EndpointName end={f.source} />, sort: (f) => nameOf(f.source) },
-    { key: 'target', head: t.kernel.target, width: 'minmax(150px, 2.4fr)', cell: (f) => <EndpointName end={f.target} />, sort: (f) => nameOf(f.target) },
-    { key: 'role', head: t.kernel.seenBy, width: '72px', cell: (f) => <span className="dim" title={t.kernel.roleHint(f.role, f.host)}>{t.kernel.role[f.role]}</span>, sort: (f) => f.role },
-    { key: 'sent', head: t.kernel.sent, width: '84px', align: 'end', cell: (f) => series(bytes(f.bytesSent), seriesOf(f).sent), sort: (f) => f.bytesSent },
-    { key: 'received', head: t.kernel.received, width: '84px', align: 'end', cell: (f) => series(bytes(f.bytesReceived), seriesOf(f).received), sort: (f) => f.bytesReceived },
+    { key: 'health', head: t.kernel.health, width: '82px', cell: (f) => <Health level={f.health} />, sort: (f) => rank(f.health) },
+    { key: 'source', head: t.kernel.source, width: 'minmax(104px, 2fr)', cell: (f) => <EndpointName end={f.source} />, sort: (f) => nameOf(f.source) },
+    { key: 'target', head: t.kernel.target, width: 'minmax(128px, 2.4fr)', cell: (f) => <EndpointName end={f.target} />, sort: (f) => nameOf(f.target) },
+    { key: 'role', head: t.kernel.seenBy, width: '56px', cell: (f) => <span className="dim" title={t.kernel.roleHint(f.role, f.host)}>{t.kernel.role[f.role]}</span>, sort: (f) => f.role },
+    { key: 'sent', head: t.kernel.sent, width: '72px', align: 'end', cell: (f) => series(bytes(f.bytesSent), seriesOf(f).sent), sort: (f) => f.bytesSent },
+    { key: 'received', head: t.kernel.received, width: '72px', align: 'end', cell: (f) => series(bytes(f.bytesReceived), seriesOf(f).received), sort: (f) => f.bytesReceived },
     {
-      key: 'retransmits', head: t.kernel.retransmits, width: '96px', align: 'end', sort: (f) => f.retransmitRatio,
+      key: 'retransmits', head: t.kernel.retransmits, width: '80px', align: 'end', sort: (f) => f.retransmitRatio,
       cell: (f) => <span title={t.kernel.retransmitsOf(f.retransmits, f.segments)}>{series(percent(f.retransmitRatio), seriesOf(f).retransmits, above(f, 'tcp.retransmits'))}</span>,
     },
-    { key: 'rttP50', head: t.kernel.rttP50, width: '76px', align: 'end', cell: (f) => series(duration(f.rttP50), seriesOf(f).rtt), sort: (f) => f.rttP50 },
-    { key: 'rttP99', head: t.kernel.rttP99, width: '76px', align: 'end', cell: (f) => series(duration(f.rttP99), seriesOf(f).rtt, above(f, 'tcp.rtt_p99')), sort: (f) => f.rttP99 },
-    { key: 'connect', head: t.kernel.connectP99, width: '96px', align: 'end', cell: (f) => series(duration(f.connectP99), seriesOf(f).connect, above(f, 'tcp.syn_ack')), sort: (f) => f.connectP99 },
-    { key: 'failures', head: t.kernel.failures, width: '72px', align: 'end', cell: (f) => count(f, f.failures, '^kernel\\.tcp\\.connect_failed$', true), sort: (f) => f.failures },
-    { key: 'resets', head: t.kernel.resets, width: '64px', align: 'end', cell: (f) => count(f, f.resets, '^kernel\\.tcp\\.reset_'), sort: (f) => f.resets },
-    { key: 'connections', head: t.kernel.connections, width: '60px', align: 'end', cell: (f) => series(t.count(f.connections), seriesOf(f).connections), sort: (f) => f.connections },
+    { key: 'rttP50', head: t.kernel.rttP50, width: '64px', align: 'end', cell: (f) => series(duration(f.rttP50), seriesOf(f).rtt), sort: (f) => f.rttP50 },
+    { key: 'rttP99', head: t.kernel.rttP99, width: '64px', align: 'end', cell: (f) => series(duration(f.rttP99), seriesOf(f).rtt, above(f, 'tcp.rtt_p99')), sort: (f) => f.rttP99 },
+    { key: 'connect', head: t.kernel.connectP99, width: '84px', align: 'end', cell: (f) => series(duration(f.connectP99), seriesOf(f).connect, above(f, 'tcp.syn_ack')), sort: (f) => f.connectP99 },
+    { key: 'failures', head: t.kernel.failures, width: '52px', align: 'end', cell: (f) => count(f, f.failures, '^kernel\\.tcp\\.connect_failed$', above(f, 'tcp.connect_failures')), sort: (f) => f.failures },
+    { key: 'resets', head: t.kernel.resets, width: '46px', align: 'end', cell: (f) => count(f, f.resets, '^kernel\\.tcp\\.reset_'), sort: (f) => f.resets },
+    { key: 'connections', head: t.kernel.connections, width: '44px', align: 'end', cell: (f) => series(t.count(f.connections), seriesOf(f).connections), sort: (f) => f.connections },
   ]
 }

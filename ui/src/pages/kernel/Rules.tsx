@@ -42,6 +42,7 @@ export function Rules({ counts }: { counts: readonly { value: string; count: num
 }
 
 function ruleColumns(t: Texts, onRule: (id: string) => void): Column<Row>[] {
+  const titleOf = (r: Row) => t.kernel.ruleTitle[r.id] ?? r.title
   return [
     {
       key: 'found', head: t.kernel.found, width: '72px', align: 'end', sort: (r) => r.found,
@@ -55,7 +56,7 @@ function ruleColumns(t: Texts, onRule: (id: string) => void): Column<Row>[] {
         ),
     },
     { key: 'severity', head: t.kernel.atLeast, width: '92px', cell: (r) => (r.own ? <span className="dim" title={t.kernel.ownRule}>–</span> : <AuditSeverity name={r.severity} />), sort: (r) => (r.own ? -1 : auditSeverities.indexOf(r.severity)) },
-    { key: 'title', head: t.kernel.rule, width: 'minmax(200px, 3fr)', cell: (r) => <span title={[r.title, r.why].filter(Boolean).join('\n')}>{r.title}</span>, sort: (r) => r.title },
+    { key: 'title', head: t.kernel.rule, width: 'minmax(200px, 3fr)', cell: (r) => <span title={[titleOf(r), r.why].filter(Boolean).join('\n')}>{titleOf(r)}</span>, sort: titleOf },
     { key: 'id', head: 'Id', width: 'minmax(120px, 1.5fr)', cell: (r) => <span className="mono dim" title={r.id}>{r.id}</span>, sort: (r) => r.id },
     { key: 'on', head: t.kernel.on, width: '120px', cell: (r) => `${r.on.join(', ')}` },
     { key: 'where', head: t.kernel.container, width: '88px', cell: (r) => <span className="dim">{t.kernel.where[r.where]}</span> },

@@ -119,6 +119,8 @@ export const kernelEn = {
   auditEvent: 'Audit event',
   rules: 'Rules',
   rulesOf: 'The rules that come with this version; receivers may have others.',
+  /** Titles of rules by id; in English they come with the rules. */
+  ruleTitle: {} as Record<string, string>,
   ownRule: 'A rule of a receiver, not one that comes with this version',
   on: 'Looks at',
   where: { '': 'everywhere', container: 'containers', host: 'the host' } as Record<string, string>,
@@ -168,7 +170,7 @@ export const kernelEn = {
   noReceiverHint: 'It needs Linux and root, or a few capabilities. Beside this server:',
   noReceiverAgent: 'Or on another host, sending here:',
   refused: 'This part is not available on every host',
-  refusedOn: (feature: string, host: string, missing: string) => `${feature} on ${host}: ${missing || 'it was refused without a reason'}`,
+  refusedOn: (feature: string, host: string, missing: string) => missing ? `${feature} on ${host} lacks: ${missing}` : `${feature} on ${host} was refused without a reason`,
   refusedAll: 'This kernel or process cannot do it',
   noFlows: 'No connections were seen in this time range',
   noFlowsHint: 'The receiver runs. Flows show up as soon as a process connects or is connected to.',
