@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -430,35 +429,6 @@ func TestMapSize(t *testing.T) {
 		entries, every := mapSize(tt.o, tt.cpus)
 		if entries != tt.entries || (every-tt.every).Abs() > time.Millisecond {
 			t.Errorf("%+v on %d CPUs: %d entries every %v, want %d every %v", tt.o, tt.cpus, entries, every, tt.entries, tt.every)
-		}
-	}
-}
-
-// The committed object is what clang makes of the source.
-func TestObjectIsCurrent(t *testing.T) {
-	if _, err := exec.LookPath("clang-14"); err != nil {
-		t.Skip("no clang-14")
-	}
-	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
-		t.Skip("not an architecture with objects")
-	}
-	read := func() (out [][]byte) {
-		for _, name := range []string{"profile_bpfel.o", "profile_bpfel.go"} {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, b)
-		}
-		return out
-	}
-	want := read()
-	if out, err := exec.Command("go", "generate", ".").CombinedOutput(); err != nil {
-		t.Fatalf("generate: %v\n%s", err, out)
-	}
-	for i, got := range read() {
-		if !bytes.Equal(got, want[i]) {
-			t.Errorf("generated file %d differs from the committed one: commit the new", i)
 		}
 	}
 }

@@ -140,7 +140,7 @@ func sayAudit(e *audit.Event, worst audit.Finding) string {
 	if worst.Title != "" {
 		return worst.Title + ": " + s + "."
 	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return s + "." // it begins with a name, which keeps its case
 }
 
 // act says who did what.

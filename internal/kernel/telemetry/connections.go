@@ -75,10 +75,10 @@ func sayTCP(e *tcp.Event, service, peer string) string {
 	}
 	s := fmt.Sprintf("Connection %s ended", ends)
 	if e.Kind == tcp.Connection {
-		s = fmt.Sprintf("Connection %s lives", ends)
+		s = fmt.Sprintf("Connection %s is open", ends)
 	}
 	if e.Duration > 0 {
-		s += map[bool]string{true: " since ", false: " after "}[e.Kind == tcp.Connection] + round(e.Duration)
+		s += map[bool]string{true: " for ", false: " after "}[e.Kind == tcp.Connection] + round(e.Duration)
 	}
 	s += again(e.Retransmits, "segment", "segments")
 	if e.MaxRTT > 0 {

@@ -138,8 +138,9 @@ func Start(o Options) *Watch {
 		}
 	}
 	w.tell()
-	ctx, w.stopTicking = context.WithCancel(context.Background())
-	w.ticking.Go(func() { w.tick(ctx) })
+	ticking, stop := context.WithCancel(context.Background())
+	w.stopTicking = stop
+	w.ticking.Go(func() { w.tick(ticking) })
 	return w
 }
 

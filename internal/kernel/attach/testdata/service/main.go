@@ -38,10 +38,12 @@ func main() {
 	sql.Register("toy", toy{})
 	db, _ := sql.Open("toy", "")
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /items/{id}", func(w http.ResponseWriter, _ *http.Request) {
+	items := func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(10 * time.Millisecond)
 		w.WriteHeader(http.StatusCreated)
-	})
+	}
+	mux.HandleFunc("GET /items/{id}", items)
+	mux.HandleFunc("/items/", items) // before Go 1.22, which knows no methods and no wildcards
 	mux.HandleFunc("/fast", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	mux.HandleFunc("/hijack", func(w http.ResponseWriter, _ *http.Request) {
@@ -63,7 +65,7 @@ func main() {
 		wg.Wait()
 	})
 	mux.HandleFunc("/many", func(w http.ResponseWriter, r *http.Request) {
-		for range 30 {
+		for i := 0; i < 30; i++ {
 			_, _ = db.Exec("UPDATE many SET n = n + 1")
 		}
 	})
@@ -102,7 +104,7 @@ type toyConn struct{}
 
 func (toyConn) Prepare(q string) (driver.Stmt, error) { return toyStmt(q), nil }
 func (toyConn) Close() error                          { return nil }
-func (toyConn) Begin() (driver.Tx, error)             { return nil, errors.ErrUnsupported }
+func (toyConn) Begin() (driver.Tx, error)             { return nil, errors.New("no transactions") }
 
 type toyStmt string
 
