@@ -1,0 +1,15 @@
+import { Command, Empty } from '../../components/States'
+import { useTexts } from '../../state/texts'
+
+/** No profile at all: the two ways to get some. */
+export function Nothing() {
+  const t = useTexts()
+  const door = `${location.origin}/api/v1/profiles?type=cpu&service.name=my-service`
+  return (
+    <Empty title={t.profiles.nothing} hint={t.profiles.nothingKernel}>
+      <Command text="sudo guanlan up --kernel" />
+      <p>{t.profiles.nothingPost}</p>
+      <Command text={`curl -s 'http://localhost:6060/debug/pprof/profile?seconds=10' |\n  curl --data-binary @- '${door}'`} />
+    </Empty>
+  )
+}
