@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -31,17 +32,18 @@ func (e *engine) Related(ctx context.Context, a Anchor) (*Related, error) {
 			return nil, err
 		}
 	}
-	var ofTrace, ofService, metrics []RelatedItem
+	var ofTrace, ofService, metrics, profiles []RelatedItem
 	err := together(ctx,
 		func(ctx context.Context) (err error) { ofTrace, err = r.ofTrace(ctx); return err },
 		func(ctx context.Context) (err error) { ofService, err = r.ofService(ctx); return err },
 		func(ctx context.Context) (err error) { metrics, err = r.ofMetrics(ctx); return err },
+		func(ctx context.Context) (err error) { profiles, err = r.ofProfiles(ctx); return err },
 	)
 	if err != nil {
 		return nil, err
 	}
 	out := &Related{Items: []RelatedItem{}}
-	out.Items = append(append(append(out.Items, ofTrace...), ofService...), metrics...)
+	out.Items = slices.Concat(out.Items, ofTrace, ofService, metrics, profiles)
 	return out, nil
 }
 
@@ -213,4 +215,45 @@ func (r *around) series(ctx context.Context, expr string) (uint64, error) {
 		n += uint64(s.Value)
 	}
 	return n, nil
+}
+
+// profileSlack widens the time of a span to the profiles that may have seen it:
+// a profile stands where it began, and senders take one for up to a minute.
+const profileSlack = time.Minute
+
+// ofProfiles counts the profiles of the service, and those with samples that
+// were taken while the trace ran in it.
+func (r *around) ofProfiles(ctx context.Context) ([]RelatedItem, error) {
+	if r.Service == "" || r.e.profiles == nil {
+		return nil, nil
+	}
+	within := store.Range{Start: r.Start, End: r.End}
+	if r.TraceID != "" {
+		within = store.Range{Start: r.Start.Add(-profileSlack), End: r.End.Add(profileSlack)}
+	}
+	of := Filter{eq("service.name", r.Service)}
+	sets := []struct {
+		title string
+		where Filter
+	}{{"Profiles of the service", of}}
+	if r.TraceID != "" {
+		sets = append(sets, struct {
+			title string
+			where Filter
+		}{"Profiles of the trace", append(of[:1:1], eq("trace_id", r.TraceID))})
+	}
+	items := make([]RelatedItem, 0, len(sets))
+	for _, s := range sets {
+		item := r.item("profiles", s.title, s.where.Text(Logs), 0)
+		item.Start, item.End = within.Start, within.End
+		list, err := r.e.profiles.Profiles(ctx, Window{Start: within.Start, End: within.End, Filter: item.Filter})
+		if err != nil {
+			return nil, fmt.Errorf("count profiles of service %q: %w", r.Service, err)
+		}
+		for _, p := range list.Series {
+			item.Count += uint64(max(0, p.Profiles))
+		}
+		items = append(items, item)
+	}
+	return items, nil
 }

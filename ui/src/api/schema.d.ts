@@ -1004,7 +1004,7 @@ export interface components {
             end: string;
             filter: string;
             /** @enum {string} */
-            kind: "trace" | "traces" | "logs" | "errors" | "metrics" | "service";
+            kind: "trace" | "traces" | "logs" | "errors" | "metrics" | "profiles" | "service";
             /** @description PromQL, for kind metrics. */
             query: string;
             /** Format: date-time */

@@ -17,7 +17,7 @@ import { callees, callers, type Sum, sums } from './functions'
 import { shortName } from './labels'
 import css from './ProfilesPage.module.css'
 import { nameOf, shareOf, type Tree } from './tree'
-import { ChangeWord, frameText, FrameTip, KindDot } from './words'
+import { ChangeWord, frameText, FrameTip, frameWord, KindDot } from './words'
 
 interface Props {
   tree: Tree
@@ -138,6 +138,7 @@ function Part({ tree, label, up, format }: { tree: Tree; label: string; up?: boo
   const set = useSetUrl()
   const [chosen, setChosen] = useState(-1)
   const rootName = t.profiles.everything
+  const word = useMemo(() => frameWord(t, tree), [t, tree])
   return (
     <div className={css.part}>
       <FlameGraph
@@ -147,6 +148,7 @@ function Part({ tree, label, up, format }: { tree: Tree; label: string; up?: boo
         zoom={0}
         chosen={chosen}
         up={up}
+        word={word}
         onChoose={(i, open) => (open && i > 0 ? set({ fn: nameOf(tree, i) }) : setChosen(i))}
         onReset={() => setChosen(-1)}
         describe={(node) => frameText({ t, tree, node, rootName, format })}

@@ -123,7 +123,7 @@ function Loaded({ type, series }: { type: string; series: readonly ProfileSeries
   return (
     <>
       <Busy on={isFetching} />
-      <Profile tree={tree} unit={data.unit} truncated={data.truncated} type={type} series={series} base={base} />
+      <Profile tree={tree} unit={data.unit} truncated={data.truncated} profiles={data.profiles} type={type} series={series} base={base} />
     </>
   )
 }

@@ -2,7 +2,8 @@ import { expect, test } from 'vitest'
 import { en } from '../../state/texts/en'
 import { change, level, steps } from './change'
 import { packageOf, shortName, valueFormat } from './labels'
-import { againstValue, baseOf, swapped } from './versus'
+import { mix } from './paint'
+import { againstValue, apart, baseOf, swapped } from './versus'
 import { changeText } from './words'
 
 const text = (...of: Parameters<typeof change>) => changeText(en, change(...of))
@@ -77,4 +78,17 @@ test('sides are swapped, and swapped back', () => {
   const versions = { vs: 'same', q: 'v = 2', vsq: 'v = 1' }
   expect(swapped({ ...versions, ...swapped(versions, hour) }, hour)).toEqual({ q: 'v = 2', vsq: 'v = 1' })
   expect(swapped({}, hour)).toBeUndefined()
+  // Without a filter a side can only be the page.
+  expect(swapped({ vs: 'same', vsq: 'v = 1' }, hour)).toBeUndefined()
+})
+
+test('what tells the sides apart', () => {
+  expect(apart('a = 1 and v = 1', 'v = 2, a = 1')).toEqual(['v = 1', 'v = 2'])
+  expect(apart('', 'a = 1')).toEqual(['', 'a = 1'])
+})
+
+test('colours between two, also where the build made them shorter', () => {
+  expect(mix('#000000', '#ffffff', 0.5)).toBe('#808080')
+  expect(mix('#d9701a', '#fff', 0)).toBe('#d9701a')
+  expect(mix('#d9701a', '#fff', 1)).toBe('#ffffff')
 })

@@ -51,7 +51,7 @@ test('stacks deeper than the engine can recurse', () => {
   const n = 20_000
   const names = Array.from({ length: 50 }, (_, i) => `f${i}`)
   const t = fromAnswer({
-    unit: 'count', total: 1, truncated: false, names, kinds: names.map(() => 'go'), files: names.map(() => ''),
+    unit: 'count', profiles: 1, total: 1, base_total: 0, truncated: false, names, kinds: names.map(() => 'go'), files: names.map(() => ''),
     nodes: { name: Array.from({ length: n }, (_, i) => i % 50), parent: Array.from({ length: n }, (_, i) => i - 1), self: Array.from({ length: n }, (_, i) => Number(i === n - 1)), value: Array.from({ length: n }, () => 1) },
   })
   expect(t.rows.length).toBe(n + 1)

@@ -57,7 +57,7 @@ export function fromAnswer(a: FlameAnswer): Tree {
   name[0] = -1
   parent[0] = -1
   value[0] = a.total
-  if (base) base[0] = a.base_total ?? 0
+  if (base) base[0] = a.base_total
   for (let i = 0; i < n; i++) {
     name[i + 1] = a.nodes.name[i]!
     parent[i + 1] = a.nodes.parent[i]! + 1
@@ -65,7 +65,7 @@ export function fromAnswer(a: FlameAnswer): Tree {
     if (base) base[i + 1] = a.nodes.base_value![i]!
   }
   const known = a.names.map((_, i) => kinds.find((k) => k === a.kinds[i]) ?? 'other')
-  return build({ name, parent, value, base }, { names: a.names, kinds: known, files: a.files }, a.total, a.base_total ?? 0)
+  return build({ name, parent, value, base }, { names: a.names, kinds: known, files: a.files }, a.total, a.base_total)
 }
 
 /** Lays out nodes. Shares are of total and baseTotal. */
