@@ -18,7 +18,7 @@ import { valueFormat } from './labels'
 import { Legend } from './Legend'
 import { Pprof } from './Pprof'
 import css from './ProfilesPage.module.css'
-import { byId, idOf, shareOf, type Tree } from './tree'
+import { byId, idOf, isMoment, shareOf, type Tree } from './tree'
 import type { Base } from './versus'
 import { frameText, FrameTip, frameWord } from './words'
 
@@ -56,8 +56,9 @@ export function Profile({ tree, unit, truncated, profiles, type, series, base }:
     <div className={css.profile}>
       <div className={css.head}>
         <span>
-          {t.profiles.totalOf(t.profiles.types[type] ?? type)} <b>{format(tree.total)}</b>
+          {isMoment(type) ? t.profiles.averageOf(t.profiles.types[type] ?? type) : t.profiles.totalOf(t.profiles.types[type] ?? type)} <b>{format(tree.total)}</b>
         </span>
+        {isMoment(type) && profiles > 1 && <Mark reason={t.profiles.averagedWhy}>{t.profiles.averaged}</Mark>}
         <span>{t.profiles.profiles(profiles)}</span>
         {truncated && (
           <Mark kind="warn" reason={t.profiles.truncatedWhy}>

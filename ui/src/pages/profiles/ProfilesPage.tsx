@@ -15,7 +15,7 @@ import { Nothing } from './Nothing'
 import { Profile } from './Profile'
 import css from './ProfilesPage.module.css'
 import { SeriesList } from './SeriesList'
-import { fromAnswer } from './tree'
+import { fromAnswer, isMoment } from './tree'
 import { baseOf } from './versus'
 
 /** What most people look for first. */
@@ -116,7 +116,7 @@ function Loaded({ type, series }: { type: string; series: readonly ProfileSeries
   const { vs, vsq, q } = url
   const base = useMemo(() => baseOf({ vs, vsq, q }, question), [vs, vsq, q, question])
   const { data, error, refetch, isPending, isFetching } = useQuery(flame(question, type, base))
-  const tree = useMemo(() => data && fromAnswer(data), [data])
+  const tree = useMemo(() => data && fromAnswer(data, isMoment(type)), [data, type])
   if (error) return <Broken error={error} onRetry={() => void refetch()} />
   if (isPending || !tree || !data) return <Skeleton lines={14} />
   if (tree.total === 0 && tree.baseTotal === 0) return <Empty title={t.profiles.noSamples} hint={t.profiles.noSamplesHint} />
