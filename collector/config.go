@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/confmap/provider/yamlprovider"
+	"go.opentelemetry.io/collector/featuregate"
 	"go.opentelemetry.io/collector/otelcol"
 
 	"github.com/guanlan-io/guanlan/collector/queryextension"
@@ -65,6 +66,7 @@ type Options struct {
 
 // Settings returns what otelcol needs to run the distribution.
 func Settings(o Options) otelcol.CollectorSettings {
+	allowProfiles()
 	return otelcol.CollectorSettings{
 		Factories: func() (otelcol.Factories, error) { return components(o.Ready) },
 		BuildInfo: component.BuildInfo{Command: "guanlan", Description: "Guanlan", Version: o.Version},
@@ -78,6 +80,14 @@ func Settings(o Options) otelcol.CollectorSettings {
 				confmap.NewProviderFactory(func(confmap.ProviderSettings) confmap.Provider { return embedded{} }),
 			},
 		}},
+	}
+}
+
+// allowProfiles lets pipelines be of profiles, which the collector's frame has
+// behind a gate of the whole process.
+func allowProfiles() {
+	if err := featuregate.GlobalRegistry().Set("service.profilesSupport", true); err != nil {
+		panic("BUG: allow pipelines of profiles: " + err.Error())
 	}
 }
 

@@ -25,7 +25,7 @@ type Profiler interface {
 
 // ProfileAdded names a profile that is kept.
 type ProfileAdded struct {
-	ID   string `json:"id" doc:"Names the profile."`
+	ID   string `json:"id" doc:"Names the upload."`
 	Type string `json:"type" doc:"Given, or guessed from the types of its values." example:"cpu"`
 }
 
@@ -50,15 +50,16 @@ type ProfileSeries struct {
 // Flame is the tree of calls of all matching profiles together. The members of
 // names, kinds and files with one index belong together: a function in a file.
 type Flame struct {
-	Unit      string     `json:"unit" doc:"Unit of all values." example:"nanoseconds"`
-	Profiles  int        `json:"profiles" doc:"How many profiles were added up."`
-	Total     int64      `json:"total" doc:"Sum of all samples."`
-	BaseTotal int64      `json:"base_total" doc:"The same of the base; 0 without one."`
-	Truncated bool       `json:"truncated" doc:"True when calls were left out to keep the answer small; their values stand in the callers' self."`
-	Names     []string   `json:"names" nullable:"false" doc:"Functions."`
-	Kinds     []string   `json:"kinds" nullable:"false" doc:"Of each function: go, inline (compiled into its caller), c, kernel or other."`
-	Files     []string   `json:"files" nullable:"false" doc:"Of each function; empty when unknown."`
-	Nodes     FlameNodes `json:"nodes"`
+	Unit         string     `json:"unit" doc:"Unit of all values." example:"nanoseconds"`
+	Profiles     int        `json:"profiles" doc:"How many profiles were added up."`
+	BaseProfiles int        `json:"base_profiles" doc:"The same of the base; 0 without one."`
+	Total        int64      `json:"total" doc:"Sum of all samples."`
+	BaseTotal    int64      `json:"base_total" doc:"The same of the base; 0 without one."`
+	Truncated    bool       `json:"truncated" doc:"True when calls were left out to keep the answer small; their values stand in the callers' self."`
+	Names        []string   `json:"names" nullable:"false" doc:"Functions."`
+	Kinds        []string   `json:"kinds" nullable:"false" doc:"Of each function: go, inline (compiled into its caller), c, kernel or other."`
+	Files        []string   `json:"files" nullable:"false" doc:"Of each function; empty when unknown."`
+	Nodes        FlameNodes `json:"nodes"`
 }
 
 // FlameNodes are the nodes of the tree as parallel arrays, parents before

@@ -132,6 +132,38 @@ const (
 	GraphFailed = "failed"
 	// TempoService: Service of a span metric, in the naming of Grafana Tempo.
 	TempoService = "service"
+	// GuanlanProfileType: What a profile measures: cpu, off_cpu, heap, allocs, goroutine, mutex, block or another.
+	GuanlanProfileType = "guanlan.profile.type"
+	// ProfileFrameType: Runtime of a frame of a stack, for example native, kernel or go.
+	ProfileFrameType = "profile.frame.type"
+	// ProcessExecutableBuildIDGNU: GNU build id of an executable or library.
+	ProcessExecutableBuildIDGNU = "process.executable.build_id.gnu"
+	// ProcessExecutableBuildIDGo: Go build id of an executable.
+	ProcessExecutableBuildIDGo = "process.executable.build_id.go"
+	// ProcessExecutableBuildIDHash: Hash over parts of an executable or library.
+	ProcessExecutableBuildIDHash = "process.executable.build_id.htlhash"
+	// PprofScopeSampleTypeOrder: Places, in the order of a pprof profile, of the values that the profiles of a scope hold one each.
+	PprofScopeSampleTypeOrder = "pprof.scope.sample_type_order"
+	// PprofScopeDefaultSampleType: Type of the value that pprof shows first.
+	PprofScopeDefaultSampleType = "pprof.scope.default_sample_type"
+	// PprofProfileComment: Comments of a pprof profile.
+	PprofProfileComment = "pprof.profile.comment"
+	// PprofProfileDocURL: Where documentation of a pprof profile stands.
+	PprofProfileDocURL = "pprof.profile.doc_url"
+	// PprofProfileDropFrames: Expression for functions that pprof leaves out of stacks.
+	PprofProfileDropFrames = "pprof.profile.drop_frames"
+	// PprofProfileKeepFrames: Expression for exceptions from dropped functions.
+	PprofProfileKeepFrames = "pprof.profile.keep_frames"
+	// PprofLocationIsFolded: True when several functions with identical code share the location.
+	PprofLocationIsFolded = "pprof.location.is_folded"
+	// PprofMappingHasFunctions: True when functions of the mapping are known.
+	PprofMappingHasFunctions = "pprof.mapping.has_functions"
+	// PprofMappingHasFilenames: True when source files of the mapping are known.
+	PprofMappingHasFilenames = "pprof.mapping.has_filenames"
+	// PprofMappingHasLineNumbers: True when source lines of the mapping are known.
+	PprofMappingHasLineNumbers = "pprof.mapping.has_line_numbers"
+	// PprofMappingHasInlineFrames: True when functions compiled into others are told apart.
+	PprofMappingHasInlineFrames = "pprof.mapping.has_inline_frames"
 )
 
 // Names of metrics.

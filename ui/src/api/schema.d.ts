@@ -482,7 +482,7 @@ export interface components {
         Drop: {
             /**
              * Format: int64
-             * @description Spans, records or samples.
+             * @description Spans, records, samples or profiles.
              */
             count: number;
             /** @example queue_full */
@@ -600,6 +600,11 @@ export interface components {
             fields: components["schemas"]["Tally"][];
         };
         Flame: {
+            /**
+             * Format: int64
+             * @description The same of the base; 0 without one.
+             */
+            base_profiles: number;
             /**
              * Format: int64
              * @description The same of the base; 0 without one.
@@ -945,7 +950,7 @@ export interface components {
             policies: components["schemas"]["Rule"][];
         };
         ProfileAdded: {
-            /** @description Names the profile. */
+            /** @description Names the upload. */
             id: string;
             /**
              * @description Given, or guessed from the types of its values.
@@ -1236,7 +1241,7 @@ export interface components {
             retentionNs: number;
             /**
              * Format: int64
-             * @description Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start.
+             * @description Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start. Profiles: profiles.
              */
             rows: number;
             /** @enum {string} */
