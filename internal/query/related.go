@@ -217,19 +217,11 @@ func (r *around) series(ctx context.Context, expr string) (uint64, error) {
 	return n, nil
 }
 
-// profileSlack widens the time of a span to the profiles that may have seen it:
-// a profile stands where it began, and senders take one for up to a minute.
-const profileSlack = time.Minute
-
-// ofProfiles counts the profiles of the service, and those with samples that
-// were taken while the trace ran in it.
+// ofProfiles counts the profiles that were taken of the service at the time,
+// and those with samples of the trace.
 func (r *around) ofProfiles(ctx context.Context) ([]RelatedItem, error) {
 	if r.Service == "" || r.e.profiles == nil {
 		return nil, nil
-	}
-	within := store.Range{Start: r.Start, End: r.End}
-	if r.TraceID != "" {
-		within = store.Range{Start: r.Start.Add(-profileSlack), End: r.End.Add(profileSlack)}
 	}
 	of := Filter{eq("service.name", r.Service)}
 	sets := []struct {
@@ -244,9 +236,8 @@ func (r *around) ofProfiles(ctx context.Context) ([]RelatedItem, error) {
 	}
 	items := make([]RelatedItem, 0, len(sets))
 	for _, s := range sets {
-		item := r.item("profiles", s.title, s.where.Text(Logs), 0)
-		item.Start, item.End = within.Start, within.End
-		list, err := r.e.profiles.Profiles(ctx, Window{Start: within.Start, End: within.End, Filter: item.Filter})
+		item := r.item("profiles", s.title, s.where.Text(Profiles), 0)
+		list, err := r.e.profiles.Profiles(ctx, Window{Start: r.Start, End: r.End, Filter: item.Filter})
 		if err != nil {
 			return nil, fmt.Errorf("count profiles of service %q: %w", r.Service, err)
 		}

@@ -34,6 +34,13 @@ export async function someProfiles(request: APIRequestContext, service = 'order'
   await ask<Schemas['ProfileList']>(request, path, two)
 }
 
+/** Sends a profile that was taken while a trace ran. */
+export async function profileOf(request: APIRequestContext, traceId: string, service: string): Promise<void> {
+  if (!real) return
+  const response = await request.post(`/api/v1/profiles?type=cpu&service.name=${service}`, { data: pprof(common, traceId), headers: { 'Content-Type': 'application/octet-stream' } })
+  expect(response.ok(), await response.text()).toBe(true)
+}
+
 /** Sends a profile of n frames. */
 export async function hugeProfile(request: APIRequestContext, n: number): Promise<string> {
   const service = 'batch'
@@ -74,7 +81,8 @@ class Message {
   }
 }
 
-function pprof(stacks: Stacks): Buffer {
+/** With a trace id every sample carries it. */
+function pprof(stacks: Stacks, traceId?: string): Buffer {
   const strings = new Map<string, number>([['', 0]])
   const text = (s: string) => {
     if (!strings.has(s)) strings.set(s, strings.size)
@@ -91,7 +99,9 @@ function pprof(stacks: Stacks): Buffer {
     }
     const values: number[] = []
     varint(values, Math.round(value))
-    out.data(2, new Message().data(1, ids).data(2, values).bytes)
+    const sample = new Message().data(1, ids).data(2, values)
+    if (traceId) sample.data(3, new Message().int(1, text('trace_id')).int(2, text(traceId)).bytes)
+    out.data(2, sample.bytes)
   }
   for (const [name, id] of functions) {
     out.data(4, new Message().int(1, id).data(4, new Message().int(1, id).int(2, 10 + id).bytes).bytes)

@@ -2,8 +2,9 @@
 // own heap and a profile of which the shape is known.
 
 import type { Page } from '@playwright/test'
-import { accessible, expect, prefer, settled, someTrace, test } from './base'
-import { someProfiles } from './pprof'
+import { accessible, ask, expect, prefer, type Schemas, settled, someTrace, test } from './base'
+import { hugeTrace } from './otlp'
+import { profileOf, someProfiles } from './pprof'
 
 test.beforeEach(async ({ page, request }) => {
   await someProfiles(request)
@@ -152,17 +153,19 @@ test('the same profile is open to go tool pprof', async ({ page, request }) => {
   expect([...(await file.body()).subarray(0, 2)]).toEqual([0x1f, 0x8b])
 })
 
-test('a span leads to the profiles of its service at that time', async ({ page, request }) => {
-  const trace = await someTrace(request)
-  await page.goto(`/traces/${trace.traceId}`)
+test('a span leads to the profiles of its service at that time, and to those of its trace', async ({ page, request }) => {
+  const id = await hugeTrace(request, 100)
+  const trace = await ask<Schemas['Trace']>(request, `/guanlan/v1/traces/${id}`, (t) => t.spanList.length > 0)
+  await profileOf(request, id, trace.service)
+  await page.goto(`/traces/${id}`)
   await page.getByRole('treeitem').first().click()
   const related = page.getByRole('region', { name: 'Related' })
-  await expect(related.getByText('Profiles', { exact: true })).toBeVisible()
-  const link = related.getByRole('link', { name: /^Profiles \d/ })
-  // Not every service of a real server is profiled.
-  if ((await link.count()) === 0) return
-  await link.click()
-  await expect(page).toHaveURL(/\/profiles\?from=\d+&to=\d+&q=service.name/)
+  await related.getByRole('link', { name: /^Profiles \d/ }).click()
+  await expect(page).toHaveURL(new RegExp(`/profiles\\?from=\\d+&to=\\d+&q=service.name\\+%3D\\+${trace.service}$`))
+  await expect(graph(page)).toBeVisible()
+  await page.goBack()
+  await related.getByRole('link', { name: /^Profiles of the trace \d/ }).click()
+  await expect(page).toHaveURL(new RegExp(`trace_id\\+%3D\\+${id}`))
   await expect(graph(page)).toBeVisible()
 })
 

@@ -610,7 +610,7 @@ export interface components {
              * @description The same of the base; 0 without one.
              */
             base_total: number;
-            /** @description Of each function; empty when unknown. */
+            /** @description Of each function, with the line where it begins (file.go:12) when that is known; empty when unknown. */
             files: string[];
             /** @description Of each function: go, inline (compiled into its caller), c, kernel or other. */
             kinds: string[];

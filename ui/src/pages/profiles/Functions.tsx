@@ -14,7 +14,7 @@ import { change } from './change'
 import type { Found } from './find'
 import { FlameGraph } from './FlameGraph'
 import { callees, callers, type Sum, sums } from './functions'
-import { shortName } from './labels'
+import { shortFile, shortName } from './labels'
 import css from './ProfilesPage.module.css'
 import { nameOf, shareOf, type Tree } from './tree'
 import { ChangeWord, frameText, FrameTip, frameWord, KindDot } from './words'
@@ -92,7 +92,7 @@ function columnsOf(t: Texts, tree: Tree, format: (v: number) => string, narrow: 
       { key: 'selfChange', head: t.profiles.selfChange, width: '96px', align: 'end', sort: (s) => points(ofSelf(s)), cell: (s) => <ChangeWord t={t} of={ofSelf(s)} /> },
       { key: 'change', head: t.profiles.totalChange, width: '96px', align: 'end', sort: (s) => points(of(s)), cell: (s) => <ChangeWord t={t} of={of(s)} /> },
     )
-  if (!narrow) out.push({ key: 'file', head: t.profiles.file, width: 'minmax(120px, 0.8fr)', sort: (s) => s.file, cell: (s) => <span className="dim" title={s.file}>{s.file}</span> })
+  if (!narrow) out.push({ key: 'file', head: t.profiles.file, width: 'minmax(120px, 0.8fr)', sort: (s) => s.file, cell: (s) => <span className="dim" title={s.file}>{shortFile(s.file)}</span> })
   return out
 }
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { en } from '../../state/texts/en'
 import { change, level, steps } from './change'
-import { packageOf, shortName, valueFormat } from './labels'
+import { packageOf, shortFile, shortName, valueFormat } from './labels'
 import { mix } from './paint'
 import { againstValue, apart, baseOf, swapped } from './versus'
 import { changeText } from './words'
@@ -39,6 +39,10 @@ test('names', () => {
   expect(shortName('example.com/a.Map[example.com/b/c.Key,go.shape.string]')).toBe('a.Map[c.Key,go.shape.string]')
   expect(shortName('do_syscall_64')).toBe('do_syscall_64')
   expect(shortName('/usr/lib/libc.so.6')).toBe('libc.so.6')
+  expect(shortName('github.com/cespare/xxhash/v2.Sum64')).toBe('xxhash/v2.Sum64')
+  expect(shortName('a/b.Register[go.shape.struct { x/api.Window; x/api.Paging; Body []uint8 }].func1')).toBe('b.Register[…].func1')
+  expect(shortName('[vdso]')).toBe('[vdso]')
+  expect(shortFile('/usr/lib/go/src/runtime/malloc.go:1358')).toBe('runtime/malloc.go:1358')
   expect(packageOf('github.com/a/b.v2/store.(*Part).open')).toBe('github.com/a/b.v2/store')
   expect(packageOf('runtime.mallocgc')).toBe('runtime')
   expect(packageOf('do_syscall_64')).toBe('do_syscall_64')

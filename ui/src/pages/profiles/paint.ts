@@ -70,12 +70,12 @@ const whole = (colour: string) => (colour.length === 4 ? colour.replace(/[\da-f]
 export interface Labels {
   /** The short name of each name. */
   text: string[]
-  /** Its width, measured when first drawn; 0 before. */
-  width: Float32Array
+  /** Widths of characters, measured when first met; adding up is quicker than measuring each text. */
+  widths: Map<string, number>
 }
 
 export function labelsOf(t: Tree): Labels {
-  return { text: t.names.map(shortName), width: new Float32Array(t.names.length) }
+  return { text: t.names.map(shortName), widths: new Map() }
 }
 
 export interface Picture {
@@ -156,12 +156,12 @@ function drawRow(ctx: CanvasRenderingContext2D, p: Picture, depth: number, y: nu
     fill = ''
     let room = width - 8
     const word = p.word && name >= 0 && width >= wordFrom ? p.word(i) : ''
-    if (word) {
-      const wide = ctx.measureText(word).width
-      ctx.fillText(word, left + width - 5 - wide, y + rowHeight / 2)
-      room -= wide + 10
+    const wide = word && widthOf(ctx, p.labels, word) + 10
+    if (wide && room - wide >= nameFrom) {
+      ctx.fillText(word, left + width + 5 - wide, y + rowHeight / 2)
+      room -= wide
     }
-    ctx.fillText(name < 0 ? p.rootName : fitted(ctx, p.labels, name, room), left + 4, y + rowHeight / 2)
+    ctx.fillText(name < 0 ? p.rootName : fitted(ctx, p.labels, p.labels.text[name]!, room), left + 4, y + rowHeight / 2)
   }
 }
 
@@ -177,11 +177,27 @@ function firstInSight(t: Tree, row: Int32Array, from: number): number {
   return lo
 }
 
-/** A name, cut to a width. */
-function fitted(ctx: CanvasRenderingContext2D, labels: Labels, name: number, width: number): string {
-  const text = labels.text[name]!
-  const whole = (labels.width[name] ||= ctx.measureText(text).width)
-  if (whole <= width) return text
-  const chars = Math.floor((text.length * width) / whole) - 1
-  return chars > 1 ? `${text.slice(0, chars)}…` : ''
+function charWidth(ctx: CanvasRenderingContext2D, { widths }: Labels, char: string): number {
+  let w = widths.get(char)
+  if (w === undefined) widths.set(char, (w = ctx.measureText(char).width))
+  return w
+}
+
+function widthOf(ctx: CanvasRenderingContext2D, labels: Labels, text: string): number {
+  let sum = 0
+  for (const c of text) sum += charWidth(ctx, labels, c)
+  return sum
+}
+
+/** A text, cut to a width; nothing where not even two letters have room. */
+function fitted(ctx: CanvasRenderingContext2D, labels: Labels, text: string, width: number): string {
+  const dots = charWidth(ctx, labels, '…')
+  let [at, sum, fits] = [0, 0, 0]
+  for (const c of text) {
+    sum += charWidth(ctx, labels, c)
+    at += c.length
+    if (sum + dots <= width) fits = at
+    if (sum > width) return fits < 2 ? '' : `${text.slice(0, fits)}…`
+  }
+  return text
 }
