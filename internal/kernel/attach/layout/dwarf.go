@@ -3,7 +3,6 @@ package layout
 import (
 	"bufio"
 	"bytes"
-	"compress/zlib"
 	"debug/dwarf"
 	"debug/elf"
 	"encoding/binary"
@@ -34,14 +33,7 @@ type structType map[string]uint64
 // sections, of some 100 MB in a large program. Here one section passes by in
 // a buffer, and whatever is not such a struct is stepped over.
 func dwarfStructs(f *elf.File, want func(name []byte) bool, most int) (map[string]structType, error) {
-	abbrev, err := debugSection(f, "abbrev")
-	if err != nil {
-		return nil, err
-	}
-	info, err := debugSection(f, "info")
-	if err != nil {
-		return nil, err
-	}
+	abbrev, info := debugSection(f, "abbrev"), debugSection(f, "info")
 	if abbrev == nil || info == nil {
 		return nil, nil
 	}
@@ -64,26 +56,14 @@ func dwarfStructs(f *elf.File, want func(name []byte) bool, most int) (map[strin
 }
 
 // debugSection opens .debug_NAME, or .zdebug_NAME as linkers before Go 1.19
-// compressed it; nil if there is none. External linkers of cgo programs leave relocations
-// to objects only.
-func debugSection(f *elf.File, name string) (io.Reader, error) {
-	if s := f.Section(".debug_" + name); s != nil && s.Type != elf.SHT_NOBITS {
-		return s.Open(), nil
+// compressed it; nil if there is none.
+func debugSection(f *elf.File, name string) io.Reader {
+	for _, prefix := range []string{".debug_", ".zdebug_"} {
+		if s := f.Section(prefix + name); s != nil && s.Type != elf.SHT_NOBITS {
+			return s.Open() // decompresses either way
+		}
 	}
-	s := f.Section(".zdebug_" + name)
-	if s == nil {
-		return nil, nil
-	}
-	r := s.Open()
-	var h [12]byte // "ZLIB", size
-	if _, err := io.ReadFull(r, h[:]); err != nil || string(h[:4]) != "ZLIB" {
-		return nil, errDWARF
-	}
-	z, err := zlib.NewReader(r)
-	if err != nil {
-		return nil, fmt.Errorf("read compressed debugging data: %w", err)
-	}
-	return z, nil
+	return nil
 }
 
 // dieReader steps through .debug_info. See DWARF 5, 7.5.
