@@ -33,6 +33,7 @@ import (
 	_ "github.com/prometheus/prometheus/discovery/kubernetes"
 
 	"github.com/guanlan-io/guanlan/collector/graphconnector"
+	"github.com/guanlan-io/guanlan/collector/kernelreceiver"
 	"github.com/guanlan-io/guanlan/collector/queryextension"
 	"github.com/guanlan-io/guanlan/collector/redconnector"
 	"github.com/guanlan-io/guanlan/collector/scrapereceiver"
@@ -41,7 +42,7 @@ import (
 )
 
 // components lists every component of the distribution, in flow order.
-func components(ready func(Summary)) (otelcol.Factories, error) {
+func components(o Options) (otelcol.Factories, error) {
 	var f otelcol.Factories
 	var errs [5]error
 	var scraping scrapereceiver.Running
@@ -50,6 +51,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 		otlpreceiver.NewFactory(),
 		scrapereceiver.NewFactory(&scraping),
 		filelogreceiver.NewFactory(),
+		kernelreceiver.NewFactory(o.Watching),
 	)
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),
@@ -72,7 +74,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 	)
 	f.Extensions, errs[4] = otelcol.MakeFactoryMap[extension.Factory](
 		storeextension.NewFactory(),
-		queryextension.NewFactory(ready, scraping.APIs),
+		queryextension.NewFactory(o.Ready, scraping.APIs),
 	)
 	f.Telemetry = selfTelemetry()
 	return f, errors.Join(errs[:]...)

@@ -39,7 +39,7 @@ func openDoors(st storeextension.Store, state *state, scrapers func() []http.Han
 	grpc := api.NewGRPC(log)
 	jaegerDoor.Register(grpc)
 	return api.Doors{
-		API:        api.New(api.Options{Engine: engine, Status: state, Policies: st.Policies(), Logger: log}),
+		API:        api.New(api.Options{Engine: engine, Status: state, Policies: st.Policies(), Profiles: query.NewProfiler(st.Profiles()), Logger: log}),
 		Prometheus: prometheus.Handler(""),
 		Jaeger:     jaegerDoor.Handler(),
 		LogsQL:     logsql.New(logsql.Options{Reader: st.Events().LogsQL(), Version: version, Logger: log}),

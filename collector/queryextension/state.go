@@ -130,7 +130,7 @@ func (s *state) summary() Summary {
 		OTLPGRPC: s.listener(otlpGRPC),
 		OTLPHTTP: s.listener(otlpHTTP),
 		Data: c.Directory + "  (traces " + c.Traces.Age.String() + ", logs " + c.Logs.Age.String() +
-			", metrics " + c.Metrics.Age.String() + ")",
+			", metrics " + c.Metrics.Age.String() + ", profiles " + c.Profiles.Age.String() + ")",
 		LastCrash: crash,
 	}
 }
@@ -144,7 +144,7 @@ func firstLine(text string) string {
 func (s *state) Status(context.Context) (*api.Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, e, m := s.store.Config(), s.store.Events().Stats(), s.store.Metrics().Stats()
+	c, e, m, p := s.store.Config(), s.store.Events().Stats(), s.store.Metrics().Stats(), s.store.Profiles().Stats()
 	folder, err := filepath.Abs(c.Directory)
 	if err != nil {
 		folder = c.Directory
@@ -162,14 +162,15 @@ func (s *state) Status(context.Context) (*api.Status, error) {
 			{Signal: "traces", Bytes: e.Traces.Bytes, Rows: e.Traces.Rows, Oldest: e.Traces.Oldest, Newest: e.Traces.Newest, RetentionNs: int64(c.Traces.Age), RetentionBytes: uint64(c.Traces.MaxSize)},
 			{Signal: "logs", Bytes: e.Logs.Bytes, Rows: e.Logs.Rows, Oldest: e.Logs.Oldest, Newest: e.Logs.Newest, RetentionNs: int64(c.Logs.Age), RetentionBytes: uint64(c.Logs.MaxSize)},
 			{Signal: "metrics", Bytes: uint64(m.BlockBytes + m.WALBytes + m.HeadChunkBytes), Rows: m.Appended, RetentionNs: int64(c.Metrics.Age), RetentionBytes: uint64(c.Metrics.MaxSize)},
+			{Signal: "profiles", Bytes: uint64(p.Bytes), Rows: p.Profiles, Oldest: p.Oldest, Newest: p.Newest, RetentionNs: int64(c.Profiles.Age), RetentionBytes: uint64(c.Profiles.MaxSize)},
 		},
 		Memory: memory(),
 		Disk:   api.Disk{FreeBytes: e.DiskFree, TotalBytes: e.DiskTotal},
 		Journal: api.Journal{
-			Bytes:    uint64(e.Traces.Journal.Bytes + e.Logs.Journal.Bytes),
-			Segments: e.Traces.Journal.Segments + e.Logs.Journal.Segments,
-			Replayed: uint64(e.Recovery.ReplayedBatches),
-			Broken:   e.Traces.Journal.Damaged + e.Traces.Journal.Torn + e.Logs.Journal.Damaged + e.Logs.Journal.Torn,
+			Bytes:    uint64(e.Traces.Journal.Bytes + e.Logs.Journal.Bytes + p.Journal.Bytes),
+			Segments: e.Traces.Journal.Segments + e.Logs.Journal.Segments + p.Journal.Segments,
+			Replayed: e.Recovery.ReplayedBatches + p.Replayed,
+			Broken:   e.Traces.Journal.Damaged + e.Traces.Journal.Torn + e.Logs.Journal.Damaged + e.Logs.Journal.Torn + p.Journal.Damaged + p.Journal.Torn,
 		},
 		Drops: []api.Drop{},
 	}
@@ -180,6 +181,8 @@ func (s *state) Status(context.Context) (*api.Status, error) {
 	}
 	drop("traces", "too_old_or_too_large", e.Traces.RowsDropped+e.Traces.RowsLate+e.Traces.RowsEarly)
 	drop("logs", "too_old_or_too_large", e.Logs.RowsDropped+e.Logs.RowsLate+e.Logs.RowsEarly)
+	drop("profiles", "too_old", p.Late)
+	drop("profiles", "damaged", p.Damaged)
 	for reason, n := range m.Rejected {
 		drop("metrics", string(reason), n)
 	}

@@ -14,8 +14,10 @@ import (
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/xexporter"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pprofile"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -23,9 +25,11 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/guanlan-io/guanlan/collector/storeextension"
+	translate "github.com/guanlan-io/guanlan/internal/pprofile"
 	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
 	"github.com/guanlan-io/guanlan/internal/store/metric"
+	"github.com/guanlan-io/guanlan/internal/store/profile"
 )
 
 // retryAfter is what a refused sender is told to wait. A full disk or queue
@@ -40,16 +44,19 @@ type Config struct {
 
 // NewFactory returns the factory of the store exporter.
 func NewFactory() exporter.Factory {
-	return exporter.NewFactory(
+	return xexporter.NewFactory(
 		component.MustNewType("store"),
 		defaultConfig,
-		exporter.WithTraces(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Traces, error) {
+		xexporter.WithTraces(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Traces, error) {
 			return &sink{config: c.(*Config)}, nil
 		}, component.StabilityLevelBeta),
-		exporter.WithLogs(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Logs, error) {
+		xexporter.WithLogs(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Logs, error) {
 			return &sink{config: c.(*Config)}, nil
 		}, component.StabilityLevelBeta),
-		exporter.WithMetrics(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Metrics, error) {
+		xexporter.WithMetrics(func(_ context.Context, _ exporter.Settings, c component.Config) (exporter.Metrics, error) {
+			return &sink{config: c.(*Config)}, nil
+		}, component.StabilityLevelBeta),
+		xexporter.WithProfiles(func(_ context.Context, _ exporter.Settings, c component.Config) (xexporter.Profiles, error) {
 			return &sink{config: c.(*Config)}, nil
 		}, component.StabilityLevelBeta),
 	)
@@ -98,6 +105,23 @@ func (s *sink) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	if partial := (*metric.PartialError)(nil); errors.As(err, &partial) {
 		return nil
 	}
+	return answer(err)
+}
+
+func (s *sink) ConsumeProfiles(ctx context.Context, pd pprofile.Profiles) error {
+	tenant, err := tenantOf(ctx)
+	if err != nil {
+		return answer(err)
+	}
+	found, err := translate.ToPprof(pd)
+	if err != nil {
+		return answer(fmt.Errorf("%w: %w", store.ErrInvalid, err))
+	}
+	profiles := make([]profile.New, len(found))
+	for i, p := range found {
+		profiles[i] = profile.New{Resource: p.Resource, Kind: p.Kind, Pprof: p.Pprof}
+	}
+	_, err = s.store.Profiles().Write(ctx, tenant, profiles)
 	return answer(err)
 }
 

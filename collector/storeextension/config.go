@@ -26,15 +26,17 @@ type Config struct {
 	// go on (default: the smaller of 512MiB and 10 % of the file system).
 	MinFree Size `mapstructure:"min_free"`
 
-	Traces  Retention `mapstructure:"traces"`
-	Logs    Retention `mapstructure:"logs"`
-	Metrics Metrics   `mapstructure:"metrics"`
+	Traces   Retention `mapstructure:"traces"`
+	Logs     Retention `mapstructure:"logs"`
+	Metrics  Metrics   `mapstructure:"metrics"`
+	Profiles Retention `mapstructure:"profiles"`
 }
 
 // Retention bounds one signal by age and by size; whichever is reached first
-// deletes the oldest day.
+// deletes the oldest.
 type Retention struct {
-	// Age such as 7d or 12h (default 7d). Traces and logs are deleted by whole days.
+	// Age such as 7d or 12h (default 7d). Traces and logs are deleted by whole
+	// days, profiles by the hour.
 	Age Age `mapstructure:"retention"`
 	// MaxSize on disk such as 50GiB (default: no bound).
 	MaxSize Size `mapstructure:"max_size"`
@@ -54,6 +56,7 @@ func defaultConfig() *Config {
 		Traces:    Retention{Age: 7 * day},
 		Logs:      Retention{Age: 7 * day},
 		Metrics:   Metrics{Retention: Retention{Age: 15 * day}, OutOfOrder: Age(30 * time.Minute)},
+		Profiles:  Retention{Age: 7 * day},
 	}
 }
 
@@ -72,6 +75,7 @@ func (c *Config) Validate() error {
 	check(c.Traces.Age >= day, "traces::retention", "at least 1d: data is deleted by whole days")
 	check(c.Logs.Age >= day, "logs::retention", "at least 1d: data is deleted by whole days")
 	check(c.Metrics.Age >= Age(2*time.Hour), "metrics::retention", "at least 2h, the smallest block")
+	check(c.Profiles.Age >= Age(time.Hour), "profiles::retention", "at least 1h: data is deleted by the hour")
 	return errors.Join(errs...)
 }
 

@@ -8,9 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/guanlan-io/guanlan/internal/state"
 	"github.com/guanlan-io/guanlan/internal/store/event"
-	prom "github.com/guanlan-io/guanlan/internal/store/metric"
 )
 
 // meter collects instruments whose values come from one read of the stats.
@@ -44,9 +42,9 @@ func (m *meter) moment(name, description string) metric.Float64Observable {
 	return g
 }
 
-// observe reports the state of both engines and of what users set as metrics of the collector
+// observe reports the state of the stores and of what users set as metrics of the collector
 // itself. The returned function ends it.
-func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.Store, policies *state.Policies) (func() error, error) {
+func observe(provider metric.MeterProvider, st Store) (func() error, error) {
 	m := &meter{Meter: provider.Meter("github.com/guanlan-io/guanlan/store")}
 	var (
 		queueBytes    = m.gauge("guanlan.queue.size", "By", "Memory of batches that are in the journal and not yet in the engine.")
@@ -74,6 +72,14 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 		blocks        = m.gauge("guanlan.metrics.size", "By", "Blocks of the metric store.")
 		queries       = m.counter("guanlan.metrics.queries", "{query}", "PromQL queries that have ended.")
 		queryTime     = m.seconds("guanlan.metrics.query.time", "Time that PromQL queries took together.")
+		profiles      = m.gauge("guanlan.profiles", "{profile}", "Profiles stored.")
+		profileSeries = m.gauge("guanlan.profiles.series", "{series}", "Types of profiles of all resources.")
+		profileHead   = m.gauge("guanlan.profiles.memory", "By", "New profiles in memory, which no segment holds yet.")
+		profilesIn    = m.counter("guanlan.profiles.added", "{profile}", "Profiles acknowledged.")
+		profilesLate  = m.counter("guanlan.profiles.late", "{profile}", "Profiles not kept because they are older than the retention.")
+		profilesBad   = m.counter("guanlan.profiles.damaged", "{block}", "Blocks and journal records of profiles that could not be read.")
+		profileWrites = m.counter("guanlan.profiles.refused", "{batch}", "Batches of profiles refused, by reason.")
+		profileFails  = m.counter("guanlan.profiles.flush.errors", "{flush}", "Times that new profiles could not be written to a segment; they stay in the journal.")
 		rules         = m.gauge("guanlan.sampling.policies", "{policy}", "Sampling policies of all tenants.")
 		rulesBroken   = m.gauge("guanlan.sampling.damaged", "{file}", "1 when the file of the sampling policies could not be read at the start and was put aside.")
 	)
@@ -81,7 +87,7 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 		return nil, fmt.Errorf("make the store's own metrics: %w", err)
 	}
 	reg, err := m.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		e, p := events.Stats(), metrics.Stats()
+		e, p, f := st.Events().Stats(), st.Metrics().Stats(), st.Profiles().Stats()
 		num := func(i metric.Int64Observable, v uint64, attrs ...attribute.KeyValue) {
 			o.ObserveInt64(i, int64(v), metric.WithAttributes(attrs...))
 		}
@@ -119,7 +125,25 @@ func observe(provider metric.MeterProvider, events *event.Store, metrics *prom.S
 		num(wal, uint64(p.WALBytes))
 		num(blocks, uint64(p.BlockBytes))
 		num(queries, p.Queries)
-		kept := policies.Stats()
+		of := attribute.String("signal", "profiles")
+		num(bytes, uint64(f.Bytes), of)
+		num(journalBytes, uint64(f.Journal.Bytes), of)
+		num(journalIn, f.Journal.PayloadBytes, of)
+		num(journalRecs, f.Journal.Records, of)
+		num(journalSyncs, f.Journal.Syncs, of)
+		o.ObserveFloat64(journalTime, f.Journal.SyncTime.Seconds(), metric.WithAttributes(of))
+		num(journalBroken, f.Journal.Damaged+f.Journal.Torn, of)
+		num(profiles, f.Profiles)
+		num(profileSeries, uint64(f.Series))
+		num(profileHead, uint64(f.HeadBytes))
+		num(profilesIn, f.Added)
+		num(profilesLate, f.Late)
+		num(profilesBad, f.Damaged)
+		for reason, n := range map[string]uint64{"disk_full": f.RefusedDisk, "queue_full": f.RefusedQueue, "other": f.Refused} {
+			num(profileWrites, n, attribute.String("reason", reason))
+		}
+		num(profileFails, f.FlushErrors)
+		kept := st.Policies().Stats()
 		num(rules, uint64(kept.Policies))
 		num(rulesBroken, uint64(kept.Damaged))
 		o.ObserveFloat64(queryTime, p.QueryTime.Seconds())

@@ -18,6 +18,7 @@ import (
 	"github.com/guanlan-io/guanlan/internal/state"
 	"github.com/guanlan-io/guanlan/internal/store/event"
 	"github.com/guanlan-io/guanlan/internal/store/metric"
+	"github.com/guanlan-io/guanlan/internal/store/profile"
 )
 
 // Store is what other components borrow. It is open between the extension's
@@ -26,6 +27,7 @@ import (
 type Store interface {
 	Events() *event.Store
 	Metrics() *metric.Store
+	Profiles() *profile.Store
 	Policies() *state.Policies
 	Config() Config
 }
@@ -61,6 +63,7 @@ type Extension struct {
 	telemetry component.TelemetrySettings
 	events    *event.Store
 	metrics   *metric.Store
+	profiles  *profile.Store
 	policies  *state.Policies
 	observed  func() error
 }
@@ -71,14 +74,17 @@ func (e *Extension) Events() *event.Store { return e.events }
 // Metrics is the store of metrics.
 func (e *Extension) Metrics() *metric.Store { return e.metrics }
 
+// Profiles is the store of profiles.
+func (e *Extension) Profiles() *profile.Store { return e.profiles }
+
 // Policies are the sampling policies that services ask for.
 func (e *Extension) Policies() *state.Policies { return e.policies }
 
 // Config is what the store was opened with.
 func (e *Extension) Config() Config { return e.config }
 
-// Start opens both engines at the same time: after a crash each replays its
-// log.
+// Start opens the engines of events and metrics at the same time: after a crash
+// each replays its log.
 func (e *Extension) Start(context.Context, component.Host) error {
 	log := slog.New(zapslog.NewHandler(e.telemetry.Logger.Core()))
 	var wg sync.WaitGroup
@@ -92,7 +98,10 @@ func (e *Extension) Start(context.Context, component.Host) error {
 	// The engines have made the folder and know it for this process' own.
 	e.policies = state.OpenPolicies(filepath.Join(e.config.Directory, "state"), log)
 	var err error
-	e.observed, err = observe(e.telemetry.MeterProvider, e.events, e.metrics, e.policies)
+	if e.profiles, err = profile.Open(e.profileOptions(log)); err != nil {
+		return errors.Join(fmt.Errorf("open store: %w", err), e.Shutdown(context.Background()))
+	}
+	e.observed, err = observe(e.telemetry.MeterProvider, e)
 	return err
 }
 
@@ -110,6 +119,10 @@ func (e *Extension) Shutdown(ctx context.Context) error {
 	if e.metrics != nil {
 		errs = append(errs, e.metrics.Close(ctx))
 		e.metrics = nil
+	}
+	if e.profiles != nil {
+		errs = append(errs, e.profiles.Close())
+		e.profiles = nil
 	}
 	return errors.Join(errs...)
 }
@@ -141,4 +154,20 @@ func (e *Extension) metricOptions(log *slog.Logger) metric.Options {
 		MinFree:    int64(e.config.MinFree),
 		Logger:     log,
 	}
+}
+
+func (e *Extension) profileOptions(log *slog.Logger) profile.Options {
+	c := e.config
+	o := profile.Options{
+		Dir:         filepath.Join(c.Directory, "profiles"),
+		SyncEvery:   c.Sync.Every,
+		Retention:   c.Profiles.Age.Duration(),
+		MaxBytes:    int64(c.Profiles.MaxSize),
+		DiskReserve: uint64(c.MinFree),
+		Logger:      log,
+	}
+	if c.Sync.Always {
+		o.Sync = journal.SyncAlways
+	}
+	return o
 }

@@ -32,6 +32,8 @@ type Options struct {
 	Status StatusSource
 	// Policies are the sampling policies; nil answers 404.
 	Policies Policies
+	// Profiles answers what is below ProfilesPath; nil answers 404.
+	Profiles query.Profiler
 	// Now is the clock that relative times refer to; nil means time.Now.
 	Now func() time.Time
 	// Logger takes what clients cannot be told; nil means slog.Default().
@@ -40,15 +42,17 @@ type Options struct {
 
 // door is the JSON API with what its routes share.
 type door struct {
-	engine query.Engine
-	status StatusSource
-	rules  Policies
-	now    func() time.Time
-	log    *slog.Logger
-	api    huma.API
+	engine   query.Engine
+	status   StatusSource
+	rules    Policies
+	profiles query.Profiler
+	now      func() time.Time
+	log      *slog.Logger
+	api      huma.API
+	mux      *http.ServeMux
 }
 
-// New returns the handler of everything below Prefix. The tenant is the one in
+// New returns the handler of everything below Prefix and ProfilesPath. The tenant is the one in
 // the request's context, where Server puts it. Safe for concurrent use.
 func New(o Options) http.Handler {
 	mux, _ := newMux(o)
@@ -63,7 +67,7 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 		o.Logger = slog.Default()
 	}
 	mux := http.NewServeMux()
-	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, now: o.Now, log: o.Logger}
+	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, now: o.Now, log: o.Logger, mux: mux}
 	d.api = humago.New(mux, config())
 	d.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		ctx.SetHeader("Cache-Control", "no-store")
@@ -92,6 +96,7 @@ func config() huma.Config {
 		{Name: "services", Description: "Services, their health and who calls whom."},
 		{Name: "traces", Description: "Traces and spans."},
 		{Name: "logs", Description: "Log records."},
+		{Name: "profiles", Description: "Where CPU time, memory and waiting go, by stack."},
 		{Name: "fields", Description: "Names and values for completion."},
 		{Name: "sampling", Description: "Which share of traces services keep. Clients ask for theirs at `/sampling`, by Jaeger's protocol."},
 		{Name: "system", Description: "Guanlan itself."},
@@ -104,7 +109,7 @@ func config() huma.Config {
 	return c
 }
 
-const description = `Reads of services, traces and logs, and the sampling policies that services follow.
+const description = `Reads of services, traces, logs and profiles, and the sampling policies that services follow.
 
 **Times.** ` + "`start`" + ` and ` + "`end`" + ` take RFC 3339 (` + "`2026-01-02T15:04:05Z`" + `), Unix time in seconds, milliseconds,
 microseconds or nanoseconds (told apart by size), or a time relative to now (` + "`now`, `now-15m`, `now-1d`" + `). ` + "`start`" + `
@@ -144,10 +149,16 @@ type op struct {
 
 // get registers f at Prefix+o.path. Errors of f become problems.
 func get[I, T any](d *door, o op, f func(context.Context, *I) (*T, error)) {
+	o.path = Prefix + o.path
+	getAt(d, o, f)
+}
+
+// getAt is get at o.path itself.
+func getAt[I, T any](d *door, o op, f func(context.Context, *I) (*T, error)) {
 	huma.Register(d.api, huma.Operation{
 		OperationID: o.id,
 		Method:      http.MethodGet,
-		Path:        Prefix + o.path,
+		Path:        o.path,
 		Tags:        []string{o.tag},
 		Summary:     o.summary,
 		Description: o.doc,

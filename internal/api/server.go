@@ -43,7 +43,7 @@ const (
 // Doors are the handlers of a Server, each below its own path. A nil one
 // answers 404.
 type Doors struct {
-	API        http.Handler // /guanlan/v1/, see New
+	API        http.Handler // /guanlan/v1/ and /api/v1/profiles, see New
 	Prometheus http.Handler // /api/v1/; has its own limits, tenants, compression and CORS
 	Jaeger     http.Handler // /jaeger/
 	LogsQL     http.Handler // /select/
@@ -142,6 +142,10 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	}
 	door(Prefix+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door(Prefix+"/logs/tail", d.API, follow, withTenant, sameOrigin.Handler)
+	// Profiles are larger than questions; their route has its own bound.
+	profiles := func(h http.Handler) http.Handler { return questions.limit(compress(h)) }
+	door(ProfilesPath, d.API, profiles, withTenant, sameOrigin.Handler)
+	door(ProfilesPath+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door("/api/v1/", d.Prometheus)
 	door("/jaeger/", d.Jaeger, answer, withTenant, sameOrigin.Handler)
 	door("/select/", d.LogsQL, answer, withTenant, sameOrigin.Handler)

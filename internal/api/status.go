@@ -38,7 +38,7 @@ type Listener struct {
 type Store struct {
 	Signal         string    `json:"signal" enum:"traces,logs,metrics,profiles"`
 	Bytes          uint64    `json:"bytes" doc:"Size on disk."`
-	Rows           uint64    `json:"rows" doc:"Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start."`
+	Rows           uint64    `json:"rows" doc:"Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start. Profiles: profiles."`
 	Oldest         time.Time `json:"oldest" doc:"Zero year when nothing is kept."`
 	Newest         time.Time `json:"newest" doc:"Zero year when nothing is kept."`
 	RetentionNs    int64     `json:"retentionNs" doc:"Kept at most so long, in nanoseconds; 0 when unlimited."`
@@ -70,7 +70,7 @@ type Journal struct {
 type Drop struct {
 	Signal string `json:"signal" example:"logs"`
 	Reason string `json:"reason" example:"queue_full"`
-	Count  uint64 `json:"count" doc:"Spans, records or samples."`
+	Count  uint64 `json:"count" doc:"Spans, records, samples or profiles."`
 }
 
 // Crash is the end of an earlier run.

@@ -38,6 +38,10 @@ var special = map[Signal]map[string]valueKind{
 		"trace_id": {read: hexDigits(32), example: traceIDExample},
 		"span_id":  {read: hexDigits(16), example: spanIDExample},
 	},
+	Profiles: {
+		"trace_id": {read: hexDigits(32), example: traceIDExample},
+		"span_id":  {read: hexDigits(16), example: spanIDExample},
+	},
 }
 
 func oneOf(names ...string) func(string) (string, error) {

@@ -50,6 +50,9 @@ const (
 	Logs   Signal = "logs"
 )
 
+// Profiles names profiles to ParseFilter.
+const Profiles Signal = "profiles"
+
 // Page asks for part of a list.
 type Page struct {
 	Limit  int    // default 50, at most 1000

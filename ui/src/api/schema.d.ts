@@ -4,6 +4,70 @@
  */
 
 export interface paths {
+    "/api/v1/profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List profiles
+         * @description What has profiles in the window, by service and type.
+         */
+        get: operations["listProfiles"];
+        put?: never;
+        /**
+         * Add a profile
+         * @description Keeps a profile in the format of pprof, compressed by gzip or not, at most 32 MiB. It is on the disk when the answer is 200. Further parameters are attributes of the resource: `?service.name=order&service.version=1.2`.
+         */
+        post: operations["addProfile"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/profiles/flame": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show profiles as a flame graph
+         * @description Matching profiles added up to a tree of calls, at most 20000 of them. With a base, the same tree has the values of other profiles beside.
+         */
+        get: operations["getFlame"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/profiles/merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Give profiles to pprof
+         * @description Matching profiles added up to one, in the format of pprof, compressed by gzip: `go tool pprof` takes this address as its argument.
+         */
+        get: operations["mergeProfiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/guanlan/v1/fields/{signal}": {
         parameters: {
             query?: never;
@@ -418,7 +482,7 @@ export interface components {
         Drop: {
             /**
              * Format: int64
-             * @description Spans, records or samples.
+             * @description Spans, records, samples or profiles.
              */
             count: number;
             /** @example queue_full */
@@ -534,6 +598,56 @@ export interface components {
         };
         FieldList: {
             fields: components["schemas"]["Tally"][];
+        };
+        Flame: {
+            /**
+             * Format: int64
+             * @description The same of the base; 0 without one.
+             */
+            base_profiles: number;
+            /**
+             * Format: int64
+             * @description The same of the base; 0 without one.
+             */
+            base_total: number;
+            /** @description Of each function; empty when unknown. */
+            files: string[];
+            /** @description Of each function: go, inline (compiled into its caller), c, kernel or other. */
+            kinds: string[];
+            /** @description Functions. */
+            names: string[];
+            nodes: components["schemas"]["FlameNodes"];
+            /**
+             * Format: int64
+             * @description How many profiles were added up.
+             */
+            profiles: number;
+            /**
+             * Format: int64
+             * @description Sum of all samples.
+             */
+            total: number;
+            /** @description True when calls were left out to keep the answer small; their values stand in the callers' self. */
+            truncated: boolean;
+            /**
+             * @description Unit of all values.
+             * @example nanoseconds
+             */
+            unit: string;
+        };
+        FlameNodes: {
+            /** @description Self in the base; only when one was asked for. */
+            base_self?: number[];
+            /** @description Value in the base; only when one was asked for. */
+            base_value?: number[];
+            /** @description Index of the function. */
+            name: number[];
+            /** @description Index of the calling node; -1 where there is none. */
+            parent: number[];
+            /** @description Spent in the function itself. */
+            self: number[];
+            /** @description Spent in the function and what it calls. */
+            value: number[];
         };
         Graph: {
             edges: components["schemas"]["Edge"][];
@@ -835,6 +949,56 @@ export interface components {
             /** @description By service and environment. For a service its own policy holds before the default one, and among these the one for its environment before the one for all. */
             policies: components["schemas"]["Rule"][];
         };
+        ProfileAdded: {
+            /** @description Names the upload. */
+            id: string;
+            /**
+             * @description Given, or guessed from the types of its values.
+             * @example cpu
+             */
+            type: string;
+        };
+        ProfileList: {
+            series: components["schemas"]["ProfileSeries"][];
+        };
+        ProfileSeries: {
+            /**
+             * Format: date-time
+             * @description Start of the oldest.
+             */
+            first: string;
+            /** @description Values of service.instance.id, else k8s.pod.name, container.id or host.name, at most 50. */
+            instances: string[];
+            /**
+             * Format: date-time
+             * @description Start of the newest.
+             */
+            last: string;
+            /**
+             * Format: int64
+             * @description How many there are in the window.
+             */
+            profiles: number;
+            /** @description service.name; empty when the sender told none. */
+            service: string;
+            /**
+             * Format: int64
+             * @description Sum of all values.
+             */
+            total: number;
+            /**
+             * @description What is measured: cpu, off_cpu, heap, allocs, goroutine, mutex, block or what the sender calls it.
+             * @example cpu
+             */
+            type: string;
+            /**
+             * @description Unit of total and of the values in flame graphs.
+             * @example nanoseconds
+             */
+            unit: string;
+            /** @description Values of service.version, at most 50. */
+            versions: string[];
+        };
         Related: {
             items: components["schemas"]["RelatedItem"][];
         };
@@ -1077,7 +1241,7 @@ export interface components {
             retentionNs: number;
             /**
              * Format: int64
-             * @description Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start.
+             * @description Traces: spans and the rows of the index that finds a trace by its id, usually one a trace. Logs: records. Metrics: samples taken in since the start. Profiles: profiles.
              */
             rows: number;
             /** @enum {string} */
@@ -1210,6 +1374,293 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    listProfiles: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all. */
+                filter?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProfileList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    addProfile: {
+        parameters: {
+            query?: {
+                /**
+                 * @description What is measured. Default: guessed from the types of the profile's values.
+                 * @example heap
+                 */
+                type?: string;
+                /**
+                 * @description The service that was measured; so any other attribute of the resource.
+                 * @example order
+                 */
+                "service.name"?: string;
+            };
+            header?: {
+                /**
+                 * @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0.
+                 * @example 12:3
+                 */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProfileAdded"];
+                };
+            };
+            /** @description Error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getFlame: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all. */
+                filter?: string;
+                /** @description Type of profile, as the list tells. */
+                type?: string;
+                /** @description Start of the profiles to compare with, in the forms of from. Default with another base parameter: from. */
+                base_from?: string;
+                /** @description End of the profiles to compare with. Default: to. */
+                base_to?: string;
+                /** @description Filter of the profiles to compare with. Default: filter, when base_from or base_to is given. */
+                base_filter?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Flame"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    mergeProfiles: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all. */
+                filter?: string;
+                /** @description Type of profile, as the list tells. */
+                type?: string;
+                /** @description Instead of from: so many seconds before to. go tool pprof -seconds sends it. */
+                seconds?: number;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A profile. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     listFields: {
         parameters: {
             query?: {

@@ -1,0 +1,254 @@
+package profile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/pprof/profile"
+
+	"github.com/guanlan-io/guanlan/internal/store"
+)
+
+// Limits of reads.
+const (
+	// MaxSeries bounds the answer of Series.
+	MaxSeries = 10_000
+	// maxMerged bounds the memory of what a read adds up, as builder.size
+	// counts: profiles of many programs at once have little in common.
+	maxMerged = 512 << 20
+)
+
+// Series is the profiles of one type of one resource.
+type Series struct {
+	Kind        string
+	Resource    map[string]string
+	Unit        string // of Total
+	Profiles    int
+	First, Last time.Time // start of the oldest and of the newest
+	Total       int64     // of the values that the kind is named for
+}
+
+// source is part of a view: a block, or a series of the head.
+type source struct {
+	summary
+	read func() (*table, []row, error)
+}
+
+// view gives all blocks and the head as they are now. release must be called.
+func (s *Store) view() (all []source, release func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, fmt.Errorf("read profiles: the store is closing: %w", store.ErrUnavailable)
+	}
+	segments := slices.Clone(s.segments)
+	for _, seg := range segments {
+		seg.refs++
+		for i := range seg.blocks {
+			all = append(all, source{seg.blocks[i].summary, func() (*table, []row, error) { return seg.read(s.decoder, seg.blocks[i]) }})
+		}
+	}
+	for _, h := range []*head{s.sealed, s.head} {
+		if h == nil {
+			continue
+		}
+		for _, one := range h.sorted() {
+			all = append(all, one.source())
+		}
+	}
+	return all, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, seg := range segments {
+			s.release(seg)
+		}
+	}, nil
+}
+
+// source reads what is there now. Rows and tables only grow, so that a copy of
+// their headers stays as it is.
+func (h *headSeries) source() source {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t, rows := h.table.table, h.rows[:len(h.rows):len(h.rows)]
+	m := summary{series: h.series, first: h.first, last: h.last, count: len(rows)}
+	for _, r := range rows {
+		m.until = max(m.until, r.end())
+	}
+	for key := range h.keys {
+		m.labels = append(m.labels, key)
+	}
+	return source{m, func() (*table, []row, error) { return &t, rows, nil }}
+}
+
+// within tells whether a stretch of time meets the range. A profile belongs to
+// every range that it was taken in a part of.
+func within(r store.Range, first, until int64) bool {
+	return first < r.End.UnixNano() && (until > r.Start.UnixNano() || first >= r.Start.UnixNano())
+}
+
+// choose gives the sources that can have what is asked for.
+func (s *Store) choose(sel store.Select, kind string) (chosen []source, m *matcher, release func(), err error) {
+	if m, err = newMatcher(sel.Where); err != nil {
+		return nil, nil, nil, err
+	}
+	all, release, err := s.view()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, src := range all {
+		if src.count == 0 || src.series.tenant != sel.Tenant || kind != "" && src.series.kind != kind || !within(sel.Range, src.first, src.until) {
+			continue
+		}
+		if _, ok := m.series(src.series, src.has); ok {
+			chosen = append(chosen, src)
+		}
+	}
+	return chosen, m, release, nil
+}
+
+// rows reads the profiles of a source that are meant, with their samples that
+// are. A block that cannot be read is counted and skipped.
+func (s *Store) rows(src source, m *matcher, within store.Range) (*table, []row) {
+	t, all, err := src.read()
+	if err != nil {
+		s.count(func(st *Stats) { st.Damaged++ })
+		s.log.Error("skip profiles", "error", err)
+		return nil, nil
+	}
+	left, _ := m.series(src.series, src.has)
+	return t, m.samples(left, src.series, t).rows(t, inRange(all, within))
+}
+
+func inRange(all []row, r store.Range) []row {
+	whole := func(one row) bool { return within(r, one.time, one.end()) }
+	if !slices.ContainsFunc(all, func(one row) bool { return !whole(one) }) {
+		return all
+	}
+	var rows []row
+	for _, one := range all {
+		if whole(one) {
+			rows = append(rows, one)
+		}
+	}
+	return rows
+}
+
+// begin waits for its turn to decode blocks.
+func (s *Store) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case s.merges <- struct{}{}:
+		return func() { <-s.merges }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Series lists what has profiles, in order of type and of the attributes of the
+// resource; at most MaxSeries, above which it fails with store.ErrLimit.
+func (s *Store) Series(ctx context.Context, sel store.Select) ([]Series, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	chosen, m, release, err := s.choose(sel, "")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	found := map[*series]*Series{}
+	add := func(one *series, unit string, n int, first, last, total int64) {
+		o := found[one]
+		if o == nil {
+			o = &Series{Kind: one.kind, Resource: maps.Clone(one.resource), Unit: unit, First: time.Unix(0, first).UTC(), Last: time.Unix(0, last).UTC()}
+			found[one] = o
+		}
+		o.Profiles += n
+		o.Total += total
+		if t := time.Unix(0, first).UTC(); t.Before(o.First) {
+			o.First = t
+		}
+		if t := time.Unix(0, last).UTC(); t.After(o.Last) {
+			o.Last = t
+		}
+	}
+	for _, src := range chosen {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		left, _ := m.series(src.series, src.has)
+		whole := src.first >= sel.Range.Start.UnixNano() && src.last < sel.Range.End.UnixNano()
+		if whole && len(left) == 0 && src.unit != "" { // a block whose summary says it all
+			add(src.series, src.unit, src.count, src.first, src.last, src.total)
+			continue
+		}
+		t, rows := s.rows(src, m, sel.Range)
+		for _, r := range rows {
+			at, unit := t.main(r.schema, src.series.kind)
+			add(src.series, unit, 1, r.time, r.time, t.sum(r, at))
+		}
+	}
+	if len(found) > MaxSeries {
+		return nil, fmt.Errorf("list profiles: %d series, more than %d: %w", len(found), MaxSeries, store.ErrLimit)
+	}
+	keys := slices.SortedFunc(maps.Keys(found), func(a, b *series) int { return strings.Compare(a.key, b.key) })
+	out := make([]Series, len(keys))
+	for i, k := range keys {
+		out[i] = *found[k]
+	}
+	return out, nil
+}
+
+// Merged is profiles added up.
+type Merged struct {
+	Profile  *profile.Profile
+	Profiles int
+	// Main is the place of the value that the kind is named for, -1 when the
+	// profile has no values.
+	Main int
+}
+
+// Merge adds up the profiles of a kind. Values of one type and unit are one;
+// a profile that lacks a type of another counts nothing there. Without labels,
+// samples that differ in these only are added up, too. It fails with
+// store.ErrNotFound when no profile matches.
+func (s *Store) Merge(ctx context.Context, sel store.Select, kind string, labels bool) (*Merged, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	chosen, m, release, err := s.choose(sel, kind)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	sum := newSum(labels)
+	for _, src := range chosen {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		t, rows := s.rows(src, m, sel.Range)
+		if len(rows) == 0 {
+			continue
+		}
+		sum.add(t, rows)
+		if sum.size() > maxMerged {
+			return nil, fmt.Errorf("add up profiles: more than %d MiB of stacks: %w", maxMerged>>20, store.ErrLimit)
+		}
+	}
+	if sum.count == 0 {
+		return nil, fmt.Errorf("no profile of type %s matches in this time: %w", kind, store.ErrNotFound)
+	}
+	p, err := sum.profile()
+	if err != nil {
+		return nil, err
+	}
+	at, _ := sum.all.main(sum.all.schema(sum.header()), kind)
+	return &Merged{Profile: p, Profiles: sum.count, Main: at}, nil
+}
