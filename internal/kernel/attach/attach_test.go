@@ -320,6 +320,27 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
+// HTTP/2 without TLS, by golang.org/x/net, past net/http's own server.
+func TestH2C(t *testing.T) {
+	s := run(t, buildProgram(t, "h2c", "-ldflags=-s -w"))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	for _, p := range c.processes() {
+		for _, l := range p.Libraries {
+			if len(l.Missing) > 0 {
+				t.Errorf("%s %s: missing %q", l.Name, l.Version, l.Missing)
+			}
+		}
+	}
+	get(t, "http://"+s.addr+"/ask?/made/1")
+	made := c.wait(t, "the request", at(HTTPServer, "/made/1"))
+	if got := fmt.Sprintf("00-%x-%x-01", made.Trace, made.Parent); got != traceparent || made.Flags&HTTP2 == 0 || made.Status != 201 || made.Route != "/made/{id}" {
+		t.Errorf("parent %s of %+v", got, made)
+	}
+	if asked := c.wait(t, "the asking", at(HTTPServer, "/ask")); asked.Flags&HTTP2 != 0 || asked.Status != 201 {
+		t.Errorf("asked: %+v", asked)
+	}
+}
+
 func TestSQL(t *testing.T) {
 	s := run(t, build(t))
 	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
