@@ -124,7 +124,7 @@ struct span {
 	__u64 goroutine;
 	__u64 error; /* address of the interface table of the error's type, 0: no error */
 	__u64 extra; /* SQL: the same of the connector; Redis: how many commands */
-	__u64 extra2; /* SQL: the same of the driver, if the connector is database/sql's own */
+	__u64 extra2; /* SQL: the same of the driver, if the connector is database/sql's own; gRPC: the stream */
 	__u64 root;
 	__u64 saved; /* what the goroutine's span was before */
 	__u64 object; /* what the call is about: tells a call from one within it */
@@ -988,12 +988,24 @@ int grpc_invoked(struct pt_regs *ctx)
 	return o ? call_end(ctx, GRPC_CLIENT, ARG0(ctx), code_of(o, ARG0(ctx) ? ARG1(ctx) : 0)) : 0;
 }
 
+/* (*clientStream).newAttemptLocked(…): what NewStream returns may be wrapped, by gRPC
+ * and by interceptors; this is what will finish. */
+SEC("uprobe.multi/")
+int grpc_attempt(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .slot = (__u32)bpf_get_attach_cookie(ctx) };
+	struct span *s = call_now(&k, GRPC_CLIENT);
+	if (s && !s->extra2)
+		s->extra2 = ARG0(ctx);
+	return 0;
+}
+
 SEC("uprobe.multi/")
 int grpc_opened(struct pt_regs *ctx)
 {
 	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct gkey to = { .g = ARG1(ctx), .slot = k.slot, .kind = STREAM };
+	struct gkey to = { .slot = k.slot, .kind = STREAM };
 	if (!o)
 		return 0;
 	if (ARG2(ctx))
@@ -1001,6 +1013,7 @@ int grpc_opened(struct pt_regs *ctx)
 	struct span *s = call_leave(&k, GRPC_CLIENT);
 	if (!s)
 		return 0;
+	to.g = s->extra2;
 	if (s->id && bpf_map_update_elem(&calls, &to, s, BPF_ANY))
 		lose(LOSS_MAP);
 	bpf_map_delete_elem(&calls, &k);

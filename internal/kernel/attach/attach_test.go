@@ -341,6 +341,39 @@ func TestH2C(t *testing.T) {
 	}
 }
 
+func TestGRPC(t *testing.T) {
+	s := run(t, buildProgram(t, "rpc", "-ldflags=-s -w"))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	for _, p := range c.processes() {
+		for _, l := range p.Libraries {
+			if len(l.Missing) > 0 || len(l.Without) > 0 {
+				t.Errorf("%s %s: missing %q, without %q", l.Name, l.Version, l.Missing, l.Without)
+			}
+		}
+	}
+	const check, watch = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+	get(t, "http://"+s.addr+"/check?service=nobody")
+	root := c.wait(t, "the request", at(HTTPServer, "/check"))
+	called, served := c.wait(t, "the call", at(GRPCClient, check)), c.wait(t, "the called", at(GRPCServer, check))
+	if called.Parent != root.ID || called.Status != 5 || called.Error == "" || called.Host == "" {
+		t.Errorf("client %+v", called)
+	}
+	if served.Parent != called.ID || served.Trace != root.Trace || served.Status != 5 || served.Flags&Correlated == 0 {
+		t.Errorf("server %+v", served)
+	}
+	get(t, "http://"+s.addr+"/check?traceparent="+traceparent)
+	told := c.wait(t, "the call with metadata", func(s Span) bool { return s.Kind == GRPCServer && s.Flags&Remote != 0 })
+	if got := fmt.Sprintf("00-%x-%x-01", told.Trace, told.Parent); got != traceparent || told.Status != 0 {
+		t.Errorf("parent %s of %+v", got, told)
+	}
+	get(t, "http://"+s.addr+"/list")
+	root = c.wait(t, "the second request", at(HTTPServer, "/list"))
+	if stream := c.wait(t, "the stream", at(GRPCClient, watch)); stream.Parent != root.ID || stream.Trace != root.Trace {
+		t.Errorf("stream %+v", stream)
+	}
+	c.wait(t, "the stream's server", at(GRPCServer, watch))
+}
+
 func TestSQL(t *testing.T) {
 	s := run(t, build(t))
 	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
