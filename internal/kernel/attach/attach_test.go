@@ -119,12 +119,15 @@ type spans struct {
 	told []Process
 }
 
-func attachTo(t *testing.T, o Options) *spans {
+func attachTo(t *testing.T, o Options) *spans { return attachBy(t, o, false) }
+
+func attachBy(t *testing.T, o Options, single bool) *spans {
 	t.Helper()
 	c := &spans{}
 	o.OnSpan = func(s Span) { c.mu.Lock(); defer c.mu.Unlock(); c.all = append(c.all, s) }
 	o.OnProcess = func(p Process) { c.mu.Lock(); defer c.mu.Unlock(); c.told = append(c.told, p) }
 	c.f = New(o)
+	c.f.single = single
 	t.Cleanup(func() {
 		if err := c.f.Close(); err != nil {
 			t.Error(err)
@@ -398,6 +401,25 @@ func TestSQL(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Before Linux 6.6 each probe is an event of its own.
+func TestWithoutUprobeMulti(t *testing.T) {
+	s := run(t, build(t))
+	c := attachBy(t, Options{Targets: []Target{{PID: s.Process.Pid}}}, true)
+	for _, p := range c.processes() {
+		t.Logf("attached in %v: %v", p.Took, p.Err)
+	}
+	get(t, "http://"+s.addr+"/sql")
+	server := c.wait(t, "the server", at(HTTPServer, "/sql"))
+	if q := c.wait(t, "a query", at(SQL, "BROKEN")); q.Parent != server.ID {
+		t.Errorf("query %+v", q)
+	}
+	begin := time.Now()
+	if err := c.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("detached in %v", time.Since(begin))
 }
 
 // One request cannot make a trace of any size.
