@@ -53,7 +53,7 @@ type door struct {
 	mux      *http.ServeMux
 }
 
-// New returns the handler of everything below Prefix and ProfilesPath. The tenant is the one in
+// New returns the handler of everything below Prefix, ProfilesPath and KernelPath. The tenant is the one in
 // the request's context, where Server puts it. Safe for concurrent use.
 func New(o Options) http.Handler {
 	mux, _ := newMux(o)
@@ -97,6 +97,7 @@ func config() huma.Config {
 		{Name: "services", Description: "Services, their health and who calls whom."},
 		{Name: "traces", Description: "Traces and spans."},
 		{Name: "logs", Description: "Log records."},
+		{Name: "kernel", Description: "What the kernels of the hosts saw: the network, the audit, kills for want of memory."},
 		{Name: "profiles", Description: "Where CPU time, memory and waiting go, by stack."},
 		{Name: "fields", Description: "Names and values for completion."},
 		{Name: "sampling", Description: "Which share of traces services keep. Clients ask for theirs at `/sampling`, by Jaeger's protocol."},
