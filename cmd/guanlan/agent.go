@@ -95,6 +95,34 @@ const (
 	agentGC = 25
 )
 
+const (
+	// agentUnmap is how often the agent gives back pages of the binary, which is
+	// made for more than the agent does: what runs once a report need not stay.
+	// It costs some hundred page faults without a read, less than 1 ms.
+	agentUnmap = 10 * time.Second
+	// agentFree is how often it gives back heap that is free: a collection.
+	agentFree = 2 * time.Minute
+)
+
+// stayAgentSized gives back memory until ctx ends.
+func stayAgentSized(ctx context.Context) {
+	unmap, free := time.NewTicker(agentUnmap), time.NewTicker(agentFree)
+	defer unmap.Stop()
+	defer free.Stop()
+	debug.FreeOSMemory() // what reading the configuration and the kernel's types took
+	unmapBinary()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-unmap.C:
+			unmapBinary()
+		case <-free.C:
+			debug.FreeOSMemory()
+		}
+	}
+}
+
 // agent runs the collector until ctx ends.
 func agent(ctx context.Context, screen io.Writer, uris []string) error {
 	began := time.Now()
@@ -104,8 +132,8 @@ func agent(ctx context.Context, screen io.Writer, uris []string) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(agentGC)
 	}
-	atRest, stopRest := context.WithCancel(ctx)
-	defer stopRest()
+	sized, stopSizing := context.WithCancel(ctx)
+	defer stopSizing()
 	var once sync.Once
 	set := collector.Settings(collector.Options{
 		Version: version,
@@ -116,13 +144,7 @@ func agent(ctx context.Context, screen io.Writer, uris []string) error {
 				fmt.Fprintf(screen, "  %s\n", inOneLine(f))
 			}
 			fmt.Fprintf(screen, "\n  Ctrl-C stops it.\n\n")
-			once.Do(func() {
-				go func() {
-					debug.FreeOSMemory() // what reading the configuration and the kernel's types took
-					unmapBinary()
-					giveBackAtRest(atRest)
-				}()
-			})
+			once.Do(func() { go stayAgentSized(sized) })
 		},
 	})
 	return serve(ctx, set, func() { fmt.Fprintln(screen, "\nStopping: sending what is left…") })

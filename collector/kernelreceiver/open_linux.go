@@ -85,6 +85,10 @@ func TailAudit(ctx context.Context, files []string, f func(plog.Logs)) error {
 	return w.Close(context.WithoutCancel(ctx))
 }
 
+// auditRing takes 5,000 records, 50,000 a second for two readings. It is in the
+// process's memory twice: the kernel maps rings twice in a row.
+const auditRing = 2 << 20
+
 func (c *Config) options() (telemetry.Options, error) {
 	host, _ := os.Hostname()
 	o := telemetry.Options{
@@ -112,7 +116,7 @@ func (c *Config) options() (telemetry.Options, error) {
 		if err != nil {
 			return o, err
 		}
-		o.Audit = &audit.Options{Rules: rules, Scopes: scopes, HostRoot: a.HostRoot}
+		o.Audit = &audit.Options{Rules: rules, Scopes: scopes, HostRoot: a.HostRoot, RingSize: auditRing}
 	}
 	if p := c.Profile; p.Enabled {
 		o.Profile = &profile.Options{Hz: cmp.Or(p.Hz, -1), Interval: p.Interval, OffCPU: p.OffCPU, MinWait: p.MinWait, MaxProfiles: p.MaxProfiles}

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/guanlan-io/guanlan/internal/query"
+	"github.com/guanlan-io/guanlan/internal/store"
 )
 
 // ProfilesPath is where profiles are taken and given: an address that stands in
@@ -24,6 +25,10 @@ const ProfilesPath = "/api/v1/profiles"
 // maxProfileBody bounds an uploaded profile as it is sent, compressed or not:
 // a heap profile of a large service is some megabytes.
 const maxProfileBody = 32 << 20
+
+// maxUploads is how many profiles are read at a time: a profile unpacked takes
+// some hundred megabytes at worst.
+const maxUploads = 4
 
 // ProfileWindow is the time range and filter of a question about profiles.
 type ProfileWindow struct {
@@ -224,11 +229,7 @@ func (d *door) addRoute() {
 func (d *door) addProfile(w http.ResponseWriter, r *http.Request) {
 	added, err := d.takeProfile(w, r)
 	if err != nil {
-		var told huma.StatusError
-		if !errors.As(d.problem(r.Context(), err), &told) {
-			panic("BUG: a problem without a status")
-		}
-		d.refuse(w, told)
+		refuse(w, d.problem(r.Context(), err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -236,24 +237,31 @@ func (d *door) addProfile(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(added) // a broken connection is all that can fail now
 }
 
-func (d *door) refuse(w http.ResponseWriter, told huma.StatusError) {
-	if h, ok := told.(huma.HeadersError); ok {
-		for k, v := range h.GetHeaders() {
+// refuse writes a problem as huma would.
+func refuse(w http.ResponseWriter, problem error) {
+	var headers huma.HeadersError
+	if errors.As(problem, &headers) {
+		for k, v := range headers.GetHeaders() {
 			w.Header()[k] = v
 		}
 	}
 	var m *huma.ErrorModel
-	if errors.As(told, &m) {
-		writeProblem(w, m.Status, m.Detail, m.Errors...)
-		return
+	if !errors.As(problem, &m) {
+		panic("BUG: a problem of another form: " + problem.Error())
 	}
-	writeProblem(w, told.GetStatus(), told.Error())
+	writeProblem(w, m.Status, m.Detail, m.Errors...)
 }
 
 func (d *door) takeProfile(w http.ResponseWriter, r *http.Request) (*query.ProfileAdded, error) {
 	p, err := d.profiler()
 	if err != nil {
 		return nil, err
+	}
+	select {
+	case d.uploads <- struct{}{}:
+		defer func() { <-d.uploads }()
+	default:
+		return nil, fmt.Errorf("%d profiles are being read: %w", maxUploads, store.ErrUnavailable)
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

@@ -39,6 +39,10 @@ type Engine interface {
 	LogPatterns(ctx context.Context, w Window) (*PatternList, error)
 	Tail(ctx context.Context, filter string, yield func(TailEvent) bool) error
 	Related(ctx context.Context, a Anchor) (*Related, error)
+	NetworkHealth(ctx context.Context, w Window) (*NetworkHealth, error)
+	Audit(ctx context.Context, w Window, atLeast string, page Page) (*AuditList, error)
+	OOM(ctx context.Context, w Window, page Page) (*OOMList, error)
+	KernelFacts(ctx context.Context, a KernelAnchor) (*KernelFacts, error)
 }
 
 // Signal names a kind of telemetry.
@@ -377,7 +381,7 @@ type Related struct {
 
 // RelatedItem is one other signal with a count and where to see it.
 type RelatedItem struct {
-	Kind  string `json:"kind" enum:"trace,traces,logs,errors,metrics,service"`
+	Kind  string `json:"kind" enum:"trace,traces,logs,errors,metrics,profiles,service"`
 	Title string `json:"title" doc:"English name of the set; the UI translates by kind."`
 	Count uint64 `json:"count"`
 	// Window and filter with which the target page shows exactly these.

@@ -42,7 +42,7 @@ func (m *Match) String() string {
 		parts = append(parts, "refused")
 	}
 	if len(m.UID) > 0 {
-		parts = append(parts, strings.Trim(fmt.Sprintf("user %v", m.UID), "[]"))
+		parts = append(parts, "user "+strings.Trim(fmt.Sprint(m.UID), "[]"))
 	}
 	for _, b := range []struct {
 		want    *bool

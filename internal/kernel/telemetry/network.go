@@ -191,6 +191,7 @@ func (b *builder) sets(all []*set) {
 	for _, x := range all {
 		p := open().Gauge().DataPoints().AppendEmpty()
 		b.point(p, false)
+		p.SetIntValue(0) // a set that was silent has none open; without a value the point is invalid
 		x.key.put(p.Attributes())
 		var slow, slowConnect []uint32
 		var sum, sumConnect time.Duration

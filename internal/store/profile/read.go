@@ -15,8 +15,9 @@ import (
 
 // Limits of reads.
 const (
-	// MaxSeries bounds the answer of Series.
-	MaxSeries = 10_000
+	// MaxSeries bounds the answer of Series: each process that was profiled may
+	// be one.
+	MaxSeries = 100_000
 	// maxMerged bounds the memory of what a read adds up, as builder.size
 	// counts: profiles of many programs at once have little in common.
 	maxMerged = 512 << 20
@@ -25,8 +26,8 @@ const (
 // Series is the profiles of one type of one resource.
 type Series struct {
 	Kind        string
-	Resource    map[string]string
-	Unit        string // of Total
+	Resource    map[string]string // the store's own: not to be changed
+	Unit        string            // of Total
 	Profiles    int
 	First, Last time.Time // start of the oldest and of the newest
 	Total       int64     // of the values that the kind is named for
@@ -38,18 +39,25 @@ type source struct {
 	read func() (*table, []row, error)
 }
 
-// view gives all blocks and the head as they are now. release must be called.
-func (s *Store) view() (all []source, release func(), err error) {
+// view gives the blocks and the series of the head that want asks for, as they
+// are now. release must be called.
+func (s *Store) view(r store.Range, want func(*summary) bool) (all []source, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, fmt.Errorf("read profiles: the store is closing: %w", store.ErrUnavailable)
 	}
-	segments := slices.Clone(s.segments)
-	for _, seg := range segments {
+	var held []*segment
+	for _, seg := range s.segments {
+		if seg.count == 0 || !within(r, seg.first, seg.until) {
+			continue
+		}
 		seg.refs++
+		held = append(held, seg)
 		for i := range seg.blocks {
-			all = append(all, source{seg.blocks[i].summary, func() (*table, []row, error) { return seg.read(s.decoder, seg.blocks[i]) }})
+			if b := &seg.blocks[i]; want(&b.summary) {
+				all = append(all, source{b.summary, func() (*table, []row, error) { return seg.read(s.decoder, *b) }})
+			}
 		}
 	}
 	for _, h := range []*head{s.sealed, s.head} {
@@ -57,13 +65,15 @@ func (s *Store) view() (all []source, release func(), err error) {
 			continue
 		}
 		for _, one := range h.sorted() {
-			all = append(all, one.source())
+			if src := one.source(); src.count > 0 && want(&src.summary) {
+				all = append(all, src)
+			}
 		}
 	}
 	return all, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for _, seg := range segments {
+		for _, seg := range held {
 			s.release(seg)
 		}
 	}, nil
@@ -75,10 +85,7 @@ func (h *headSeries) source() source {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, rows := h.table.table, h.rows[:len(h.rows):len(h.rows)]
-	m := summary{series: h.series, first: h.first, last: h.last, count: len(rows)}
-	for _, r := range rows {
-		m.until = max(m.until, r.end())
-	}
+	m := summary{series: h.series, first: h.first, last: h.last, until: h.until, count: len(rows)}
 	for key := range h.keys {
 		m.labels = append(m.labels, key)
 	}
@@ -96,19 +103,14 @@ func (s *Store) choose(sel store.Select, kind string) (chosen []source, m *match
 	if m, err = newMatcher(sel.Where); err != nil {
 		return nil, nil, nil, err
 	}
-	all, release, err := s.view()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	for _, src := range all {
-		if src.count == 0 || src.series.tenant != sel.Tenant || kind != "" && src.series.kind != kind || !within(sel.Range, src.first, src.until) {
-			continue
+	chosen, release, err = s.view(sel.Range, func(b *summary) bool {
+		if b.series.tenant != sel.Tenant || kind != "" && b.series.kind != kind || !within(sel.Range, b.first, b.until) {
+			return false
 		}
-		if _, ok := m.series(src.series, src.has); ok {
-			chosen = append(chosen, src)
-		}
-	}
-	return chosen, m, release, nil
+		_, ok := m.series(b.series, b.has)
+		return ok
+	})
+	return chosen, m, release, err
 }
 
 // rows reads the profiles of a source that are meant, with their samples that
@@ -165,7 +167,7 @@ func (s *Store) Series(ctx context.Context, sel store.Select) ([]Series, error) 
 	add := func(one *series, unit string, n int, first, last, total int64) {
 		o := found[one]
 		if o == nil {
-			o = &Series{Kind: one.kind, Resource: maps.Clone(one.resource), Unit: unit, First: time.Unix(0, first).UTC(), Last: time.Unix(0, last).UTC()}
+			o = &Series{Kind: one.kind, Resource: one.resource, Unit: unit, First: time.Unix(0, first).UTC(), Last: time.Unix(0, last).UTC()}
 			found[one] = o
 		}
 		o.Profiles += n

@@ -54,6 +54,19 @@ describe.each([
         }
       })
   })
+
+  test('kinds of frames, and the sides of a difference, are told apart by the colour-blind', () => {
+    const sets = [['go', 'inline', 'c', 'kernel', 'other'], ['even', 'more', 'less']].map((set) => set.map((k) => t[`k-${k}`]!))
+    for (const set of sets)
+      for (const view of views)
+        set.forEach((a, i) => {
+          for (const b of set.slice(i + 1)) {
+            const [x, y] = [lab(a, view), lab(b, view)]
+            expect.soft(Math.hypot(...x.map((v, k) => v - y[k]!)), `${a} ${b}`).toBeGreaterThan(0.1)
+          }
+        })
+    for (const ink of ['k-more-ink', 'k-less-ink']) for (const ground of ['panel', 'hover', 'bg', 'accent-soft']) expect.soft(contrast(t[ink]!, t[ground]!), `${ink} on ${ground}`).toBeGreaterThanOrEqual(4.5)
+  })
 })
 
 test('slots are stable and spread', () => {

@@ -18,14 +18,22 @@ const keys = [
   'box', // selection in a heat map
   'pick', // condition on the list beside a comparison
   'span', // selected span
-  'zoom', // part of a trace, nanoseconds: from-to
+  'zoom', // part of a trace, nanoseconds: from-to; or the frame that takes the width
   'near', // a time close to the trace
   'log', // selected log record
   'around', // log record whose neighbours are shown
   'cols', // columns of the log list
   'live', // 1 follows new records
   'expr', // PromQL
+  'type', // type of profile
+  'frame', // selected frame of a profile
+  'fn', // function whose callers and callees are shown
+  'vs', // the period to compare with, see pages/profiles/versus
+  'vsq', // the filter of that side, when it is another one
   'side', // 1 shows the Related panel
+  'flow', // selected flow of the network
+  'sev', // least severity of audit events
+  'kernel', // 1 shows the kernel's records among all logs
 ] as const
 
 export type Search = Partial<Record<(typeof keys)[number], string>>

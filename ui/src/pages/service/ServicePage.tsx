@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import type { Schemas } from '../../api/client'
+import { profileSeries } from '../../api/profiles'
 import { service } from '../../api/queries'
 import { Button } from '../../components/Button'
 import { type Column, DataTable } from '../../components/DataTable'
@@ -8,13 +9,14 @@ import { ServiceName } from '../../components/Mark'
 import { Crumb, Page } from '../../components/Page'
 import { SidePanel } from '../../components/SidePanel'
 import { Broken, Busy, NoMatch, Skeleton } from '../../components/States'
-import type { Condition } from '../../state/filter'
+import { type Condition, formatFilter } from '../../state/filter'
 import { useTexts } from '../../state/texts'
 import { keepRange, parseSort, useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { redColumns, tracesOf } from '../services/columns'
 import { Edges } from '../services/NodePanel'
 import { Errors, Instances } from './Breakdown'
 import { Golden } from './Golden'
+import { Kernel } from './Kernel'
 import { Process } from './Process'
 import css from './ServicePage.module.css'
 
@@ -47,6 +49,7 @@ export default function ServicePage() {
           <Link to="/logs" search={tracesOf(own(name))} tabIndex={-1}>
             <Button icon="logs">{t.nav.logs}</Button>
           </Link>
+          <Profiles name={name} />
         </div>
       }
       related
@@ -58,11 +61,28 @@ export default function ServicePage() {
       ) : isPending ? (
         <Skeleton lines={14} />
       ) : data.operations.length === 0 ? (
-        <NoMatch title={t.service.notFound(name)} />
+        <>
+          <NoMatch title={t.service.notFound(name)} />
+          {/* The kernel may know a service that sends no telemetry. */}
+          <Kernel name={name} />
+        </>
       ) : (
         <Body data={data} />
       )}
     </Page>
+  )
+}
+
+/** How many profiles there are, and the way to them; nothing where there are none. */
+function Profiles({ name }: { name: string }) {
+  const t = useTexts()
+  const { start, end } = useQuestion()
+  const { data } = useQuery(profileSeries({ start, end, filter: formatFilter(own(name)) }))
+  const count = data?.series.reduce((n, s) => n + s.profiles, 0) ?? 0
+  return count === 0 ? null : (
+    <Link to="/profiles" search={tracesOf(own(name))} tabIndex={-1}>
+      <Button icon="profiles">{t.profiles.profiles(count)}</Button>
+    </Link>
   )
 }
 
@@ -88,6 +108,7 @@ function Body({ data }: { data: Detail }) {
         </section>
       </div>
       <Process name={data.name} />
+      <Kernel name={data.name} />
       <section className={css.section}>
         <h2>{t.service.instances}</h2>
         <Instances data={data} />
