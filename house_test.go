@@ -62,6 +62,7 @@ var sideways = map[string]string{
 	"internal/kernel/profile > internal/kernel":               "what all features share",
 	"internal/kernel/profile > internal/kernel/symbol":        "names of addresses",
 	"internal/kernel/profile > internal/kernel/attach/layout": "where labels of goroutines are",
+	"internal/kernel/attach > internal/kernel/symbol":         "names of types",
 	"internal/kernel/attach > internal/kernel":                "what all features share",
 	"internal/kernel/attach > internal/kernel/attach/layout":  "where functions and fields are",
 	"internal/kernel/attach/layout > internal/kernel/symbol":  "names of functions",
