@@ -3,22 +3,28 @@ package collector
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/pprof/profile"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/connector"
+	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/xexporter"
 	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/otelcol"
+	"go.opentelemetry.io/collector/pdata/pprofile"
 	"go.opentelemetry.io/collector/processor"
 	"go.uber.org/goleak"
 
 	"github.com/guanlan-io/guanlan/collector/queryextension"
 	"github.com/guanlan-io/guanlan/collector/storeextension"
+	translate "github.com/guanlan-io/guanlan/internal/pprofile"
 )
 
 func factories(t *testing.T) otelcol.Factories {
@@ -123,6 +129,9 @@ func ours(t *testing.T, f otelcol.Factories, dir string) {
 	begin(set.ID, logs, err)
 	metrics, err := out.CreateMetrics(ctx, set, out.CreateDefaultConfig())
 	begin(set.ID, metrics, err)
+	profiles, err := out.(xexporter.Factory).CreateProfiles(ctx, set, out.CreateDefaultConfig())
+	begin(set.ID, profiles, err)
+	takesProfiles(t, profiles)
 	stage, err := f.Processors[store].CreateTraces(ctx, processor.Settings{ID: component.NewID(store), TelemetrySettings: telemetry},
 		f.Processors[store].CreateDefaultConfig(), consumertest.NewNop())
 	begin(set.ID, stage, err)
@@ -140,6 +149,20 @@ func ours(t *testing.T, f otelcol.Factories, dir string) {
 		if err := c.Shutdown(ctx); err != nil {
 			t.Errorf("shut down %T once more: %v", c, err)
 		}
+	}
+}
+
+// takesProfiles tells good profiles from those that can never be kept.
+func takesProfiles(t *testing.T, to xexporter.Profiles) {
+	t.Helper()
+	p := &profile.Profile{SampleType: []*profile.ValueType{{Type: "goroutine", Unit: "count"}}, Sample: []*profile.Sample{{Value: []int64{1}}}}
+	if err := to.ConsumeProfiles(context.Background(), translate.FromPprof(p, map[string]string{"service.name": "shop"}, "")); err != nil {
+		t.Errorf("a good profile: %v", err)
+	}
+	bad := pprofile.NewProfiles()
+	bad.ResourceProfiles().AppendEmpty().ScopeProfiles().AppendEmpty().Profiles().AppendEmpty().Samples().AppendEmpty().SetStackIndex(9)
+	if err := to.ConsumeProfiles(context.Background(), bad); !consumererror.IsPermanent(err) || !strings.Contains(err.Error(), "stack_index 9") {
+		t.Errorf("an index that points nowhere: %v", err)
 	}
 }
 

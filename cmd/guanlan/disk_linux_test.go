@@ -46,25 +46,23 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// fill takes all free space, as another program would, and goes on taking what
-// is freed (the stores delete files that they have merged); the returned
-// function gives it back.
+// fill takes all free space, as another program would, and keeps the disk short
+// of it: what the stores free while they merge is taken, too, but for the little
+// that they still have to write. The returned function gives all of it back.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
+	const little = 24 << 20 // below what either store wants free, above what they write without taking more
 	path := filepath.Join(dir, "other-program")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chunk := make([]byte, 1<<20)
-	take := func() {
-		for _, n := range []int{len(chunk), 512} {
-			for err := error(nil); err == nil; {
-				_, err = f.Write(chunk[:n])
-			}
+	for _, n := range []int{len(chunk), 512} {
+		for err = nil; err == nil; {
+			_, err = f.Write(chunk[:n])
 		}
 	}
-	take()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -75,7 +73,12 @@ func fill(t *testing.T, dir string) (free func()) {
 			case <-stop:
 				return
 			case <-tick.C:
-				take()
+			}
+			var st syscall.Statfs_t
+			for syscall.Statfs(dir, &st) == nil && int64(st.Bavail)*st.Bsize > little {
+				if _, err := f.Write(chunk); err != nil {
+					break
+				}
 			}
 		}
 	})

@@ -30,9 +30,9 @@ func newQuery() *cobra.Command {
 	a := &asking{}
 	cmd := &cobra.Command{
 		Use:   "query",
-		Short: "Ask a running Guanlan for traces, logs or metrics",
-		Long: `Ask a running Guanlan for traces, logs or metrics: the same reads as the browser,
-for a terminal, a script or CI.
+		Short: "Ask a running Guanlan for traces, logs, metrics or profiles",
+		Long: `Ask a running Guanlan for traces, logs, metrics or profiles: the same reads as the
+browser, for a terminal, a script or CI.
 
 Filters are conditions joined by "and":  service.name = order and duration > 200ms
 Operators are = != =~ !~ < <= > >= and exists; a bare word or "a phrase" searches text.`,
@@ -42,7 +42,7 @@ Operators are = != =~ !~ < <= > >= and exists; a bare word or "a phrase" searche
 	f.DurationVar(&a.since, "since", time.Hour, "how far to look back from the end")
 	f.StringVar(&a.start, "start", "", "start of the range, RFC 3339 or now-15m; instead of --since")
 	f.StringVar(&a.end, "end", "now", "end of the range, RFC 3339 or now-5m")
-	cmd.AddCommand(newQueryTraces(a), newQueryTrace(a), newQueryLogs(a), newQueryMetrics(a), newQueryServices(a))
+	cmd.AddCommand(newQueryTraces(a), newQueryTrace(a), newQueryLogs(a), newQueryMetrics(a), newQueryProfiles(a), newQueryServices(a))
 	return cmd
 }
 

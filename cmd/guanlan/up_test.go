@@ -55,7 +55,11 @@ var encodings = map[string]func([]byte) []byte{
 
 // post sends a body that is already compressed to OTLP/HTTP.
 func (p *process) post(signal, contentType, encoding, tenant string, body io.Reader) (*http.Response, string, error) {
-	req, err := http.NewRequest(http.MethodPost, p.http+"/v1/"+signal, body)
+	path := "/v1/" + signal
+	if signal == "profiles" { // not stable yet
+		path = "/v1development/profiles"
+	}
+	req, err := http.NewRequest(http.MethodPost, p.http+path, body)
 	if err != nil {
 		return nil, "", err
 	}

@@ -34,12 +34,13 @@ func openDoors(st storeextension.Store, state *state, scrapers func() []http.Han
 	if err != nil {
 		return api.Doors{}, err
 	}
-	engine := query.New(query.Options{Traces: st.Events(), Logs: st.Events(), Metrics: vectors{st.Metrics()}})
+	profiler := query.NewProfiler(st.Profiles())
+	engine := query.New(query.Options{Traces: st.Events(), Logs: st.Events(), Metrics: vectors{st.Metrics()}, Profiles: profiler})
 	jaegerDoor := jaeger.New(jaeger.Options{Engine: engine, Traces: st.Events(), Logger: log})
 	grpc := api.NewGRPC(log)
 	jaegerDoor.Register(grpc)
 	return api.Doors{
-		API:        api.New(api.Options{Engine: engine, Status: state, Policies: st.Policies(), Profiles: query.NewProfiler(st.Profiles()), Logger: log}),
+		API:        api.New(api.Options{Engine: engine, Status: state, Policies: st.Policies(), Profiles: profiler, Logger: log}),
 		Prometheus: prometheus.Handler(""),
 		Jaeger:     jaegerDoor.Handler(),
 		LogsQL:     logsql.New(logsql.Options{Reader: st.Events().LogsQL(), Version: version, Logger: log}),

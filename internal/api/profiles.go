@@ -224,11 +224,7 @@ func (d *door) addRoute() {
 func (d *door) addProfile(w http.ResponseWriter, r *http.Request) {
 	added, err := d.takeProfile(w, r)
 	if err != nil {
-		var told huma.StatusError
-		if !errors.As(d.problem(r.Context(), err), &told) {
-			panic("BUG: a problem without a status")
-		}
-		d.refuse(w, told)
+		refuse(w, d.problem(r.Context(), err))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -236,18 +232,19 @@ func (d *door) addProfile(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(added) // a broken connection is all that can fail now
 }
 
-func (d *door) refuse(w http.ResponseWriter, told huma.StatusError) {
-	if h, ok := told.(huma.HeadersError); ok {
-		for k, v := range h.GetHeaders() {
+// refuse writes a problem as huma would.
+func refuse(w http.ResponseWriter, problem error) {
+	var headers huma.HeadersError
+	if errors.As(problem, &headers) {
+		for k, v := range headers.GetHeaders() {
 			w.Header()[k] = v
 		}
 	}
 	var m *huma.ErrorModel
-	if errors.As(told, &m) {
-		writeProblem(w, m.Status, m.Detail, m.Errors...)
-		return
+	if !errors.As(problem, &m) {
+		panic("BUG: a problem of another form: " + problem.Error())
 	}
-	writeProblem(w, told.GetStatus(), told.Error())
+	writeProblem(w, m.Status, m.Detail, m.Errors...)
 }
 
 func (d *door) takeProfile(w http.ResponseWriter, r *http.Request) (*query.ProfileAdded, error) {

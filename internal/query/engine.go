@@ -29,6 +29,8 @@ type Options struct {
 	Logs   store.LogReader
 	// Metrics gives the edges of the service graph; nil leaves them out.
 	Metrics Metrics
+	// Profiles lets Related count profiles; nil leaves them out.
+	Profiles Profiler
 	// Timeout ends a question (not a tail); 0 means 30 s.
 	Timeout time.Duration
 }
@@ -40,14 +42,15 @@ func New(o Options) Engine {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	return &engine{traces: o.Traces, logs: o.Logs, metrics: o.Metrics, timeout: o.Timeout}
+	return &engine{traces: o.Traces, logs: o.Logs, metrics: o.Metrics, profiles: o.Profiles, timeout: o.Timeout}
 }
 
 type engine struct {
-	traces  store.TraceReader
-	logs    store.LogReader
-	metrics Metrics
-	timeout time.Duration
+	traces   store.TraceReader
+	logs     store.LogReader
+	metrics  Metrics
+	profiles Profiler
+	timeout  time.Duration
 }
 
 // begin puts the time limit on a question.

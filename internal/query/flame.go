@@ -103,7 +103,7 @@ func (f *flame) functions(l *pprof.Location) []int {
 	}
 	var out []int
 	for i, line := range slices.Backward(l.Line) {
-		n := flameName{name: line.Function.Name, file: line.Function.Filename}
+		n := flameName{name: line.Function.Name, file: place(line.Function)}
 		if n.name == "" {
 			n.name = nameless(l)
 		}
@@ -119,6 +119,14 @@ func (f *flame) functions(l *pprof.Location) []int {
 	}
 	f.frames[l] = out
 	return out
+}
+
+// place is where a function begins: its file and, where known, the line.
+func place(fn *pprof.Function) string {
+	if fn.Filename == "" || fn.StartLine <= 0 {
+		return fn.Filename
+	}
+	return fmt.Sprintf("%s:%d", fn.Filename, fn.StartLine)
 }
 
 func (f *flame) name(n flameName) int {
@@ -193,15 +201,15 @@ func (f *flame) finish(limit int) *Flame {
 		slices.Sort(order)
 		f.out.Truncated = true
 	}
-	place := make([]int, len(f.nodes))
-	for i := range place {
-		place[i] = -1
+	placed := make([]int, len(f.nodes))
+	for i := range placed {
+		placed[i] = -1
 	}
 	for to, from := range order {
-		place[from] = to
+		placed[from] = to
 	}
 	for i, n := range slices.Backward(f.nodes) {
-		if place[i] < 0 && n.parent >= 0 { // callees come after their callers
+		if placed[i] < 0 && n.parent >= 0 { // callees come after their callers
 			for side, v := range f.nodes[i].self {
 				f.nodes[n.parent].self[side] += v
 			}
@@ -218,7 +226,7 @@ func (f *flame) finish(limit int) *Flame {
 		}
 		parent := -1
 		if o.parent >= 0 {
-			parent = place[o.parent]
+			parent = placed[o.parent]
 		}
 		n.Name, n.Parent = append(n.Name, used[o.name]-1), append(n.Parent, parent)
 		n.Self, n.Value = append(n.Self, o.self[0]), append(n.Value, o.value[0])

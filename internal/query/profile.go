@@ -58,7 +58,7 @@ type Flame struct {
 	Truncated    bool       `json:"truncated" doc:"True when calls were left out to keep the answer small; their values stand in the callers' self."`
 	Names        []string   `json:"names" nullable:"false" doc:"Functions."`
 	Kinds        []string   `json:"kinds" nullable:"false" doc:"Of each function: go, inline (compiled into its caller), c, kernel or other."`
-	Files        []string   `json:"files" nullable:"false" doc:"Of each function; empty when unknown."`
+	Files        []string   `json:"files" nullable:"false" doc:"Of each function, with the line where it begins (file.go:12) when that is known; empty when unknown."`
 	Nodes        FlameNodes `json:"nodes"`
 }
 

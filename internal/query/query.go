@@ -381,7 +381,7 @@ type Related struct {
 
 // RelatedItem is one other signal with a count and where to see it.
 type RelatedItem struct {
-	Kind  string `json:"kind" enum:"trace,traces,logs,errors,metrics,service"`
+	Kind  string `json:"kind" enum:"trace,traces,logs,errors,metrics,profiles,service"`
 	Title string `json:"title" doc:"English name of the set; the UI translates by kind."`
 	Count uint64 `json:"count"`
 	// Window and filter with which the target page shows exactly these.

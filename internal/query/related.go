@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -31,17 +32,18 @@ func (e *engine) Related(ctx context.Context, a Anchor) (*Related, error) {
 			return nil, err
 		}
 	}
-	var ofTrace, ofService, metrics []RelatedItem
+	var ofTrace, ofService, metrics, profiles []RelatedItem
 	err := together(ctx,
 		func(ctx context.Context) (err error) { ofTrace, err = r.ofTrace(ctx); return err },
 		func(ctx context.Context) (err error) { ofService, err = r.ofService(ctx); return err },
 		func(ctx context.Context) (err error) { metrics, err = r.ofMetrics(ctx); return err },
+		func(ctx context.Context) (err error) { profiles, err = r.ofProfiles(ctx); return err },
 	)
 	if err != nil {
 		return nil, err
 	}
 	out := &Related{Items: []RelatedItem{}}
-	out.Items = append(append(append(out.Items, ofTrace...), ofService...), metrics...)
+	out.Items = slices.Concat(out.Items, ofTrace, ofService, metrics, profiles)
 	return out, nil
 }
 
@@ -213,4 +215,36 @@ func (r *around) series(ctx context.Context, expr string) (uint64, error) {
 		n += uint64(s.Value)
 	}
 	return n, nil
+}
+
+// ofProfiles counts the profiles that were taken of the service at the time,
+// and those with samples of the trace.
+func (r *around) ofProfiles(ctx context.Context) ([]RelatedItem, error) {
+	if r.Service == "" || r.e.profiles == nil {
+		return nil, nil
+	}
+	of := Filter{eq("service.name", r.Service)}
+	sets := []struct {
+		title string
+		where Filter
+	}{{"Profiles of the service", of}}
+	if r.TraceID != "" {
+		sets = append(sets, struct {
+			title string
+			where Filter
+		}{"Profiles of the trace", append(of[:1:1], eq("trace_id", r.TraceID))})
+	}
+	items := make([]RelatedItem, 0, len(sets))
+	for _, s := range sets {
+		item := r.item("profiles", s.title, s.where.Text(Profiles), 0)
+		list, err := r.e.profiles.Profiles(ctx, Window{Start: r.Start, End: r.End, Filter: item.Filter})
+		if err != nil {
+			return nil, fmt.Errorf("count profiles of service %q: %w", r.Service, err)
+		}
+		for _, p := range list.Series {
+			item.Count += uint64(max(0, p.Profiles))
+		}
+		items = append(items, item)
+	}
+	return items, nil
 }

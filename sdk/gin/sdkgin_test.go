@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/otel/trace"
@@ -306,6 +307,18 @@ func TestStreamsAndProbes(t *testing.T) {
 		res.Body.Close()
 	}
 	server.Close()
+	// Close waits for no connection that was hijacked, nor for what a handler
+	// does behind an answer that the client has read.
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		mu.Lock()
+		all := len(lasting) == len(want)
+		mu.Unlock()
+		if all {
+			break
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
 	if !maps.Equal(lasting, want) {
 		t.Errorf("lasting: %v, want %v", lasting, want)
 	}

@@ -4,6 +4,7 @@
 import type { Page } from '@playwright/test'
 import { expect, prefer, settled, someTrace, test } from './base'
 import { hugeTrace } from './otlp'
+import { hugeProfile } from './pprof'
 
 const firstContentMs = 500
 const initialScriptBytes = 300 * 1024
@@ -53,7 +54,7 @@ test('script before the first page, and all places together', async ({ page, req
   const initial = await loaded(page, /\.js$/)
   console.log(`initial script: ${initial} bytes`)
   expect(initial).toBeLessThanOrEqual(initialScriptBytes)
-  for (const place of ['Overview', 'Services', 'Traces', 'Logs', 'Metrics']) {
+  for (const place of ['Overview', 'Services', 'Traces', 'Logs', 'Metrics', 'Profiles']) {
     await page.getByRole('navigation').getByRole('link', { name: place }).click()
     await expect(page.getByRole('heading', { level: 1 })).toHaveText(place)
     await settled(page)
@@ -138,4 +139,39 @@ test('10,000 spans open soon', async ({ page, request }) => {
   await expect(page.getByRole('treeitem').first()).toBeVisible()
   console.log(`opened after ${Date.now() - began} ms`)
   expect(Date.now() - began).toBeLessThanOrEqual(openMs)
+})
+
+test('a flame graph of 20,000 frames moves at 60 Hz', async ({ page, request }) => {
+  needsQuiet()
+  const service = await hugeProfile(request, 20_000)
+  await page.goto(`/profiles?q=service.name+%3D+${service}&type=cpu`)
+  const graph = page.getByRole('application', { name: 'Flame graph' })
+  await expect(graph).toBeVisible()
+  await settled(page)
+  const cdp = await page.context().newCDPSession(page)
+  await cdp.send('Performance.enable', { timeDomain: 'threadTicks' })
+  const busy = async () => (await cdp.send('Performance.getMetrics')).metrics.find((m) => m.name === 'ThreadTime')!.value * 1000
+  const box = (await graph.boundingBox())!
+  const costs: number[] = []
+  for (let i = 0; i < 2 * runs; i++) {
+    await page.evaluate(() => {
+      const count = { frames: 0, on: true }
+      Object.assign(window, { count })
+      const tick = () => count.on && (count.frames++, requestAnimationFrame(tick))
+      requestAnimationFrame(tick)
+    })
+    const before = await busy()
+    // In by a click, out by the first frame, each a move of many frames.
+    await page.mouse.click(box.x + 40, box.y + (i % 2 === 0 ? 3 * 20 + 10 : 10))
+    await page.waitForTimeout(400)
+    const spent = (await busy()) - before
+    const frames = await page.evaluate(() => {
+      const { count } = window as unknown as { count: { frames: number; on: boolean } }
+      count.on = false
+      return count.frames
+    })
+    costs.push(spent / frames)
+  }
+  console.log(`main thread while zooming: ${costs.map((c) => c.toFixed(1)).join(', ')} ms a frame`)
+  expect(Math.min(...costs)).toBeLessThanOrEqual(frameMs)
 })

@@ -4,7 +4,7 @@ test.beforeEach(async ({ page }) => prefer(page, { theme: 'light', locale: 'en' 
 
 test('g and a letter go to the places', async ({ page }) => {
   await open(page, '/')
-  for (const [key, title] of [['s', 'Services'], ['t', 'Traces'], ['l', 'Logs'], ['m', 'Metrics'], [',', 'Settings'], ['o', 'Overview']] as const) {
+  for (const [key, title] of [['s', 'Services'], ['t', 'Traces'], ['l', 'Logs'], ['m', 'Metrics'], ['p', 'Profiles'], [',', 'Settings'], ['o', 'Overview']] as const) {
     await page.keyboard.press('g')
     await page.keyboard.press(key)
     await expect(page.getByRole('heading', { level: 1 })).toHaveText(title)

@@ -33,6 +33,14 @@ test('a feature that is refused says what is missing', async ({ page }) => {
   await expect(page.getByText('audit on node-b lacks: CAP_BPF')).toBeVisible()
 })
 
+test('/profiles without data says how to get some', async ({ page, context, baseURL }) => {
+  await context.addCookies(mood('empty', baseURL))
+  await page.goto('/profiles')
+  await expect(page.getByText('guanlan up --kernel')).toBeVisible()
+  await expect(page.getByText(`curl --data-binary @- '${baseURL}/api/v1/profiles?type=cpu&service.name=my-service'`)).toBeVisible()
+  await accessible(page)
+})
+
 test('a filter that matches nothing offers to look further', async ({ page }) => {
   await page.goto('/traces?q=nothing.like.this+%3D+x')
   await expect(page.getByText('Nothing matches in this time range')).toBeVisible()
@@ -42,13 +50,13 @@ test('a filter that matches nothing offers to look further', async ({ page }) =>
 
 test.describe('broken', () => {
   test.use({ allowed: /503|404/ })
-  for (const path of ['/', '/services', '/services/order', '/traces', '/traces/5a000000000000000000000000000000', '/logs', '/kernel', '/kernel/audit', '/kernel/oom', '/metrics?expr=up']) {
+  for (const path of ['/', '/services', '/services/order', '/traces', '/traces/5a000000000000000000000000000000', '/logs', '/kernel', '/kernel/audit', '/kernel/oom', '/metrics?expr=up', '/profiles', '/profiles?type=cpu&q=service.name+%3D+order']) {
     test(`${path} says what failed, keeps the rest and can be tried again`, async ({ page, context, baseURL }) => {
       await context.addCookies(mood('broken', baseURL))
       await page.goto(path)
       const alert = page.getByRole('alert').first()
       await expect(alert).toContainText('disk full')
-      await expect(page.getByRole('navigation')).toBeVisible()
+      await expect(page.getByRole('navigation', { name: 'Places' })).toBeVisible()
       await accessible(page)
       await context.clearCookies()
       const alerts = await page.getByRole('alert').count()

@@ -89,12 +89,18 @@ static __always_inline __u64 unified_cgroup(struct task_struct *t)
 	return t->cgroups->dfl_cgrp->kn->id;
 }
 
-static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *t)
+static __always_inline struct cgroup_subsys_state **memory_css_at(struct task_struct *t)
 {
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
 		return 0;
-	return *(struct cgroup_subsys_state **)((char *)t->cgroups + bpf_core_field_offset(struct css_set, subsys) +
-						sizeof(void *) * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+	return (struct cgroup_subsys_state **)((char *)t->cgroups + bpf_core_field_offset(struct css_set, subsys) +
+					       sizeof(void *) * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
+}
+
+static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *t)
+{
+	struct cgroup_subsys_state **at = memory_css_at(t);
+	return at ? *at : 0;
 }
 
 /* The id of the process's cgroup in the hierarchy that has the memory

@@ -14,6 +14,7 @@ struct mm_rss_stat { atomic_long_t count[4]; }; /* until 6.1 */
 struct mm_struct___then { struct mm_rss_stat rss_stat; };
 struct page_counter { atomic_long_t usage; unsigned long max; };
 struct mem_cgroup { struct cgroup_subsys_state css; struct page_counter memory, memsw; };
+struct mem_cgroup___locks { bool oom_lock; }; /* kernels built with cgroup v1; until 6.11 all */
 KERNEL_STRUCTS_END
 
 /* The memory controller is of v1: memory and swap together have a limit too. */
@@ -21,6 +22,7 @@ volatile const __u8 v1;
 
 /* Pages that the kernel charges at once: a cgroup that hit its limit is nearer to it. */
 #define CHARGE_BATCH 64
+#define NEAR 32 /* a share of the limit */
 #define LEVELS 16
 
 struct record {
@@ -60,32 +62,75 @@ static __noinline __u64 pages_then(struct mm_struct *mm, int i)
 	return n > 0 ? n : 0;
 }
 
-static __always_inline bool exhausted(struct page_counter *c, __u64 *max, __u64 *usage)
+/* How far a counter may be below its limit. */
+static __always_inline bool nears(struct page_counter *c, __u64 slack, __u64 *max, __u64 *usage)
 {
 	*max = BPF_CORE_READ(c, max);
 	*usage = BPF_CORE_READ(c, usage.counter);
-	return *usage + CHARGE_BATCH > *max;
+	return *usage + slack > *max;
 }
 
-/* The nearest cgroup upwards that is full. */
-static __noinline int find_limit(struct record *r, struct cgroup_subsys_state *css)
+static __always_inline struct mem_cgroup *memcg_of(struct cgroup_subsys_state *css)
 {
-#pragma clang loop unroll(disable)
-	for (int i = 0; i < LEVELS; i++) {
-		struct mem_cgroup *m;
-		__u64 max, usage;
+	return (struct mem_cgroup *)((char *)css - bpf_core_field_offset(struct mem_cgroup, css));
+}
 
-		if (!r || !css)
-			return 0;
-		m = (struct mem_cgroup *)((char *)css - bpf_core_field_offset(struct mem_cgroup, css));
-		if (exhausted(&m->memory, &max, &usage) || (v1 && exhausted(&m->memsw, &max, &usage) && (r->swap_limit = 1))) {
-			r->limit_memcg = BPF_CORE_READ(css, cgroup, kn, id);
-			r->limit = max;
-			r->usage = usage;
-			return 0;
+static __always_inline void found(struct record *r, struct cgroup_subsys_state *css)
+{
+	struct mem_cgroup *m = memcg_of(css);
+	__u64 max, usage;
+
+	r->swap_limit = 0;
+	if (!nears(&m->memory, CHARGE_BATCH, &max, &usage) && v1 && nears(&m->memsw, CHARGE_BATCH, &max, &usage))
+		r->swap_limit = 1;
+	else
+		nears(&m->memory, 0, &max, &usage);
+	r->limit_memcg = BPF_CORE_READ(css, cgroup, kn, id);
+	r->limit = max;
+	r->usage = usage;
+}
+
+enum { FREE, CLOSE, FULL, LOCKED };
+
+/* How it stands with one cgroup. Not static, and its argument a number: the
+ * verifier checks it once, by itself, and not for each path that leads to it. */
+__noinline int standing(__u64 css)
+{
+	struct mem_cgroup *m = memcg_of((struct cgroup_subsys_state *)css);
+	struct mem_cgroup___locks *l = (void *)m;
+	__u64 max, usage;
+
+	if (bpf_core_field_exists(l->oom_lock) && BPF_CORE_READ(l, oom_lock))
+		return LOCKED;
+	if (v1 && nears(&m->memsw, CHARGE_BATCH, &max, &usage))
+		return FULL;
+	if (nears(&m->memory, CHARGE_BATCH, &max, &usage))
+		return FULL;
+	return usage + max / NEAR > max ? CLOSE : FREE;
+}
+
+/* The cgroup whose limit was hit. Where the kernel locks it, with all below it,
+ * for the time of its choice, it is the last locked one upwards. Else it is the
+ * nearest one that is full; and if none is, one that nearly is: what others gave
+ * back since the charge that failed may be missing. */
+static __noinline int find_limit(struct record *r, struct cgroup_subsys_state **of)
+{
+	__u64 css = 0, at = 0; /* numbers, as standing wants them */
+	int best = FREE;
+
+	bpf_probe_read_kernel(&css, sizeof(css), of);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < LEVELS && css; i++) {
+		int now = standing(css);
+
+		if (now > best || now == LOCKED) {
+			best = now;
+			at = css;
 		}
-		css = BPF_CORE_READ(css, parent);
+		css = (__u64)BPF_CORE_READ((struct cgroup_subsys_state *)css, parent);
 	}
+	if (r && at)
+		found(r, (struct cgroup_subsys_state *)at);
 	return 0;
 }
 
@@ -129,7 +174,7 @@ int BPF_PROG(oom_victim, struct task_struct *t)
 		r->page_tables = BPF_CORE_READ(mm, pgtables_bytes.counter);
 		r->total_vm = BPF_CORE_READ(mm, total_vm);
 	}
-	find_limit(r, memory_css(t));
+	find_limit(r, memory_css_at(t));
 	bpf_ringbuf_submit(r, 0); /* rare, and the sooner the more is left to see */
 	return 0;
 }
@@ -147,7 +192,7 @@ int oom_victim_by_id(__u64 *args)
 	r->pid = (__u32)args[0];
 	r->cgroup = unified_cgroup(t);
 	r->memcg = memory_cgroup(t);
-	find_limit(r, memory_css(t));
+	find_limit(r, memory_css_at(t));
 	bpf_ringbuf_submit(r, 0);
 	return 0;
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/pprof/profile"
+	"golang.org/x/sys/unix"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
@@ -81,20 +82,23 @@ func buildGo(t *testing.T, src string, flags ...string) string {
 }
 
 // launch starts a program that ends with the test or by the function returned.
-func launch(t *testing.T, bin string) (pid int, stdin interface{ Write([]byte) (int, error) }, kill func()) {
+func launch(t *testing.T, bin string) (pid int, stdin *os.File, kill func()) {
 	t.Helper()
 	cmd := exec.Command(bin)
 	cmd.Env = append(os.Environ(), "OTEL_SERVICE_NAME=burner", "GOMAXPROCS=1")
-	in, err := cmd.StdinPipe()
+	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stdin = out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	_ = out.Close()
 	kill = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		_ = in.Close()
 	})
 	t.Cleanup(kill)
 	return cmd.Process.Pid, in, kill
@@ -324,8 +328,15 @@ func TestOffCPU(t *testing.T) {
 		if _, err := in.Write([]byte{1}); err != nil {
 			t.Fatal(err)
 		}
+		// A program that gets no CPU for a while would find the next byte there,
+		// and not wait.
+		poll(t, "read", func() bool {
+			unread, err := unix.IoctlGetInt(int(in.Fd()), unix.TIOCINQ)
+			return err == nil && unread == 0
+		})
 	}
 	took := time.Since(began)
+	const slept = waits * 25 * time.Millisecond
 	await := func(st []string) bool {
 		return slices.Contains(st, "main.await") && slices.Contains(st, "syscall.Read") && slices.Contains(st, "runtime.main")
 	}
@@ -342,8 +353,8 @@ func TestOffCPU(t *testing.T) {
 	poll(t, "waits", func() bool { n, _ := sum(); return n >= waits-1 })
 	n, ns := sum()
 	t.Logf("%d waits of %v in %v", n, time.Duration(ns), took)
-	if n > waits+5 || time.Duration(ns) < took*8/10 || time.Duration(ns) > took*11/10 {
-		t.Errorf("%d waits of %v, want about %d of %v", n, time.Duration(ns), waits, took)
+	if n > waits+5 || time.Duration(ns) < slept*8/10 || time.Duration(ns) > took*11/10 {
+		t.Errorf("%d waits of %v, want about %d of %v to %v", n, time.Duration(ns), waits, slept, took)
 	}
 	p := merged(t, got.of(pid, OffCPU))
 	for _, s := range p.Sample {

@@ -66,6 +66,9 @@ func build(t *testing.T, root, src string, cgo bool, flags ...string) string {
 	cmd := exec.Command(filepath.Join(root, "bin", "go"), append(append([]string{"build", "-o", bin}, flags...), ".")...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOROOT="+root, "GOFLAGS=-buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
+	// Versions before 1.21 take a GOROOT inside the module cache for a module of
+	// it; the program needs no modules.
+	cmd.Env = append(cmd.Env, "GOMODCACHE="+filepath.Join(dir, "none"))
 	if cgo {
 		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
 	}

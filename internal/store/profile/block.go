@@ -222,7 +222,7 @@ func (f frame) open(z *zstd.Decoder, body []byte) (*table, []row, error) {
 }
 
 // has tells whether samples may have a label.
-func (m summary) has(key string) bool { return slices.Contains(m.labels, key) }
+func (m *summary) has(key string) bool { return slices.Contains(m.labels, key) }
 
 // summaryOf reads the summary behind a header.
 func (f frame) summaryOf(b []byte) (summary, error) {

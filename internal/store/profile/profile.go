@@ -453,9 +453,9 @@ func (s *Store) Stats() Stats {
 	}
 	for _, seg := range s.segments {
 		st.Bytes += seg.size
-		for _, b := range seg.blocks {
-			st.Profiles += uint64(b.count)
-			span(b.first, b.last)
+		if seg.count > 0 {
+			st.Profiles += uint64(seg.count)
+			span(seg.first, seg.last)
 		}
 	}
 	for _, h := range []*head{s.sealed, s.head} {

@@ -38,18 +38,25 @@ type source struct {
 	read func() (*table, []row, error)
 }
 
-// view gives all blocks and the head as they are now. release must be called.
-func (s *Store) view() (all []source, release func(), err error) {
+// view gives the blocks and the series of the head that want asks for, as they
+// are now. release must be called.
+func (s *Store) view(r store.Range, want func(*summary) bool) (all []source, release func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, fmt.Errorf("read profiles: the store is closing: %w", store.ErrUnavailable)
 	}
-	segments := slices.Clone(s.segments)
-	for _, seg := range segments {
+	var held []*segment
+	for _, seg := range s.segments {
+		if seg.count == 0 || !within(r, seg.first, seg.until) {
+			continue
+		}
 		seg.refs++
+		held = append(held, seg)
 		for i := range seg.blocks {
-			all = append(all, source{seg.blocks[i].summary, func() (*table, []row, error) { return seg.read(s.decoder, seg.blocks[i]) }})
+			if b := &seg.blocks[i]; want(&b.summary) {
+				all = append(all, source{b.summary, func() (*table, []row, error) { return seg.read(s.decoder, *b) }})
+			}
 		}
 	}
 	for _, h := range []*head{s.sealed, s.head} {
@@ -57,13 +64,15 @@ func (s *Store) view() (all []source, release func(), err error) {
 			continue
 		}
 		for _, one := range h.sorted() {
-			all = append(all, one.source())
+			if src := one.source(); src.count > 0 && want(&src.summary) {
+				all = append(all, src)
+			}
 		}
 	}
 	return all, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for _, seg := range segments {
+		for _, seg := range held {
 			s.release(seg)
 		}
 	}, nil
@@ -96,19 +105,14 @@ func (s *Store) choose(sel store.Select, kind string) (chosen []source, m *match
 	if m, err = newMatcher(sel.Where); err != nil {
 		return nil, nil, nil, err
 	}
-	all, release, err := s.view()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	for _, src := range all {
-		if src.count == 0 || src.series.tenant != sel.Tenant || kind != "" && src.series.kind != kind || !within(sel.Range, src.first, src.until) {
-			continue
+	chosen, release, err = s.view(sel.Range, func(b *summary) bool {
+		if b.series.tenant != sel.Tenant || kind != "" && b.series.kind != kind || !within(sel.Range, b.first, b.until) {
+			return false
 		}
-		if _, ok := m.series(src.series, src.has); ok {
-			chosen = append(chosen, src)
-		}
-	}
-	return chosen, m, release, nil
+		_, ok := m.series(b.series, b.has)
+		return ok
+	})
+	return chosen, m, release, err
 }
 
 // rows reads the profiles of a source that are meant, with their samples that

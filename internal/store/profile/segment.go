@@ -24,6 +24,8 @@ type segment struct {
 	path        string
 	size        int64
 	first, last int64 // start of the oldest and of the newest profile
+	until       int64 // latest end
+	count       int   // profiles
 	blocks      []block
 
 	file *os.File
@@ -152,6 +154,8 @@ func (s *segment) add(b block) {
 	if len(s.blocks) == 0 || b.last > s.last {
 		s.last = b.last
 	}
+	s.until = max(s.until, b.until)
+	s.count += b.count
 	s.blocks = append(s.blocks, b)
 }
 

@@ -814,7 +814,7 @@ export interface components {
              * @description The same of the base; 0 without one.
              */
             base_total: number;
-            /** @description Of each function; empty when unknown. */
+            /** @description Of each function, with the line where it begins (file.go:12) when that is known; empty when unknown. */
             files: string[];
             /** @description Of each function: go, inline (compiled into its caller), c, kernel or other. */
             kinds: string[];
@@ -1535,7 +1535,7 @@ export interface components {
             end: string;
             filter: string;
             /** @enum {string} */
-            kind: "trace" | "traces" | "logs" | "errors" | "metrics" | "service";
+            kind: "trace" | "traces" | "logs" | "errors" | "metrics" | "profiles" | "service";
             /** @description PromQL, for kind metrics. */
             query: string;
             /** Format: date-time */

@@ -21,6 +21,7 @@ export default function Help({ onClose }: { onClose: () => void }) {
     [t.help.move, ['j', 'k']],
     [t.help.open, ['Enter']],
     [t.help.fold, ['←', '→']],
+    [t.help.find, ['f', 'n', 'N']],
   ]
   return (
     <Dialog title={t.help.title} onClose={onClose}>

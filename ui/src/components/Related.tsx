@@ -16,7 +16,7 @@ import { Broken, Skeleton } from './States'
 type Item = Schemas['RelatedItem']
 
 const icons: Record<Item['kind'], IconName> = {
-  trace: 'traces', traces: 'traces', logs: 'logs', errors: 'error', metrics: 'metrics', service: 'services',
+  trace: 'traces', traces: 'traces', logs: 'logs', errors: 'error', metrics: 'metrics', profiles: 'profiles', service: 'services',
 }
 
 export function Related({ anchor }: { anchor: Anchor }) {
@@ -64,6 +64,12 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
     case 'errors':
       return (
         <Link {...shared} to={aboutLogs(item) ? '/logs' : '/traces'} search={{ ...range, q: item.filter || undefined, kernel: aboutLogs(item) ? '1' : undefined }}>
+          {inner}
+        </Link>
+      )
+    case 'profiles':
+      return (
+        <Link {...shared} to="/profiles" search={{ ...range, q: item.filter || undefined }}>
           {inner}
         </Link>
       )

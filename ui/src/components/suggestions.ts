@@ -72,7 +72,6 @@ export function useSuggestions(signal: Signal, text: string, filter: string, on:
 const profileField: Record<string, (s: ProfileSeries) => readonly string[]> = {
   'service.name': (s) => [s.service],
   'service.version': (s) => s.versions,
-  'service.instance.id': (s) => s.instances,
 }
 
 interface Tally {
@@ -82,7 +81,7 @@ interface Tally {
 
 function profileFields(series: readonly ProfileSeries[]): Tally[] {
   const all = series.reduce((n, s) => n + s.profiles, 0)
-  return [...Object.keys(profileField), 'trace_id'].map((value) => ({ value, count: all }))
+  return [...Object.keys(profileField), 'service.instance.id', 'trace_id'].map((value) => ({ value, count: all }))
 }
 
 function profileValues(series: readonly ProfileSeries[], field: string): Tally[] {

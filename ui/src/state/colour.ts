@@ -53,14 +53,14 @@ export function heatColour(share: number, dark: boolean): string {
   return `rgb(${mix(0)} ${mix(1)} ${mix(2)})`
 }
 
-/** Black or white, whichever reads better on #rrggbb. */
+/** The dark or the white ink, whichever reads better on #rrggbb. */
 export function inkOn(colour: string): string {
   const channel = (i: number) => {
     const c = parseInt(colour.slice(i, i + 2), 16) / 255
     return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
   }
   const luminance = 0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
-  return luminance > 0.179 ? '#101214' : '#ffffff'
+  return luminance > 0.192 ? '#101214' : '#ffffff'
 }
 
 /** Distinct colours of series that are not services. */

@@ -13,9 +13,9 @@ import { useTexts } from '../../state/texts'
 import { type Search, useQuestion, useSetUrl, useUrl } from '../../state/url'
 import css from './ProfilesPage.module.css'
 import type { Tree } from './tree'
-import { againstValue, type Base, baseOf, swapped } from './versus'
+import { againstValue, apart, type Base, baseOf, swapped } from './versus'
 
-/** Values of a field that are offered, newest first as the server lists them. */
+/** Versions that are offered; any other one can be typed. */
 const offered = 8
 
 const none: Search = { vs: undefined, vsq: undefined }
@@ -30,11 +30,7 @@ export function Compare({ series }: { series: readonly ProfileSeries[] }) {
     set({ ...none, ...patch })
     setOpen(false)
   }
-  const all = (of: (s: ProfileSeries) => readonly string[]) => [...new Set(series.flatMap(of))]
-  const fields = [
-    { field: 'service.version', title: t.profiles.anotherVersion, values: all((s) => s.versions) },
-    { field: 'service.instance.id', title: t.profiles.anotherInstance, values: all((s) => s.instances) },
-  ]
+  const versions = [...new Set(series.flatMap((s) => s.versions))]
   const periods: [string, string][] = [
     ['before', t.profiles.periodBefore(t.time.span(end - start))],
     ['1d', t.profiles.dayBefore],
@@ -50,24 +46,22 @@ export function Compare({ series }: { series: readonly ProfileSeries[] }) {
       <Popover.Portal>
         <Popover.Content className={`${css.popover} ${css.compare}`} align="end" sideOffset={4} collisionPadding={8} aria-label={t.profiles.compare}>
           <div className={css.choices}>
-            <h3>{t.profiles.anotherTime}</h3>
+            <h2>{t.profiles.anotherTime}</h2>
             {periods.map(([vs, text]) => (
               <button key={vs} type="button" aria-pressed={url.vs === vs} onClick={() => choose({ vs })}>
                 {text}
               </button>
             ))}
-            {fields
-              .filter((f) => f.values.length > 1)
-              .map((f) => (
-                <div key={f.field} role="group" aria-label={f.title}>
-                  <h3>{f.title}</h3>
-                  {f.values.slice(0, offered).map((v) => (
-                    <button key={v} type="button" className="cut" title={v} onClick={() => choose(againstValue(url.q, f.field, v, f.values))}>
-                      {v}
-                    </button>
-                  ))}
-                </div>
-              ))}
+            {versions.length > 1 && (
+              <>
+                <h2>{t.profiles.anotherVersion}</h2>
+                {versions.slice(0, offered).map((v) => (
+                  <button key={v} type="button" className="cut" title={v} onClick={() => choose(againstValue(url.q, 'service.version', v, versions))}>
+                    {v}
+                  </button>
+                ))}
+              </>
+            )}
           </div>
           <Own onChoose={choose} />
         </Popover.Content>
@@ -95,7 +89,7 @@ function Own({ onChoose }: { onChoose: (patch: Search) => void }) {
   }
   return (
     <form className={css.own} onSubmit={submit}>
-      <h3>{t.profiles.ownBase}</h3>
+      <h2>{t.profiles.ownBase}</h2>
       <label>
         {t.time.from}
         <input value={from} onChange={(e) => setFrom(e.target.value)} aria-invalid={start === undefined} spellCheck={false} />
@@ -128,21 +122,22 @@ export function Sides({ tree, base, format }: { tree: Tree; base: Base; format: 
   const dates = useDates()
   const question = useQuestion()
   const other = swapped(url, question)
-  const side = (name: string, w: { start: number; end: number; filter?: string }, total: number) => (
+  const own = apart(base.filter, question.filter)
+  const side = (name: string, w: { start: number; end: number; filter: string }, differs: string, total: number) => (
     <span className={css.side}>
       <span className="dim">{name}</span> <b>{format(total)}</b> <span>{t.time.between(...dates.between(w.start, w.end))}</span>
-      {w.filter && (
+      {differs && (
         <span className="mono cut" title={w.filter}>
-          {w.filter}
+          {differs}
         </span>
       )}
     </span>
   )
   return (
     <div className={css.sides} role="group" aria-label={t.profiles.compare}>
-      {side(t.profiles.base, base, tree.baseTotal)}
+      {side(t.profiles.base, base, own[0], tree.baseTotal)}
       <span aria-hidden="true">→</span>
-      {side(t.profiles.current, question, tree.total)}
+      {side(t.profiles.current, question, own[1], tree.total)}
       <Mark reason={t.profiles.normalisedWhy}>{t.profiles.normalised}</Mark>
       {tree.baseTotal === 0 && (
         <Mark kind="warn" reason={t.profiles.noBaseWhy}>

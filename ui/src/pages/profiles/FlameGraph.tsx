@@ -27,6 +27,8 @@ interface Props {
   onReset: () => void
   hits?: Uint8Array
   up?: boolean
+  /** What stands at the end of a frame with room for it. */
+  word?: (node: number) => string
   /** A frame in words, for assistive tools. */
   describe: (node: number) => string
   /** A frame under the pointer. */
@@ -36,7 +38,7 @@ interface Props {
 const keySteps: Record<string, Step> = { ArrowUp: 'up', ArrowDown: 'down', ArrowLeft: 'left', ArrowRight: 'right' }
 const upside: Record<Step, Step> = { up: 'down', down: 'up', left: 'left', right: 'right' }
 
-export function FlameGraph({ label, tree, rootName, zoom, chosen, onChoose, onReset, hits, up = false, describe, tip }: Props) {
+export function FlameGraph({ label, tree, rootName, zoom, chosen, onChoose, onReset, hits, up = false, word, describe, tip }: Props) {
   const t = useTexts()
   const hint = useId()
   const scroll = useRef<HTMLDivElement>(null)
@@ -47,7 +49,7 @@ export function FlameGraph({ label, tree, rootName, zoom, chosen, onChoose, onRe
   const full = tree.rows.length * rowHeight
   const height = Math.min(size.height, full)
   const at = useMemo(() => ({ from: tree.x[zoom] ?? 0, to: (tree.x[zoom] ?? 0) + (tree.width[zoom] || 1) }), [tree, zoom])
-  const canvas = useCanvas({ tree, rootName, zoom, top, width: size.width, height, up, hits, ...at })
+  const canvas = useCanvas({ tree, rootName, zoom, top, width: size.width, height, up, hits, word, ...at })
 
   // A chosen frame comes into sight, and with callers above the root does.
   useLayoutEffect(() => {
@@ -138,7 +140,7 @@ function tipPlace(x: number, y: number, width: number, foot: number) {
 }
 
 /** Draws when something changed, and moves from one zoom to the next. */
-function useCanvas(p: Omit<Picture, 'paint' | 'labels' | 'font'>) {
+function useCanvas(p: Omit<Picture, 'paint' | 'labels' | 'font' | 'ink'>) {
   const dark = useDark()
   const canvas = useRef<HTMLCanvasElement>(null)
   const shown = useRef<{ tree: Tree; from: number; to: number }>(undefined)
@@ -169,16 +171,16 @@ function useCanvas(p: Omit<Picture, 'paint' | 'labels' | 'font'>) {
     tick(began)
     return () => cancelAnimationFrame(frame)
     // eslint-disable-next-line react-hooks/exhaustive-deps -- each part of the picture, not the object that holds them
-  }, [tree, dark, p.from, p.to, p.zoom, p.top, p.width, p.height, p.up, p.hits, p.rootName])
+  }, [tree, dark, p.from, p.to, p.zoom, p.top, p.width, p.height, p.up, p.hits, p.word, p.rootName])
   return canvas
 }
 
 /** What of a picture stays until the tree or the theme changes. */
-interface Look extends Pick<Picture, 'tree' | 'paint' | 'labels' | 'font'> {
+interface Look extends Pick<Picture, 'tree' | 'paint' | 'labels' | 'font' | 'ink'> {
   dark: boolean
 }
 
 function lookOf(tree: Tree, dark: boolean): Look {
   const theme = themeColours()
-  return { tree, dark, paint: tree.compared ? byChange(tree, (token) => theme.get(token)) : byKind(tree, (token) => theme.get(token)), labels: labelsOf(tree), font: theme.get('font') }
+  return { tree, dark, paint: tree.compared ? byChange(tree, (token) => theme.get(token)) : byKind(tree, (token) => theme.get(token)), labels: labelsOf(tree), font: theme.get('font'), ink: theme.get('ink') }
 }

@@ -14,10 +14,10 @@ import { change } from './change'
 import type { Found } from './find'
 import { FlameGraph } from './FlameGraph'
 import { callees, callers, type Sum, sums } from './functions'
-import { shortName } from './labels'
+import { shortFile, shortName } from './labels'
 import css from './ProfilesPage.module.css'
 import { nameOf, shareOf, type Tree } from './tree'
-import { ChangeWord, frameText, FrameTip, KindDot } from './words'
+import { ChangeWord, frameText, FrameTip, frameWord, KindDot } from './words'
 
 interface Props {
   tree: Tree
@@ -92,7 +92,7 @@ function columnsOf(t: Texts, tree: Tree, format: (v: number) => string, narrow: 
       { key: 'selfChange', head: t.profiles.selfChange, width: '96px', align: 'end', sort: (s) => points(ofSelf(s)), cell: (s) => <ChangeWord t={t} of={ofSelf(s)} /> },
       { key: 'change', head: t.profiles.totalChange, width: '96px', align: 'end', sort: (s) => points(of(s)), cell: (s) => <ChangeWord t={t} of={of(s)} /> },
     )
-  if (!narrow) out.push({ key: 'file', head: t.profiles.file, width: 'minmax(120px, 0.8fr)', sort: (s) => s.file, cell: (s) => <span className="dim" title={s.file}>{s.file}</span> })
+  if (!narrow) out.push({ key: 'file', head: t.profiles.file, width: 'minmax(120px, 0.8fr)', sort: (s) => s.file, cell: (s) => <span className="dim" title={s.file}>{shortFile(s.file)}</span> })
   return out
 }
 
@@ -138,6 +138,7 @@ function Part({ tree, label, up, format }: { tree: Tree; label: string; up?: boo
   const set = useSetUrl()
   const [chosen, setChosen] = useState(-1)
   const rootName = t.profiles.everything
+  const word = useMemo(() => frameWord(t, tree), [t, tree])
   return (
     <div className={css.part}>
       <FlameGraph
@@ -147,6 +148,7 @@ function Part({ tree, label, up, format }: { tree: Tree; label: string; up?: boo
         zoom={0}
         chosen={chosen}
         up={up}
+        word={word}
         onChoose={(i, open) => (open && i > 0 ? set({ fn: nameOf(tree, i) }) : setChosen(i))}
         onReset={() => setChosen(-1)}
         describe={(node) => frameText({ t, tree, node, rootName, format })}

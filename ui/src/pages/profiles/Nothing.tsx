@@ -1,15 +1,24 @@
+import { Button } from '../../components/Button'
 import { Command, Empty } from '../../components/States'
 import { useTexts } from '../../state/texts'
+import { useSetUrl, useUrl } from '../../state/url'
 
-/** No profile at all: the two ways to get some. */
+/** No profile at all in the time range: look further, and the two ways to get some. */
 export function Nothing() {
   const t = useTexts()
+  const url = useUrl()
+  const set = useSetUrl()
   const door = `${location.origin}/api/v1/profiles?type=cpu&service.name=my-service`
   return (
     <Empty title={t.profiles.nothing} hint={t.profiles.nothingKernel}>
       <Command text="sudo guanlan up --kernel" />
       <p>{t.profiles.nothingPost}</p>
       <Command text={`curl -s 'http://localhost:6060/debug/pprof/profile?seconds=10' |\n  curl --data-binary @- '${door}'`} />
+      {url.from !== 'now-1d' && (
+        <Button icon="wider" onClick={() => set({ from: 'now-1d', to: undefined })}>
+          {t.state.widen}
+        </Button>
+      )}
     </Empty>
   )
 }

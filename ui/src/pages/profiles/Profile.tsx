@@ -18,20 +18,21 @@ import { valueFormat } from './labels'
 import { Legend } from './Legend'
 import { Pprof } from './Pprof'
 import css from './ProfilesPage.module.css'
-import { byId, idOf, shareOf, type Tree } from './tree'
+import { byId, idOf, isMoment, shareOf, type Tree } from './tree'
 import type { Base } from './versus'
-import { frameText, FrameTip } from './words'
+import { frameText, FrameTip, frameWord } from './words'
 
 interface Props {
   tree: Tree
   unit: string
   truncated: boolean
+  profiles: number
   type: string
   series: readonly ProfileSeries[]
   base: Base | undefined
 }
 
-export function Profile({ tree, unit, truncated, type, series, base }: Props) {
+export function Profile({ tree, unit, truncated, profiles, type, series, base }: Props) {
   const t = useTexts()
   const url = useUrl()
   const set = useSetUrl()
@@ -44,7 +45,7 @@ export function Profile({ tree, unit, truncated, type, series, base }: Props) {
   const zoom = useMemo(() => Math.max(0, byId(tree, url.zoom)), [tree, url.zoom])
   const chosen = useMemo(() => byId(tree, url.frame), [tree, url.frame])
   const rootName = t.profiles.everything
-  const profiles = series.reduce((n, s) => n + s.profiles, 0)
+  const word = useMemo(() => frameWord(t, tree), [t, tree])
   const choose = (node: number, zoomTo: boolean) => {
     const frame = node === 0 ? undefined : idOf(tree, node)
     // A walk leaves no steps for Back, a zoom does.
@@ -55,8 +56,9 @@ export function Profile({ tree, unit, truncated, type, series, base }: Props) {
     <div className={css.profile}>
       <div className={css.head}>
         <span>
-          {t.profiles.totalOf(t.profiles.types[type] ?? type)} <b>{format(tree.total)}</b>
+          {isMoment(type) ? t.profiles.averageOf(t.profiles.types[type] ?? type) : t.profiles.totalOf(t.profiles.types[type] ?? type)} <b>{format(tree.total)}</b>
         </span>
+        {isMoment(type) && profiles > 1 && <Mark reason={t.profiles.averagedWhy}>{t.profiles.averaged}</Mark>}
         <span>{t.profiles.profiles(profiles)}</span>
         {truncated && (
           <Mark kind="warn" reason={t.profiles.truncatedWhy}>
@@ -102,6 +104,7 @@ export function Profile({ tree, unit, truncated, type, series, base }: Props) {
               onChoose={choose}
               onReset={reset}
               hits={found?.hits}
+              word={word}
               describe={(node) => frameText({ t, tree, node, rootName, format })}
               tip={(node) => <FrameTip t={t} tree={tree} node={node} rootName={rootName} format={format} />}
             />

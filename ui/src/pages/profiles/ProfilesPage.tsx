@@ -15,7 +15,7 @@ import { Nothing } from './Nothing'
 import { Profile } from './Profile'
 import css from './ProfilesPage.module.css'
 import { SeriesList } from './SeriesList'
-import { fromAnswer } from './tree'
+import { fromAnswer, isMoment } from './tree'
 import { baseOf } from './versus'
 
 /** What most people look for first. */
@@ -40,7 +40,7 @@ export default function ProfilesPage() {
       title={t.profiles.title}
       bar={<FilterBar signal="profiles" />}
       tools={series.length > 0 && <Pickers series={series} service={service} type={overview ? undefined : type} />}
-      related={service !== undefined}
+      related={Boolean(service)}
       side={url.side && service && <SidePanel title={t.related.title} anchor={{ service, start, end }} onClose={() => set({ side: undefined })} />}
     >
       <Busy on={list.isFetching && !list.isPending} />
@@ -75,6 +75,7 @@ function Pickers({ series, service, type }: { series: readonly ProfileSeries[]; 
   const rest = tryParse(url.q).filter((c) => c.field !== 'service.name')
   const all = useQuery(profileSeries({ start, end, filter: formatFilter(rest) }))
   const services = [...new Set((all.data?.series ?? series).map((s) => s.service))].sort()
+  const called = (name: string | undefined) => (name === undefined ? t.profiles.allServices : name || t.common.unknown)
   const choose = (name: string | undefined) => {
     const q = formatFilter(name === undefined ? rest : withCondition(rest, { field: 'service.name', op: '=', value: name })) || undefined
     const known = (all.data?.series ?? []).some((s) => s.service === name && s.type === url.type)
@@ -85,14 +86,14 @@ function Pickers({ series, service, type }: { series: readonly ProfileSeries[]; 
       <Menu
         label={t.services.name}
         trigger={
-          <Button aria-label={t.profiles.serviceIs(service ?? t.profiles.allServices)}>
-            {service ?? t.profiles.allServices}
+          <Button aria-label={t.profiles.serviceIs(called(service))}>
+            {called(service)}
             <Icon name="down" size={12} />
           </Button>
         }
         items={[
           { text: t.profiles.allServices, checked: service === undefined, onSelect: () => choose(undefined) },
-          ...services.map((name) => ({ text: name, checked: name === service, onSelect: () => choose(name) })),
+          ...services.map((name) => ({ text: called(name), checked: name === service, onSelect: () => choose(name) })),
         ]}
       />
       <Menu
@@ -116,14 +117,14 @@ function Loaded({ type, series }: { type: string; series: readonly ProfileSeries
   const { vs, vsq, q } = url
   const base = useMemo(() => baseOf({ vs, vsq, q }, question), [vs, vsq, q, question])
   const { data, error, refetch, isPending, isFetching } = useQuery(flame(question, type, base))
-  const tree = useMemo(() => data && fromAnswer(data), [data])
+  const tree = useMemo(() => data && fromAnswer(data, isMoment(type)), [data, type])
   if (error) return <Broken error={error} onRetry={() => void refetch()} />
   if (isPending || !tree || !data) return <Skeleton lines={14} />
   if (tree.total === 0 && tree.baseTotal === 0) return <Empty title={t.profiles.noSamples} hint={t.profiles.noSamplesHint} />
   return (
     <>
       <Busy on={isFetching} />
-      <Profile tree={tree} unit={data.unit} truncated={data.truncated} type={type} series={series} base={base} />
+      <Profile tree={tree} unit={data.unit} truncated={data.truncated} profiles={data.profiles} type={type} series={series} base={base} />
     </>
   )
 }

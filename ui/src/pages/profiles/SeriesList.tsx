@@ -8,6 +8,7 @@ import { parseTime } from '../../state/range'
 import { type Texts, useTexts } from '../../state/texts'
 import { parseSort, useSetUrl, useUrl } from '../../state/url'
 import { valueFormat } from './labels'
+import { isMoment } from './tree'
 
 /** Which profiles there are; a row opens one. */
 export function SeriesList({ series }: { series: readonly ProfileSeries[] }) {
@@ -40,9 +41,9 @@ function few(t: Texts, names: readonly string[]): string {
 function columnsOf(t: Texts): Column<ProfileSeries>[] {
   const text = (s: string) => <span title={s}>{s || <span className="dim">–</span>}</span>
   return [
-    { key: 'service', head: t.services.name, width: 'minmax(140px, 2fr)', sort: (s) => s.service, cell: (s) => <ServiceName name={s.service} link={false} /> },
+    { key: 'service', head: t.services.name, width: 'minmax(140px, 2fr)', sort: (s) => s.service, cell: (s) => (s.service ? <ServiceName name={s.service} link={false} /> : <span className="dim">{t.common.unknown}</span>) },
     { key: 'type', head: t.profiles.type, width: '140px', sort: (s) => t.profiles.types[s.type] ?? s.type, cell: (s) => t.profiles.types[s.type] ?? s.type },
-    { key: 'total', head: t.profiles.total, width: '120px', align: 'end', sort: (s) => s.total, cell: (s) => valueFormat(s.unit)(s.total) },
+    { key: 'total', head: t.profiles.total, width: '160px', align: 'end', sort: (s) => s.total, cell: (s) => (isMoment(s.type) ? t.profiles.onAverage(valueFormat(s.unit)(s.total / Math.max(1, s.profiles))) : valueFormat(s.unit)(s.total)) },
     { key: 'profiles', head: t.profiles.title, width: '96px', align: 'end', sort: (s) => s.profiles, cell: (s) => t.count(s.profiles) },
     { key: 'last', head: t.profiles.newest, width: '140px', sort: (s) => -parseTime(s.last), cell: (s) => <Ago at={s.last} /> },
     { key: 'versions', head: t.profiles.versions, width: 'minmax(100px, 1fr)', cell: (s) => text(few(t, s.versions)) },

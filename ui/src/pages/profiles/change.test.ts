@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest'
 import { en } from '../../state/texts/en'
 import { change, level, steps } from './change'
-import { packageOf, shortName, valueFormat } from './labels'
-import { againstValue, baseOf, swapped } from './versus'
+import { packageOf, shortFile, shortName, valueFormat } from './labels'
+import { mix } from './paint'
+import { againstValue, apart, baseOf, swapped } from './versus'
 import { changeText } from './words'
 
 const text = (...of: Parameters<typeof change>) => changeText(en, change(...of))
@@ -38,6 +39,10 @@ test('names', () => {
   expect(shortName('example.com/a.Map[example.com/b/c.Key,go.shape.string]')).toBe('a.Map[c.Key,go.shape.string]')
   expect(shortName('do_syscall_64')).toBe('do_syscall_64')
   expect(shortName('/usr/lib/libc.so.6')).toBe('libc.so.6')
+  expect(shortName('github.com/cespare/xxhash/v2.Sum64')).toBe('xxhash/v2.Sum64')
+  expect(shortName('a/b.Register[go.shape.struct { x/api.Window; x/api.Paging; Body []uint8 }].func1')).toBe('b.Register[…].func1')
+  expect(shortName('[vdso]')).toBe('[vdso]')
+  expect(shortFile('/usr/lib/go/src/runtime/malloc.go:1358')).toBe('runtime/malloc.go:1358')
   expect(packageOf('github.com/a/b.v2/store.(*Part).open')).toBe('github.com/a/b.v2/store')
   expect(packageOf('runtime.mallocgc')).toBe('runtime')
   expect(packageOf('do_syscall_64')).toBe('do_syscall_64')
@@ -77,4 +82,17 @@ test('sides are swapped, and swapped back', () => {
   const versions = { vs: 'same', q: 'v = 2', vsq: 'v = 1' }
   expect(swapped({ ...versions, ...swapped(versions, hour) }, hour)).toEqual({ q: 'v = 2', vsq: 'v = 1' })
   expect(swapped({}, hour)).toBeUndefined()
+  // Without a filter a side can only be the page.
+  expect(swapped({ vs: 'same', vsq: 'v = 1' }, hour)).toBeUndefined()
+})
+
+test('what tells the sides apart', () => {
+  expect(apart('a = 1 and v = 1', 'v = 2, a = 1')).toEqual(['v = 1', 'v = 2'])
+  expect(apart('', 'a = 1')).toEqual(['', 'a = 1'])
+})
+
+test('colours between two, also where the build made them shorter', () => {
+  expect(mix('#000000', '#ffffff', 0.5)).toBe('#808080')
+  expect(mix('#d9701a', '#fff', 0)).toBe('#d9701a')
+  expect(mix('#d9701a', '#fff', 1)).toBe('#ffffff')
 })

@@ -2,9 +2,22 @@
 
 import { bytes, duration, si } from '../../state/units'
 
-/** github.com/a/b/store.(*Part).open becomes store.(*Part).open; the path inside of type arguments goes too. */
+/** Type arguments longer than this say less than they hide. */
+const mostArguments = 32
+
+/**
+ * github.com/a/b/store.(*Part).open becomes store.(*Part).open, but xxhash/v2.Sum64 keeps what v2 is of. The paths inside
+ * of type arguments go too, and long ones as a whole.
+ */
 export function shortName(name: string): string {
-  return name.replace(/[^\s/[\](){},*]+\/(?=[^\s[\](){},*])/g, '').replace(/^\/+/, '') || name
+  const short = name.replace(/[^\s/[\](){},*]+\/(?!v\d+\.)(?=[^\s[\](){},*])/g, '').replace(/^\/+/, '') || name
+  const [open, close] = [short.indexOf('['), short.lastIndexOf(']')]
+  return open > 0 && close - open > mostArguments ? `${short.slice(0, open)}[…]${short.slice(close + 1)}` : short
+}
+
+/** The end of a path, which says most: runtime/malloc.go:1358. */
+export function shortFile(file: string): string {
+  return file.split('/').slice(-2).join('/')
 }
 
 /** The package, or for other names the file they are from. */

@@ -1,9 +1,8 @@
 // Draws the frames in sight on a canvas.
 
-import { inkOn } from '../../state/colour'
+import { hash, inkOn } from '../../state/colour'
 import { change, level, steps } from './change'
 import { packageOf, shortName } from './labels'
-import { hash } from '../../state/colour'
 import { kinds, type Tree } from './tree'
 
 export const rowHeight = 20
@@ -18,6 +17,10 @@ const shades = 3
 /** What is not searched for, and what leads to the frame that is zoomed to. */
 const faded = 0.28
 const passed = 0.55
+/** The names of both, which must still be read. */
+const fadedInk = 0.8
+/** Below this width a frame has room for its name only. */
+const wordFrom = 72
 
 interface Colour {
   fill: string
@@ -36,8 +39,8 @@ type Theme = (token: string) => string
 export function byKind(t: Tree, theme: Theme): Paint {
   const colours = kinds.flatMap((k) => Array.from({ length: shades }, (_, s) => colour(mix(theme(`k-${k}`), theme('panel'), s * 0.13))))
   const perName = t.names.map((name, i) => kinds.indexOf(t.kinds[i]!) * shades + (hash(packageOf(name)) % shades))
-  const whole = kinds.indexOf('other') * shades + shades - 1
-  return { of: Uint8Array.from(t.name, (n) => (n < 0 ? whole : perName[n]!)), colours }
+  const all = kinds.indexOf('other') * shades + shades - 1
+  return { of: Uint8Array.from(t.name, (n) => (n < 0 ? all : perName[n]!)), colours }
 }
 
 /** By how much of the whole a frame takes more or less than on the other side. */
@@ -52,24 +55,27 @@ export function byChange(t: Tree, theme: Theme): Paint {
 
 const colour = (fill: string): Colour => ({ fill, ink: inkOn(fill) })
 
-/** Between two colours of the form #rrggbb. */
-function mix(a: string, b: string, share: number): string {
+/** Between two colours of the form #rrggbb or #rgb, which the build makes of some. */
+export function mix(a: string, b: string, share: number): string {
+  const [from, to] = [whole(a), whole(b)]
   const part = (i: number) => {
-    const [x, y] = [parseInt(a.slice(i, i + 2), 16), parseInt(b.slice(i, i + 2), 16)]
+    const [x, y] = [parseInt(from.slice(i, i + 2), 16), parseInt(to.slice(i, i + 2), 16)]
     return Math.round(x + (y - x) * share).toString(16).padStart(2, '0')
   }
   return `#${part(1)}${part(3)}${part(5)}`
 }
 
+const whole = (colour: string) => (colour.length === 4 ? colour.replace(/[\da-f]/gi, '$&$&') : colour)
+
 export interface Labels {
   /** The short name of each name. */
   text: string[]
-  /** Its width, measured when first drawn; 0 before. */
-  width: Float32Array
+  /** Widths of characters, measured when first met; adding up is quicker than measuring each text. */
+  widths: Map<string, number>
 }
 
 export function labelsOf(t: Tree): Labels {
-  return { text: t.names.map(shortName), width: new Float32Array(t.names.length) }
+  return { text: t.names.map(shortName), widths: new Map() }
 }
 
 export interface Picture {
@@ -91,7 +97,11 @@ export interface Picture {
   up: boolean
   /** 1 for each node that is searched for. */
   hits?: Uint8Array
+  /** What is said after the name, where there is room. */
+  word?: (node: number) => string
   font: string
+  /** The ink of the page, for names on faded ground. */
+  ink: string
 }
 
 /** Where a depth is drawn, in pixels from the top of the whole picture. */
@@ -140,10 +150,18 @@ function drawRow(ctx: CanvasRenderingContext2D, p: Picture, depth: number, y: nu
     drawn = right
     if (width < nameFrom) continue
     const name = t.name[i]!
-    ctx.fillStyle = colour.ink
+    // Faded, every ground is close to that of the page.
+    ctx.fillStyle = alpha < 1 ? p.ink : colour.ink
+    if (alpha < 1) ctx.globalAlpha = fadedInk
     fill = ''
-    // Faded ground needs the ink of the page, which is close to this ink's alpha.
-    ctx.fillText(name < 0 ? p.rootName : fitted(ctx, p.labels, name, width - 8), left + 4, y + rowHeight / 2)
+    let room = width - 8
+    const word = p.word && name >= 0 && width >= wordFrom ? p.word(i) : ''
+    const wide = word && widthOf(ctx, p.labels, word) + 10
+    if (wide && room - wide >= nameFrom) {
+      ctx.fillText(word, left + width + 5 - wide, y + rowHeight / 2)
+      room -= wide
+    }
+    ctx.fillText(name < 0 ? p.rootName : fitted(ctx, p.labels, p.labels.text[name]!, room), left + 4, y + rowHeight / 2)
   }
 }
 
@@ -159,11 +177,27 @@ function firstInSight(t: Tree, row: Int32Array, from: number): number {
   return lo
 }
 
-/** A name, cut to a width. */
-function fitted(ctx: CanvasRenderingContext2D, labels: Labels, name: number, width: number): string {
-  const text = labels.text[name]!
-  const whole = (labels.width[name] ||= ctx.measureText(text).width)
-  if (whole <= width) return text
-  const chars = Math.floor((text.length * width) / whole) - 1
-  return chars > 1 ? `${text.slice(0, chars)}…` : ''
+function charWidth(ctx: CanvasRenderingContext2D, { widths }: Labels, char: string): number {
+  let w = widths.get(char)
+  if (w === undefined) widths.set(char, (w = ctx.measureText(char).width))
+  return w
+}
+
+function widthOf(ctx: CanvasRenderingContext2D, labels: Labels, text: string): number {
+  let sum = 0
+  for (const c of text) sum += charWidth(ctx, labels, c)
+  return sum
+}
+
+/** A text, cut to a width; nothing where not even two letters have room. */
+function fitted(ctx: CanvasRenderingContext2D, labels: Labels, text: string, width: number): string {
+  const dots = charWidth(ctx, labels, '…')
+  let [at, sum, fits] = [0, 0, 0]
+  for (const c of text) {
+    sum += charWidth(ctx, labels, c)
+    at += c.length
+    if (sum + dots <= width) fits = at
+    if (sum > width) return fits < 2 ? '' : `${text.slice(0, fits)}…`
+  }
+  return text
 }

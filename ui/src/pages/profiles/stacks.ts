@@ -34,7 +34,7 @@ export function answer(stacks: string[], more: Partial<FlameAnswer> = {}): Flame
     nodes.self[parent]! += v
   }
   const { base_value, ...own } = nodes
-  return { unit: 'nanoseconds', total, base_total: compared ? baseTotal : undefined, truncated: false, names, kinds: names.map(() => 'go'), files: names.map((n) => `${n}.go:1`), nodes: compared ? { ...own, base_value } : own, ...more }
+  return { unit: 'nanoseconds', profiles: 1, base_profiles: compared ? 1 : 0, total, base_total: compared ? baseTotal : 0, truncated: false, names, kinds: names.map(() => 'go'), files: names.map((n) => `${n}.go:1`), nodes: compared ? { ...own, base_value } : own, ...more }
 }
 
 export const treeOf = (...stacks: string[]): Tree => fromAnswer(answer(stacks))

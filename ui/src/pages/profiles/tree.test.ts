@@ -47,11 +47,22 @@ test('an empty side, an empty profile and rounded values do no harm', () => {
   expect(fromAnswer(rounded).self[1]).toBe(0)
 })
 
+test('states of moments are averaged on each side by itself', () => {
+  const t = fromAnswer(answer(['a 30 100', 'b 10 0'], { profiles: 10, base_profiles: 50 }), true)
+  expect([t.total, t.baseTotal]).toEqual([4, 2])
+  expect([t.value[1], t.base[1], t.self[1]]).toEqual([3, 2, 3])
+})
+
+test('a value below zero has no width', () => {
+  const t = treeOf('a 10', 'b -4')
+  expect([...t.width].every((w) => w >= 0 && w <= 2)).toBe(true)
+})
+
 test('stacks deeper than the engine can recurse', () => {
   const n = 20_000
   const names = Array.from({ length: 50 }, (_, i) => `f${i}`)
   const t = fromAnswer({
-    unit: 'count', total: 1, truncated: false, names, kinds: names.map(() => 'go'), files: names.map(() => ''),
+    unit: 'count', profiles: 1, base_profiles: 0, total: 1, base_total: 0, truncated: false, names, kinds: names.map(() => 'go'), files: names.map(() => ''),
     nodes: { name: Array.from({ length: n }, (_, i) => i % 50), parent: Array.from({ length: n }, (_, i) => i - 1), self: Array.from({ length: n }, (_, i) => Number(i === n - 1)), value: Array.from({ length: n }, () => 1) },
   })
   expect(t.rows.length).toBe(n + 1)

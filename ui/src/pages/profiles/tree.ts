@@ -47,25 +47,33 @@ export interface Tree extends Names {
   rows: Int32Array[]
 }
 
+/** Types of which each profile is the state of one moment: they are not added up but averaged. */
+const moments: readonly string[] = ['heap', 'goroutine', 'threadcreate']
+
+export const isMoment = (type: string): boolean => moments.includes(type)
+
 /** The tree of an answer, below a root that stands for everything. */
-export function fromAnswer(a: FlameAnswer): Tree {
+export function fromAnswer(a: FlameAnswer, averaged = false): Tree {
   const n = a.nodes.name.length
+  const part = averaged ? 1 / Math.max(1, a.profiles) : 1
+  const basePart = averaged ? 1 / Math.max(1, a.base_profiles) : 1
+  const [total, baseTotal] = [a.total * part, a.base_total * basePart]
   const name = new Int32Array(n + 1)
   const parent = new Int32Array(n + 1)
   const value = new Float64Array(n + 1)
   const base = a.nodes.base_value && new Float64Array(n + 1)
   name[0] = -1
   parent[0] = -1
-  value[0] = a.total
-  if (base) base[0] = a.base_total ?? 0
+  value[0] = total
+  if (base) base[0] = baseTotal
   for (let i = 0; i < n; i++) {
     name[i + 1] = a.nodes.name[i]!
     parent[i + 1] = a.nodes.parent[i]! + 1
-    value[i + 1] = a.nodes.value[i]!
-    if (base) base[i + 1] = a.nodes.base_value![i]!
+    value[i + 1] = a.nodes.value[i]! * part
+    if (base) base[i + 1] = a.nodes.base_value![i]! * basePart
   }
   const known = a.names.map((_, i) => kinds.find((k) => k === a.kinds[i]) ?? 'other')
-  return build({ name, parent, value, base }, { names: a.names, kinds: known, files: a.files }, a.total, a.base_total ?? 0)
+  return build({ name, parent, value, base }, { names: a.names, kinds: known, files: a.files }, total, baseTotal)
 }
 
 /** Lays out nodes. Shares are of total and baseTotal. */
@@ -75,7 +83,8 @@ export function build(nodes: Nodes, names: Names, total: number, baseTotal: numb
   // With two sides a frame is as wide as its mean share, so that what is gone is still to be seen.
   const scale = total > 0 ? 1 / total : 0
   const baseScale = baseTotal > 0 ? 1 / baseTotal : 0
-  const weight = (i: number) => nodes.value[i]! * scale + (base ? base[i]! * baseScale : 0)
+  // Profiles that are differences themselves hold values below zero, which have no width.
+  const weight = (i: number) => Math.max(0, nodes.value[i]! * scale) + (base ? Math.max(0, base[i]! * baseScale) : 0)
 
   // Children of each node by weight: counting sort by parent, then a sort of each family.
   const first = new Int32Array(n + 2)

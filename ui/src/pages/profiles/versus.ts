@@ -1,7 +1,7 @@
 // What a profile is compared with, as it stands in the URL: `vs` is when, `vsq`
 // is the filter when it is another one.
 
-import { type Condition, formatFilter, tryParse, withCondition } from '../../state/filter'
+import { type Condition, formatFilter, same, tryParse, withCondition } from '../../state/filter'
 import { parseSpan, type Window } from '../../state/range'
 import type { Search } from '../../state/url'
 
@@ -42,11 +42,19 @@ export function againstValue(q: string | undefined, field: string, value: string
 /** The patch that changes the sides; undefined where they cannot be told apart by it. */
 export function swapped(url: Pick<Search, 'vs' | 'vsq' | 'q'>, w: Window): Search | undefined {
   const base = baseOf(url, w)
-  if (!base) return undefined
+  // A side without a filter can only be the page itself.
+  if (!base || (url.vsq !== undefined && !url.q)) return undefined
   const sameTime = base.start === w.start && base.end === w.end
   return {
     q: base.filter || undefined,
-    vsq: url.vsq === undefined ? undefined : (url.q ?? ''),
+    vsq: url.vsq === undefined ? undefined : url.q,
     ...(sameTime ? {} : { from: String(Math.round(base.start)), to: String(Math.round(base.end)), vs: `${Math.round(w.start)}-${Math.round(w.end)}` }),
   }
+}
+
+/** The conditions of two filters that the other one does not have. */
+export function apart(a: string, b: string): [string, string] {
+  const [x, y] = [tryParse(a), tryParse(b)]
+  const only = (of: Condition[], other: Condition[]) => formatFilter(of.filter((c) => !other.some((o) => same(o, c))))
+  return [only(x, y), only(y, x)]
 }

@@ -83,3 +83,12 @@ export function frameText({ t, tree, node, rootName, format }: FrameProps): stri
   const what = tree.name[node]! < 0 ? rootName : t.profiles.nameKind(nameOf(tree, node), t.profiles.kinds[kindOf(tree, node)] ?? '')
   return t.list([what, value, ...(tree.compared ? [changeText(t, c)] : []), t.profiles.depth(tree.depth[node]!)])
 }
+
+/** What the frames of a comparison say after their names; nothing where nothing changed. */
+export function frameWord(t: Texts, tree: Tree): ((node: number) => string) | undefined {
+  if (!tree.compared) return undefined
+  return (node) => {
+    const c = changeOf(tree, node)
+    return c.kind === 'same' ? '' : changeText(t, c)
+  }
+}

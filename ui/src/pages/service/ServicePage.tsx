@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { Link, useNavigate, useParams } from '@tanstack/react-router'
 import type { Schemas } from '../../api/client'
+import { profileSeries } from '../../api/profiles'
 import { service } from '../../api/queries'
 import { Button } from '../../components/Button'
 import { type Column, DataTable } from '../../components/DataTable'
@@ -8,7 +9,7 @@ import { ServiceName } from '../../components/Mark'
 import { Crumb, Page } from '../../components/Page'
 import { SidePanel } from '../../components/SidePanel'
 import { Broken, Busy, NoMatch, Skeleton } from '../../components/States'
-import type { Condition } from '../../state/filter'
+import { type Condition, formatFilter } from '../../state/filter'
 import { useTexts } from '../../state/texts'
 import { keepRange, parseSort, useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { redColumns, tracesOf } from '../services/columns'
@@ -48,6 +49,7 @@ export default function ServicePage() {
           <Link to="/logs" search={tracesOf(own(name))} tabIndex={-1}>
             <Button icon="logs">{t.nav.logs}</Button>
           </Link>
+          <Profiles name={name} />
         </div>
       }
       related
@@ -68,6 +70,19 @@ export default function ServicePage() {
         <Body data={data} />
       )}
     </Page>
+  )
+}
+
+/** How many profiles there are, and the way to them; nothing where there are none. */
+function Profiles({ name }: { name: string }) {
+  const t = useTexts()
+  const { start, end } = useQuestion()
+  const { data } = useQuery(profileSeries({ start, end, filter: formatFilter(own(name)) }))
+  const count = data?.series.reduce((n, s) => n + s.profiles, 0) ?? 0
+  return count === 0 ? null : (
+    <Link to="/profiles" search={tracesOf(own(name))} tabIndex={-1}>
+      <Button icon="profiles">{t.profiles.profiles(count)}</Button>
+    </Link>
   )
 }
 
