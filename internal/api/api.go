@@ -46,6 +46,7 @@ type door struct {
 	status   StatusSource
 	rules    Policies
 	profiles query.Profiler
+	uploads  gate // of profiles
 	now      func() time.Time
 	log      *slog.Logger
 	api      huma.API
@@ -67,7 +68,7 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 		o.Logger = slog.Default()
 	}
 	mux := http.NewServeMux()
-	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, now: o.Now, log: o.Logger, mux: mux}
+	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, uploads: newGate(maxUploads), now: o.Now, log: o.Logger, mux: mux}
 	d.api = humago.New(mux, config())
 	d.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		ctx.SetHeader("Cache-Control", "no-store")

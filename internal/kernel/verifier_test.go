@@ -22,13 +22,9 @@ import (
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
-const (
-	// maxVerified is half of what the kernel allows (a million): neither the next
-	// compiler nor the next verifier shall be the one that refuses a program.
-	maxVerified = 500_000
-	// maxStack is what the kernel gives a program and all that it calls.
-	maxStack = 512
-)
+// maxVerified is half of what the kernel allows (a million): neither the next
+// compiler nor the next verifier shall be the one that refuses a program.
+const maxVerified = 500_000
 
 // verified is what the verifier says of a program that it lets pass.
 type verified struct {
@@ -36,7 +32,7 @@ type verified struct {
 	instructions int // as compiled, with what it calls
 	walked       int // by the verifier, over all paths
 	states       int // kept at once, the peak
-	stack        int // bytes, of the program and each function that it calls, together
+	stack        int // bytes, of the program and all functions that it may call, together
 	took         time.Duration
 }
 
@@ -75,8 +71,8 @@ func TestVerifierPassesEachProgram(t *testing.T) {
 				continue
 			}
 			rows = append(rows, row)
-			if row.walked > maxVerified || row.stack > maxStack {
-				t.Errorf("%s: %d instructions verified, stack %d, want at most %d and %d", row.name, row.walked, row.stack, maxVerified, maxStack)
+			if row.walked > maxVerified {
+				t.Errorf("%s: %d instructions verified, want at most %d", row.name, row.walked, maxVerified)
 			}
 		}
 	}

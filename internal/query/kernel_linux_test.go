@@ -86,7 +86,7 @@ func (d *doors) report(after time.Duration, flows []tcp.Flow, namespaces ...tcp.
 		d.t.Fatal(err)
 	}
 	records := telemetry.Records{Origin: d.origin}
-	records.Report(r, tcp.DefaultLimits(), d.network.Peer)
+	records.Signals(r, tcp.DefaultLimits())
 	d.logs(&records)
 }
 
@@ -404,7 +404,7 @@ func TestFactsOfTrace(t *testing.T) {
 		r.TCP(&tcp.Event{Kind: kind, Time: d.at(after), Identity: tcp.Identity{
 			Process: kernel.Process{PID: 1, Comm: "shop", Service: "shop"}, Role: tcp.Client,
 			Local: netip.MustParseAddrPort(local), Remote: netip.MustParseAddrPort(remote),
-		}, Retransmits: n, MaxRTT: 300 * time.Millisecond, State: tcp.Established, Duration: time.Minute}, "")
+		}, Retransmits: n, MaxRTT: 300 * time.Millisecond, State: tcp.Established, Duration: time.Minute})
 	}
 	socket(tcp.ClosedBad, "10.0.0.1:40001", "10.0.0.7:80", 60*time.Second, 2) // the span's own, kept for a minute
 	socket(tcp.ClosedBad, "10.0.0.1:40002", "10.0.0.7:80", 6*time.Second, 70) // a neighbour

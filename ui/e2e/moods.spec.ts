@@ -50,13 +50,13 @@ test('a filter that matches nothing offers to look further', async ({ page }) =>
 
 test.describe('broken', () => {
   test.use({ allowed: /503|404/ })
-  for (const path of ['/', '/services', '/services/order', '/traces', '/traces/5a000000000000000000000000000000', '/logs', '/kernel', '/kernel/audit', '/kernel/oom', '/metrics?expr=up', '/profiles', '/profiles?type=cpu&q=service.name+%3D+order']) {
+  for (const path of ['/', '/services', '/services/order', '/traces', '/traces/5a000000000000000000000000000000', '/logs', '/kernel', '/kernel/audit', '/kernel/oom', '/profiles', '/profiles?type=cpu&q=service.name+%3D+order', '/metrics?expr=up']) {
     test(`${path} says what failed, keeps the rest and can be tried again`, async ({ page, context, baseURL }) => {
       await context.addCookies(mood('broken', baseURL))
       await page.goto(path)
       const alert = page.getByRole('alert').first()
       await expect(alert).toContainText('disk full')
-      await expect(page.getByRole('navigation', { name: 'Places' })).toBeVisible()
+      await expect(page.getByRole('navigation')).toBeVisible()
       await accessible(page)
       await context.clearCookies()
       const alerts = await page.getByRole('alert').count()

@@ -42,8 +42,11 @@ struct pt_regs { __u64 regs[31], sp, pc, pstate; };
 
 enum {
 	HTTP_SERVER = 1, HTTP_CLIENT, GRPC_SERVER, GRPC_CLIENT, SQL, REDIS,
-	GRPC_STREAM, /* a client's stream, by its address in place of the goroutine's */
 };
+/* In calls: how deep the call is nested on its goroutine, from 1; or this, with a
+ * client stream's address in place of the goroutine's. */
+#define MAX_DEPTH 8
+#define STREAM 0x100
 enum { /* flags of a span */
 	TRUNCATED = 1,  /* some text did not fit */
 	ABORTED = 2,    /* the handler panicked */
@@ -52,6 +55,7 @@ enum { /* flags of a span */
 	CORRELATED = 16, /* the parent was found by the connection */
 	HTTP2 = 32,
 	TLS = 64,
+	ALONE = 1 << 16, /* has no parent, and none of what hangs on it is told */
 };
 enum { LOSS_BOUND = 3, LOSS_NO_START = 4, LOSS_ABANDONED = 5 };
 
@@ -78,6 +82,7 @@ struct offsets {
 	__u16 db_connector, stmt_query, stmt_db;
 	__u16 redis_args, redis_opt, redis_addr;
 	__u16 gs_method, gs_id, frame_fields, frame_stream;
+	__u16 gs_conn, gc_conn, gc_stream;
 	__u16 gs_stream, frame_headers, error_s, status_s, status_code, cc_target;
 	__u8 swiss; /* maps: 1 since Go 1.24, 0 before, 2 unknown */
 	__u8 pad[3];
@@ -86,9 +91,9 @@ struct offsets {
 
 struct gkey { __u64 g; __u32 slot; __u32 kind; };
 
-/* Who sent on a connection: the client's end of it. Loopback addresses count
- * within their network namespace. */
-struct flow { __u8 ip[16]; __u32 netns; __u32 port; };
+/* What was sent on a connection: the client's end of it and, of gRPC, the number
+ * of the stream. Loopback addresses count within their network namespace. */
+struct flow { __u8 ip[16]; __u32 netns; __u32 port; __u32 stream, pad; };
 struct origin { __u8 trace[16]; __u64 span; };
 
 /* What a goroutine works for. */
@@ -99,9 +104,11 @@ struct context {
 	__u64 born; /* when it was handed down from another goroutine, or 0 */
 	/* the request that is served on this goroutine */
 	__u64 start, id, parent, request, writer;
-	__u32 kind, flags, secure, pad;
+	__u32 kind, flags, secure;
+	__u16 depth, over; /* open calls: those in calls, and those beyond MAX_DEPTH */
 	__u64 conn; /* for which peer was found out; 0: not yet */
 	__u64 goroutine; /* its number, as of then */
+	__u64 random;
 	struct flow peer;
 };
 
@@ -127,8 +134,7 @@ struct span {
 	__u16 method_len, host_len, route_len, text_len;
 	__u8 peer_ip[16];
 	struct flow flow;
-	__u8 lent; /* the context is of this call only */
-	__u8 pad[3];
+	__u32 pad;
 	__u8 method[METHOD];
 	__u8 host[HOST];
 	__u8 route[ROUTE];
@@ -143,6 +149,7 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, __u64); __type(value, __u32); } budgets SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct flow); __type(value, struct origin); } flows SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, struct gkey); __type(value, struct origin); } streams SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct gkey); __type(value, struct flow); } transports SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct span); } blank SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 23); } events SEC(".maps");
 DECLARE_LOSSES
@@ -161,9 +168,17 @@ static __always_inline __u64 word(__u64 at, __u16 off)
 	return v;
 }
 
-static __always_inline __u64 random64(void)
+/* xorshift64*, sown once a goroutine: the kernel's own takes ten times as long. Never 0. */
+static __always_inline __u64 random64(__u64 *state)
 {
-	return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	__u64 x = *state;
+	if (!x)
+		x = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	x ^= x >> 12;
+	x ^= x << 25;
+	x ^= x >> 27;
+	*state = x;
+	return x * 0x2545F4914F6CDD1DULL;
 }
 
 struct str { __u64 at, len; };
@@ -367,6 +382,22 @@ static __always_inline bool within_budget(__u64 root)
 	return __sync_fetch_and_add(n, 1) < spans_per_trace;
 }
 
+/* What a client said of a request after it was on its way may come after the
+ * server began with it. Until something hangs on the server's span, its parent can
+ * still change. */
+static __always_inline void find_parent(struct context *c)
+{
+	if (!(c->flags & ALONE))
+		return;
+	struct flow f = c->peer;
+	struct origin *o = bpf_map_lookup_elem(&flows, &f);
+	if (!o)
+		return;
+	__builtin_memcpy(c->trace, o->trace, 16);
+	c->parent = o->span;
+	c->flags = (c->flags & ~ALONE) | CORRELATED;
+}
+
 static __always_inline struct context *context_for(struct gkey *k)
 {
 	struct context *c = bpf_map_lookup_elem(&goroutines, k);
@@ -385,25 +416,27 @@ static __always_inline void serve(struct context *c, struct origin *parent, __u3
 {
 	if (c->start)
 		lose(LOSS_ABANDONED);
-	c->id = random64();
+	c->id = random64(&c->random);
 	c->parent = 0;
 	if (parent) {
 		__builtin_memcpy(c->trace, parent->trace, 16);
 		c->parent = parent->span;
 	} else {
-		__u64 t[2] = { random64(), random64() };
+		__u64 t[2] = { random64(&c->random), random64(&c->random) };
 		__builtin_memcpy(c->trace, t, 16);
 	}
 	c->span = c->root = c->id;
 	c->born = 0;
 	c->kind = kind;
 	c->flags = flags;
+	c->depth = c->over = 0;
 	c->start = bpf_ktime_get_ns();
 }
 
 static __always_inline void served(struct context *c)
 {
 	c->start = c->span = c->root = 0;
+	c->depth = c->over = 0;
 }
 
 static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
@@ -417,7 +450,7 @@ static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
 	s->error = s->extra = s->extra2 = 0;
 	s->slot = slot;
 	s->kind = c->kind;
-	s->flags = c->flags;
+	s->flags = c->flags & ~ALONE;
 	s->status = 0;
 	s->peer_port = c->peer.port;
 	__builtin_memcpy(s->peer_ip, c->peer.ip, 16);
@@ -583,6 +616,8 @@ int goroutine_made(struct pt_regs *ctx)
 	child.slot = k.slot;
 	k.g = word(word(G(ctx), o->g_m), o->m_curg);
 	struct context *p = k.g ? bpf_map_lookup_elem(&goroutines, &k) : 0;
+	if (p && p->conn && !p->span)
+		return 0; /* net/http, between two requests: a goroutine that only reads */
 	struct context *c = bpf_map_lookup_elem(&goroutines, &child);
 	if (!p || !p->span) {
 		if (c) {
@@ -593,6 +628,8 @@ int goroutine_made(struct pt_regs *ctx)
 		}
 		return 0;
 	}
+	find_parent(p);
+	p->flags &= ~ALONE;
 	struct context made = {};
 	__builtin_memcpy(made.trace, p->trace, 16);
 	made.span = p->span;
@@ -603,80 +640,132 @@ int goroutine_made(struct pt_regs *ctx)
 	return 0;
 }
 
-/* Calls: the span lies in calls, under the goroutine that waits. */
+/* Calls: the span lies in calls, under the goroutine that waits and how deep. */
 
-static __always_inline struct span *call_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 object)
+static __always_inline struct span *innermost(struct gkey *k, struct context **cp)
 {
-	__u32 zero = 0;
-	__u64 now = bpf_ktime_get_ns();
-	struct span *s = bpf_map_lookup_elem(&calls, k), *none = bpf_map_lookup_elem(&blank, &zero);
 	struct gkey gk = { .g = k->g, .slot = k->slot };
-	if (s && s->object == object)
-		return 0; /* the stack grew, and the function began again */
+	struct context *c = bpf_map_lookup_elem(&goroutines, &gk);
+	*cp = c;
+	if (!c || !c->depth)
+		return 0;
+	k->kind = c->depth;
+	return bpf_map_lookup_elem(&calls, k);
+}
+
+/* k.kind is that of the span. */
+static __always_inline struct span *call_start(struct gkey *k, struct offsets *o, __u64 object)
+{
+	__u32 zero = 0, kind = k->kind;
+	__u64 now = bpf_ktime_get_ns();
+	struct span *s, *none = bpf_map_lookup_elem(&blank, &zero);
+	struct gkey gk = { .g = k->g, .slot = k->slot };
 	struct context *c = context_for(&gk);
 	if (!none || !c)
 		return 0;
-	if (c->born && now - c->born > inherit_ns)
-		served(c);
-	if (c->span && !within_budget(c->root)) {
-		lose(LOSS_BOUND);
+	if (c->depth) {
+		k->kind = c->depth;
+		s = bpf_map_lookup_elem(&calls, k);
+		if (s && s->object == object && s->kind == kind)
+			return 0; /* the stack grew, and the function began again */
+	}
+	if (c->depth >= MAX_DEPTH) {
+		c->over++;
 		return 0;
 	}
+	if (c->born && now - c->born > inherit_ns && !c->depth)
+		served(c);
+	find_parent(c);
+	c->flags &= ~ALONE;
+	k->kind = c->depth + 1;
 	if (bpf_map_update_elem(&calls, k, none, BPF_ANY) || !(s = bpf_map_lookup_elem(&calls, k))) {
 		lose(LOSS_MAP);
 		return 0;
 	}
-	s->id = random64();
+	c->depth++;
+	s->kind = kind;
+	s->object = object;
+	s->saved = c->span;
+	if (c->span && !within_budget(c->root)) {
+		lose(LOSS_BOUND);
+		return 0; /* it has no number and is not told at its end */
+	}
+	s->id = random64(&c->random);
 	if (c->span) {
-		s->parent = s->saved = c->span;
+		s->parent = c->span;
 	} else {
-		__u64 t[2] = { random64(), random64() };
+		__u64 t[2] = { random64(&c->random), random64(&c->random) };
 		__builtin_memcpy(c->trace, t, 16);
 		c->root = s->id;
-		s->lent = 1;
 	}
 	c->span = s->id;
 	__builtin_memcpy(s->trace, c->trace, 16);
 	s->start = now;
 	s->goroutine = word(k->g, o->g_goid);
-	s->object = object;
 	s->slot = k->slot;
-	s->kind = k->kind;
 	return s;
-}
-
-static __always_inline void call_leave(struct gkey *k, struct span *s)
-{
-	struct gkey gk = { .g = k->g, .slot = k->slot };
-	struct context *c = bpf_map_lookup_elem(&goroutines, &gk);
-	if (c && c->span == s->id) {
-		c->span = s->saved;
-		if (s->lent)
-			c->root = 0;
-	}
 }
 
 static __always_inline void call_submit(struct gkey *k, struct span *s)
 {
+	if (s->flow.port) {
+		struct flow f = s->flow;
+		bpf_map_delete_elem(&flows, &f);
+	}
 	s->end = bpf_ktime_get_ns();
-	if (bpf_ringbuf_output(&events, s, sizeof(*s), BPF_RB_NO_WAKEUP))
+	if (s->id && bpf_ringbuf_output(&events, s, sizeof(*s), BPF_RB_NO_WAKEUP))
 		lose(LOSS_RING);
 	bpf_map_delete_elem(&calls, k);
 }
 
+/* Takes the innermost call of a kind off its goroutine; 0 if there is none. Calls
+ * within it that never returned, because they panicked, go with it. */
+static __always_inline struct span *call_leave(struct gkey *k, __u32 kind)
+{
+	struct context *c;
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		struct span *s = innermost(k, &c);
+		if (!c)
+			break;
+		if (!i && c->over) {
+			c->over--;
+			return 0;
+		}
+		if (!c->depth)
+			break;
+		c->depth--;
+		if (!s)
+			continue; /* evicted */
+		c->span = s->saved;
+		if (!c->span)
+			c->root = 0;
+		if (s->kind == kind)
+			return s;
+		lose(LOSS_ABANDONED);
+		bpf_map_delete_elem(&calls, k);
+	}
+	lose(LOSS_NO_START);
+	return 0;
+}
+
 static __always_inline int call_end(struct pt_regs *ctx, __u32 kind, __u64 error, __s32 status)
 {
-	struct gkey k = { .g = G(ctx), .slot = (__u32)bpf_get_attach_cookie(ctx), .kind = kind };
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
-	if (!s) {
-		lose(LOSS_NO_START);
+	struct gkey k = { .g = G(ctx), .slot = (__u32)bpf_get_attach_cookie(ctx) };
+	struct span *s = call_leave(&k, kind);
+	if (!s)
 		return 0;
-	}
-	call_leave(&k, s);
 	s->error = error;
 	s->status = status;
 	call_submit(&k, s);
 	return 0;
+}
+
+/* The innermost call on the goroutine, if it is of a kind. */
+static __always_inline struct span *call_now(struct gkey *k, __u32 kind)
+{
+	struct context *c;
+	struct span *s = innermost(k, &c);
+	return s && s->kind == kind && s->id ? s : 0;
 }
 
 /* net/http's client. (*Transport).roundTrip(*Request) (*Response, error) */
@@ -689,7 +778,7 @@ int http_send(struct pt_regs *ctx)
 	struct str method = {}, host = {}, path = {}, scheme = {};
 	if (!o)
 		return 0;
-	struct span *s = call_start(ctx, &k, o, r);
+	struct span *s = call_start(&k, o, r);
 	if (!s)
 		return 0;
 	__u8 *raw = s->route;
@@ -707,6 +796,7 @@ int http_send(struct pt_regs *ctx)
 	READ_TEXT(s, text, TEXT, path.at, path.len);
 	if (scheme.len == 5)
 		s->flags |= TLS;
+	correlating = 1;
 	return 0;
 }
 
@@ -714,9 +804,9 @@ int http_send(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int http_conn(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
+	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	struct span *s = call_now(&k, HTTP_CLIENT);
 	__u64 pc = ARG0(ctx);
 	if (!o || !s || s->flow.port)
 		return 0;
@@ -733,29 +823,23 @@ int http_conn(struct pt_regs *ctx)
 	__builtin_memcpy(from.trace, s->trace, 16);
 	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
 		lose(LOSS_MAP);
-	correlating = 1;
 	return 0;
 }
 
 SEC("uprobe.multi/")
 int http_sent(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
-	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	__u32 slot;
+	struct offsets *o = offsets_of(ctx, &slot);
 	if (!o)
 		return 0;
-	if (s && s->flow.port) {
-		struct flow f = s->flow;
-		bpf_map_delete_elem(&flows, &f);
-	}
 	return call_end(ctx, HTTP_CLIENT, ARG1(ctx), ARG0(ctx) ? word(ARG0(ctx), o->http_response_status) : 0);
 }
 
 /* database/sql. */
 static __always_inline int sql_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 db, __u64 object, __u64 at, __u64 len)
 {
-	struct span *s = call_start(ctx, k, o, object);
+	struct span *s = call_start(k, o, object);
 	if (!s)
 		return 0;
 	s->extra = word(db, o->db_connector);
@@ -804,7 +888,7 @@ int sql_queried(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG1(ctx), 0); 
 SEC("uprobe.multi/")
 int sql_execed(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG2(ctx), 0); }
 
-/* go-redis. (*baseClient).process(ctx, Cmder) error */
+/* go-redis. (*baseClient).process(ctx, Cmder, …) error */
 static __always_inline void redis_address(struct span *s, struct offsets *o, __u64 client)
 {
 	__u64 opt = word(client, o->redis_opt);
@@ -819,7 +903,7 @@ int redis_send(struct pt_regs *ctx)
 	if (!o)
 		return 0;
 	__u64 cmd = ARG4(ctx), args = word(cmd, o->redis_args);
-	struct span *s = call_start(ctx, &k, o, cmd);
+	struct span *s = call_start(&k, o, cmd);
 	if (!s)
 		return 0;
 	/* The first of []any, a string. */
@@ -830,7 +914,7 @@ int redis_send(struct pt_regs *ctx)
 	return 0;
 }
 
-/* (*baseClient).processPipeline and processTxPipeline(ctx, []Cmder) error */
+/* (*baseClient).generalProcessPipeline(ctx, []Cmder, …) error */
 SEC("uprobe.multi/")
 int redis_pipe(struct pt_regs *ctx)
 {
@@ -838,7 +922,7 @@ int redis_pipe(struct pt_regs *ctx)
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
 		return 0;
-	struct span *s = call_start(ctx, &k, o, ARG3(ctx));
+	struct span *s = call_start(&k, o, ARG3(ctx));
 	if (!s)
 		return 0;
 	__builtin_memcpy(s->method, "PIPELINE", 8);
@@ -875,11 +959,12 @@ static __always_inline __s32 code_of(struct offsets *o, __u64 error)
 
 static __always_inline int grpc_start(struct pt_regs *ctx, __u64 at, __u64 len)
 {
+	correlating = 1;
 	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
 		return 0;
-	struct span *s = call_start(ctx, &k, o, at);
+	struct span *s = call_start(&k, o, at);
 	if (!s)
 		return 0;
 	READ_TEXT(s, text, TEXT, at, len);
@@ -906,18 +991,17 @@ int grpc_invoked(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int grpc_opened(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = G(ctx), .kind = GRPC_CLIENT };
+	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	struct gkey to = { .g = ARG1(ctx), .slot = k.slot, .kind = GRPC_STREAM };
+	struct gkey to = { .g = ARG1(ctx), .slot = k.slot, .kind = STREAM };
 	if (!o)
 		return 0;
 	if (ARG2(ctx))
 		return call_end(ctx, GRPC_CLIENT, ARG2(ctx), code_of(o, ARG3(ctx)));
-	struct span *s = bpf_map_lookup_elem(&calls, &k);
+	struct span *s = call_leave(&k, GRPC_CLIENT);
 	if (!s)
 		return 0;
-	call_leave(&k, s);
-	if (bpf_map_update_elem(&calls, &to, s, BPF_ANY))
+	if (s->id && bpf_map_update_elem(&calls, &to, s, BPF_ANY))
 		lose(LOSS_MAP);
 	bpf_map_delete_elem(&calls, &k);
 	return 0;
@@ -927,15 +1011,58 @@ int grpc_opened(struct pt_regs *ctx)
 SEC("uprobe.multi/")
 int grpc_finish(struct pt_regs *ctx)
 {
-	struct gkey k = { .g = ARG0(ctx), .kind = GRPC_STREAM };
+	struct gkey k = { .g = ARG0(ctx), .kind = STREAM };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	struct span *s = bpf_map_lookup_elem(&calls, &k);
 	if (!o || !s)
 		return 0;
-	s->kind = GRPC_CLIENT;
 	s->error = ARG1(ctx);
 	s->status = code_of(o, s->error ? ARG2(ctx) : 0);
 	call_submit(&k, s);
+	return 0;
+}
+
+/* The client's end of a gRPC transport's connection; kept, for many streams share it. */
+static __always_inline void transport_flow(__u64 transport, __u32 slot, __u32 kind, struct offsets *o, struct flow *f)
+{
+	struct gkey k = { .g = transport, .slot = slot, .kind = kind };
+	struct flow *known = bpf_map_lookup_elem(&transports, &k), found = {};
+	if (known) {
+		*f = *known;
+		return;
+	}
+	__u16 at = kind == GRPC_SERVER ? o->gs_conn : o->gc_conn;
+	if (at == NONE)
+		return;
+	/* Unlike net/http's, the connection may be of any type: TLS would be a *tls.Conn within
+	 * one of gRPC's own. What is no TCP connection reads as none. */
+	read_flow(word(transport + 8, at), slot, kind == GRPC_SERVER ? HTTP_SERVER : HTTP_CLIENT, &found);
+	bpf_map_update_elem(&transports, &k, &found, BPF_ANY);
+	*f = found;
+}
+
+/* (*http2Client).write(*ClientStream, …): the stream has its number. */
+SEC("uprobe.multi/")
+int grpc_written(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = call_now(&k, GRPC_CLIENT);
+	if (!o || !s || s->flow.port)
+		return 0;
+	__u64 stream = ARG1(ctx);
+	if (o->gc_stream != NONE)
+		stream = word(stream, o->gc_stream);
+	struct flow f = {};
+	struct origin from = { .span = s->id };
+	transport_flow(ARG0(ctx), k.slot, GRPC_CLIENT, o, &f);
+	bpf_probe_read_user(&f.stream, sizeof(f.stream), (void *)(stream + o->gs_id));
+	if (!f.port)
+		return 0;
+	s->flow = f;
+	__builtin_memcpy(from.trace, s->trace, 16);
+	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
+		lose(LOSS_MAP);
 	return 0;
 }
 
@@ -997,10 +1124,14 @@ int grpc_serve(struct pt_regs *ctx)
 	}
 	c->request = inner;
 	c->writer = stream;
-	c->peer.port = 0;
 	c->conn = 0;
 	c->goroutine = word(k.g, o->g_goid);
-	serve(c, p ? &parent : 0, GRPC_SERVER, p ? REMOTE : 0);
+	struct flow f = {};
+	transport_flow(ARG2(ctx), k.slot, GRPC_SERVER, o, &f);
+	f.stream = from.kind;
+	c->peer = f;
+	serve(c, p ? &parent : 0, GRPC_SERVER, p ? REMOTE : f.port ? ALONE : 0);
+	find_parent(c);
 	return 0;
 }
 
@@ -1019,6 +1150,7 @@ int grpc_served(struct pt_regs *ctx)
 		served(c);
 		return 0;
 	}
+	find_parent(c);
 	begin(s, c, k.slot);
 	__u64 st = word(ARG2(ctx), o->status_s);
 	if (st && o->status_code != NONE)

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 // Package attach makes spans of running Go programs that know nothing of it: of
 // requests that net/http and gRPC serve and send, of SQL and of Redis.

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 package attach
 
@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,19 +21,21 @@ import (
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
-// build compiles the program in testdata once a set of flags.
-var built sync.Map // flags → func() (string, error)
+var built sync.Map // program and flags → func() (string, error)
 
-func build(t *testing.T, flags ...string) string {
+func build(t *testing.T, flags ...string) string { return buildProgram(t, "service", flags...) }
+
+// buildProgram compiles a program of testdata once a set of flags.
+func buildProgram(t *testing.T, program string, flags ...string) string {
 	t.Helper()
-	once, _ := built.LoadOrStore(strings.Join(flags, " "), sync.OnceValues(func() (string, error) {
+	once, _ := built.LoadOrStore(program+strings.Join(flags, " "), sync.OnceValues(func() (string, error) {
 		dir, err := os.MkdirTemp("", "attach")
 		if err != nil {
 			return "", err
 		}
 		cleanup = append(cleanup, dir)
 		exe := filepath.Join(dir, "service")
-		cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), "./testdata/service")...)
+		cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), "./testdata/"+program)...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -50,6 +53,10 @@ func build(t *testing.T, flags ...string) string {
 var cleanup []string
 
 func TestMain(m *testing.M) {
+	if pid, err := strconv.Atoi(os.Getenv(helper)); err == nil {
+		help(pid)
+		os.Exit(0)
+	}
 	code := m.Run()
 	for _, dir := range cleanup {
 		_ = os.RemoveAll(dir)
@@ -155,10 +162,13 @@ func (c *spans) wait(t *testing.T, what string, ok func(Span) bool) Span {
 				return s
 			}
 		}
-		n := len(c.all)
+		var all []string
+		for _, s := range c.all {
+			all = append(all, fmt.Sprintf("%s %s %s %d", s.Kind, s.Method, s.Text, s.Status))
+		}
 		c.mu.Unlock()
 		if time.Now().After(end) {
-			t.Fatalf("no span of %s among %d: %+v; losses %v", what, n, c.all, c.f.object.Losses())
+			t.Fatalf("no span of %s among %q; losses %v", what, all, c.f.object.Losses())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

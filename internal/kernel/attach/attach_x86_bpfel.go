@@ -27,17 +27,21 @@ type attachContext struct {
 	Kind      uint32
 	Flags     uint32
 	Secure    uint32
-	Pad       uint32
+	Depth     uint16
+	Over      uint16
 	Conn      uint64
 	Goroutine uint64
+	Random    uint64
 	Peer      attachFlow
 }
 
 type attachFlow struct {
-	_     structs.HostLayout
-	Ip    [16]uint8
-	Netns uint32
-	Port  uint32
+	_      structs.HostLayout
+	Ip     [16]uint8
+	Netns  uint32
+	Port   uint32
+	Stream uint32
+	Pad    uint32
 }
 
 type attachGkey struct {
@@ -90,6 +94,9 @@ type attachOffsets struct {
 	GsId               uint16
 	FrameFields        uint16
 	FrameStream        uint16
+	GsConn             uint16
+	GcConn             uint16
+	GcStream           uint16
 	GsStream           uint16
 	FrameHeaders       uint16
 	ErrorS             uint16
@@ -98,7 +105,6 @@ type attachOffsets struct {
 	CcTarget           uint16
 	Swiss              uint8
 	Pad                [3]uint8
-	_                  [2]byte
 	Netns              uint32
 }
 
@@ -133,8 +139,7 @@ type attachSpan struct {
 	TextLen   uint16
 	PeerIp    [16]uint8
 	Flow      attachFlow
-	Lent      uint8
-	Pad       [3]uint8
+	Pad       uint32
 	Method    [16]uint8
 	Host      [64]uint8
 	Route     [96]uint8
@@ -154,6 +159,7 @@ const (
 	attachMapLosses         = "losses"
 	attachMapSlots          = "slots"
 	attachMapStreams        = "streams"
+	attachMapTransports     = "transports"
 	attachProgGoroutineMade = "goroutine_made"
 	attachProgGrpcFinish    = "grpc_finish"
 	attachProgGrpcHeaders   = "grpc_headers"
@@ -163,6 +169,7 @@ const (
 	attachProgGrpcOpened    = "grpc_opened"
 	attachProgGrpcServe     = "grpc_serve"
 	attachProgGrpcServed    = "grpc_served"
+	attachProgGrpcWritten   = "grpc_written"
 	attachProgH2Done        = "h2_done"
 	attachProgHttpClosed    = "http_closed"
 	attachProgHttpConn      = "http_conn"
@@ -239,6 +246,7 @@ type attachProgramSpecs struct {
 	GrpcOpened    *ebpf.ProgramSpec `ebpf:"grpc_opened"`
 	GrpcServe     *ebpf.ProgramSpec `ebpf:"grpc_serve"`
 	GrpcServed    *ebpf.ProgramSpec `ebpf:"grpc_served"`
+	GrpcWritten   *ebpf.ProgramSpec `ebpf:"grpc_written"`
 	H2Done        *ebpf.ProgramSpec `ebpf:"h2_done"`
 	HttpClosed    *ebpf.ProgramSpec `ebpf:"http_closed"`
 	HttpConn      *ebpf.ProgramSpec `ebpf:"http_conn"`
@@ -272,6 +280,7 @@ type attachMapSpecs struct {
 	Losses     *ebpf.MapSpec `ebpf:"losses"`
 	Slots      *ebpf.MapSpec `ebpf:"slots"`
 	Streams    *ebpf.MapSpec `ebpf:"streams"`
+	Transports *ebpf.MapSpec `ebpf:"transports"`
 }
 
 // attachVariableSpecs contains global variables before they are loaded into the kernel.
@@ -314,6 +323,7 @@ type attachMaps struct {
 	Losses     *ebpf.Map `ebpf:"losses"`
 	Slots      *ebpf.Map `ebpf:"slots"`
 	Streams    *ebpf.Map `ebpf:"streams"`
+	Transports *ebpf.Map `ebpf:"transports"`
 }
 
 func (m *attachMaps) Close() error {
@@ -327,6 +337,7 @@ func (m *attachMaps) Close() error {
 		m.Losses,
 		m.Slots,
 		m.Streams,
+		m.Transports,
 	)
 }
 
@@ -354,6 +365,7 @@ type attachPrograms struct {
 	GrpcOpened    *ebpf.Program `ebpf:"grpc_opened"`
 	GrpcServe     *ebpf.Program `ebpf:"grpc_serve"`
 	GrpcServed    *ebpf.Program `ebpf:"grpc_served"`
+	GrpcWritten   *ebpf.Program `ebpf:"grpc_written"`
 	H2Done        *ebpf.Program `ebpf:"h2_done"`
 	HttpClosed    *ebpf.Program `ebpf:"http_closed"`
 	HttpConn      *ebpf.Program `ebpf:"http_conn"`
@@ -385,6 +397,7 @@ func (p *attachPrograms) Close() error {
 		p.GrpcOpened,
 		p.GrpcServe,
 		p.GrpcServed,
+		p.GrpcWritten,
 		p.H2Done,
 		p.HttpClosed,
 		p.HttpConn,

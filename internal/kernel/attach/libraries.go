@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 package attach
 
@@ -24,11 +24,14 @@ type probe struct {
 // Goroutines is the name of the Library that connects spans, and makes none.
 const Goroutines = "goroutines"
 
+const goroutineProgram = "goroutine_made"
+
 // library is what to probe for one kind of span.
 type library struct {
 	name    string
 	module  string // "" for the standard library
 	present string // the function that is there if the program uses it
+	calls   bool   // its spans are of calls, whose parents are found by goroutine
 	probes  []probe
 	need    []field // without these there are no spans
 	want    []field // without these, something in them is missing
@@ -46,7 +49,7 @@ func libraries() []library {
 	return []library{
 		{
 			name: Goroutines, present: "runtime.newproc1",
-			probes: []probe{{program: "goroutine_made", function: "runtime.newproc1", at: call, callee: "runtime.isSystemGoroutine"}},
+			probes: []probe{{program: goroutineProgram, function: "runtime.newproc1", at: call, callee: "runtime.isSystemGoroutine"}},
 			need: []field{
 				{"runtime.g", "goid", func(o *attachOffsets) *uint16 { return &o.G_goid }},
 				{"runtime.g", "m", func(o *attachOffsets) *uint16 { return &o.G_m }},
@@ -101,7 +104,7 @@ func libraries() []library {
 			}, requestFields...),
 		},
 		{
-			name: "net/http client", present: "net/http.(*Transport).roundTrip",
+			name: "net/http client", calls: true, present: "net/http.(*Transport).roundTrip",
 			probes: []probe{
 				{program: "http_sent", function: "net/http.(*Transport).roundTrip", at: returns},
 				{program: "http_conn", function: "net/http.(*persistConn).roundTrip", optional: true},
@@ -118,7 +121,7 @@ func libraries() []library {
 			}, flowFields...),
 		},
 		{
-			name: "database/sql", present: "database/sql.(*DB).queryDC",
+			name: "database/sql", calls: true, present: "database/sql.(*DB).queryDC",
 			probes: []probe{
 				{program: "sql_queried", function: "database/sql.(*DB).queryDC", at: returns},
 				{program: "sql_query", function: "database/sql.(*DB).queryDC"},
@@ -126,7 +129,7 @@ func libraries() []library {
 			want: connectorFields,
 		},
 		{
-			name: "database/sql", present: "database/sql.(*DB).execDC",
+			name: "database/sql", calls: true, present: "database/sql.(*DB).execDC",
 			probes: []probe{
 				{program: "sql_execed", function: "database/sql.(*DB).execDC", at: returns},
 				{program: "sql_exec", function: "database/sql.(*DB).execDC"},
@@ -134,7 +137,7 @@ func libraries() []library {
 			want: connectorFields,
 		},
 		{
-			name: "database/sql", present: "database/sql.(*Stmt).QueryContext",
+			name: "database/sql", calls: true, present: "database/sql.(*Stmt).QueryContext",
 			probes: []probe{
 				{program: "sql_queried", function: "database/sql.(*Stmt).QueryContext", at: returns},
 				{program: "sql_stmt", function: "database/sql.(*Stmt).QueryContext"},
@@ -142,7 +145,7 @@ func libraries() []library {
 			need: statementFields, want: connectorFields,
 		},
 		{
-			name: "database/sql", present: "database/sql.(*Stmt).ExecContext",
+			name: "database/sql", calls: true, present: "database/sql.(*Stmt).ExecContext",
 			probes: []probe{
 				{program: "sql_execed", function: "database/sql.(*Stmt).ExecContext", at: returns},
 				{program: "sql_stmt", function: "database/sql.(*Stmt).ExecContext"},
@@ -162,21 +165,23 @@ func libraries() []library {
 				{grpcTransport + "Stream", "id", func(o *attachOffsets) *uint16 { return &o.GsId }},
 			},
 			want: append([]field{
+				{grpcTransport + "http2Server", "conn", func(o *attachOffsets) *uint16 { return &o.GsConn }},
 				{"golang.org/x/net/http2.MetaHeadersFrame", "HeadersFrame", func(o *attachOffsets) *uint16 { return &o.FrameHeaders }},
 				{"golang.org/x/net/http2.MetaHeadersFrame", "Fields", func(o *attachOffsets) *uint16 { return &o.FrameFields }},
 				{"golang.org/x/net/http2.FrameHeader", "StreamID", func(o *attachOffsets) *uint16 { return &o.FrameStream }},
-			}, statusFields...),
+			}, append(statusFields, flowFields...)...),
 		},
 		{
-			name: "gRPC client", module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).Invoke",
+			name: "gRPC client", calls: true, module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).Invoke",
 			probes: []probe{
+				{program: "grpc_written", function: grpcTransport + "(*http2Client).write", older: grpcTransport + "(*http2Client).Write", optional: true},
 				{program: "grpc_invoked", function: "google.golang.org/grpc.(*ClientConn).Invoke", at: returns},
 				{program: "grpc_invoke", function: "google.golang.org/grpc.(*ClientConn).Invoke"},
 			},
 			want: grpcClientFields,
 		},
 		{
-			name: "gRPC client", module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).NewStream",
+			name: "gRPC client", calls: true, module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).NewStream",
 			probes: []probe{
 				{program: "grpc_finish", function: "google.golang.org/grpc.(*clientStream).finish"},
 				{program: "grpc_opened", function: "google.golang.org/grpc.(*ClientConn).NewStream", at: returns},
@@ -229,19 +234,22 @@ var statusFields = []field{
 var grpcClientFields = append([]field{
 	{"google.golang.org/grpc.ClientConn", "target", func(o *attachOffsets) *uint16 { return &o.CcTarget }},
 	{"google.golang.org/grpc/internal/status.Error", "s", func(o *attachOffsets) *uint16 { return &o.ErrorS }},
-}, statusFields...)
+	{grpcTransport + "http2Client", "conn", func(o *attachOffsets) *uint16 { return &o.GcConn }},
+	{grpcTransport + "Stream", "id", func(o *attachOffsets) *uint16 { return &o.GsId }},
+}, append(statusFields, flowFields...)...)
 
 func redisLibrary(module string) library {
 	client := module + ".(*baseClient)."
+	// In newer versions process and its like are inlined into wrappers, which go on to these.
+	one, oneOlder := client+"processStartingAt", client+"process"
+	many, manyOlder := client+"generalProcessPipelineFrom", client+"generalProcessPipeline"
 	return library{
-		name: "go-redis", module: module, present: client + "process",
+		name: "go-redis", calls: true, module: module, present: client + "_process",
 		probes: []probe{
-			{program: "redis_sent", function: client + "process", at: returns},
-			{program: "redis_sent", function: client + "processPipeline", at: returns, optional: true},
-			{program: "redis_sent", function: client + "processTxPipeline", at: returns, optional: true},
-			{program: "redis_pipe", function: client + "processPipeline", optional: true},
-			{program: "redis_pipe", function: client + "processTxPipeline", optional: true},
-			{program: "redis_send", function: client + "process"},
+			{program: "redis_sent", function: one, older: oneOlder, at: returns},
+			{program: "redis_sent", function: many, older: manyOlder, at: returns, optional: true},
+			{program: "redis_pipe", function: many, older: manyOlder, optional: true},
+			{program: "redis_send", function: one, older: oneOlder},
 		},
 		need: []field{{module + ".baseCmd", "args", func(o *attachOffsets) *uint16 { return &o.RedisArgs }}},
 		want: []field{

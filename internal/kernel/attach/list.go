@@ -1,9 +1,10 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 package attach
 
 import (
 	"errors"
+	"os"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
 	"github.com/guanlan-io/guanlan/internal/kernel/attach/layout"
@@ -17,14 +18,14 @@ type Program struct {
 	Err       error // why it cannot be read
 }
 
-// List finds the Go programs that run on the host, in the order of their ids. It
+// List finds the Go programs that run on the host, but for this one, in the order of their ids. It
 // changes nothing and needs to be able to read their executables.
 func List(h *kernel.Host) []Program {
 	var out []Program
 	var bs binaries
 	for _, pid := range allProcesses(h.Proc()) {
 		p, ok := h.Process(pid)
-		if !ok || p.Ended || p.Exe == "" {
+		if !ok || p.Ended || p.Exe == "" || pid == os.Getpid() {
 			continue
 		}
 		o, err := bs.open(h.Proc(), p)

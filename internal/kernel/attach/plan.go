@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 package attach
 
@@ -46,7 +46,7 @@ const none = 0xffff
 func makePlan(b *layout.Binary, code codeReader) plan {
 	p := plan{goVersion: b.GoVersion}
 	blank(&p.offsets)
-	minor := goMinor(b.GoVersion)
+	minor, calls := goMinor(b.GoVersion), false
 	p.offsets.Swiss = mapKind(b)
 	put := func(f field) bool {
 		off, ok := b.Field(f.typ, f.name)
@@ -89,7 +89,7 @@ func makePlan(b *layout.Binary, code codeReader) plan {
 		switch l.name {
 		case "net/http server":
 			p.route(b, minor, &out)
-		case "gRPC server":
+		case "gRPC server", "gRPC client":
 			p.embedded(b)
 		}
 		if n := len(p.libraries); n > 0 && p.libraries[n-1].Name == out.Name { // parts of one
@@ -100,10 +100,12 @@ func makePlan(b *layout.Binary, code codeReader) plan {
 		}
 		if len(out.Missing) == 0 {
 			p.sites = append(p.sites, sites...)
+			calls = calls || l.calls
 		}
 	}
-	if len(p.sites) == 1 {
-		p.sites = nil // goroutines alone
+	if !calls {
+		// A probe in each start of a goroutine is dear where no span needs its parent by it.
+		p.sites = slices.DeleteFunc(p.sites, func(s site) bool { return s.program == goroutineProgram })
 	}
 	return p
 }
@@ -137,13 +139,21 @@ func (p *plan) route(b *layout.Binary, minor int, out *Library) {
 	}
 }
 
-// embedded: in some versions of gRPC the server's stream holds a pointer to the fields that
-// both sides have, in others the fields themselves.
+// embedded: in some versions of gRPC both sides' streams hold a pointer to the fields that
+// they have in common, in others the fields themselves.
 func (p *plan) embedded(b *layout.Binary) {
-	at, ok := b.Field(grpcTransport+"ServerStream", "Stream")
-	next, ok2 := b.Field(grpcTransport+"ServerStream", "st")
-	if ok && ok2 && next-at == 8 {
-		p.offsets.GsStream = uint16(at)
+	for _, side := range []struct {
+		typ, next string
+		to        *uint16
+	}{
+		{"ServerStream", "st", &p.offsets.GsStream},
+		{"ClientStream", "ct", &p.offsets.GcStream},
+	} {
+		at, ok := b.Field(grpcTransport+side.typ, "Stream")
+		next, ok2 := b.Field(grpcTransport+side.typ, side.next)
+		if ok && ok2 && next-at == 8 {
+			*side.to = uint16(at)
+		}
 	}
 }
 
@@ -204,7 +214,7 @@ func find(b *layout.Binary, code codeReader, p probe) (site, error) {
 		if err := code(c, f.Entry); err != nil {
 			return site{}, fmt.Errorf("code of %s: %w", p.function, err)
 		}
-		if s.offsets = calls(b.Arch, c, f.Entry, callee.Entry); len(s.offsets) == 0 {
+		if s.offsets = callsTo(b.Arch, c, f.Entry, callee.Entry); len(s.offsets) == 0 {
 			return site{}, fmt.Errorf("the call of %s in %s", p.callee, p.function)
 		}
 	}
@@ -213,8 +223,8 @@ func find(b *layout.Binary, code codeReader, p probe) (site, error) {
 
 type codeReader func(b []byte, off uint64) error
 
-// calls finds the instructions in code at offset at that call a function at to.
-func calls(arch string, code []byte, at, to uint64) []uint64 {
+// callsTo finds the instructions in code at offset at that call a function at to.
+func callsTo(arch string, code []byte, at, to uint64) []uint64 {
 	var out []uint64
 	if arch == "arm64" {
 		for i := 0; i+4 <= len(code); i += 4 { // BL imm26

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && (amd64 || arm64)
 
 package attach
 
@@ -51,8 +51,8 @@ func (f *Feature) search() {
 	for _, pid := range f.candidates() {
 		alive[pid] = true
 		p, ok := f.host.Process(pid)
-		if !ok || p.Ended || f.attached[pid] != nil {
-			continue
+		if !ok || p.Ended || f.attached[pid] != nil || pid == os.Getpid() {
+			continue // of our own requests we would make spans, and of sending these
 		}
 		if start, ok := f.known[pid]; ok && start == p.Start {
 			continue
@@ -107,6 +107,7 @@ func allProcesses(proc string) []int {
 			pids = append(pids, pid)
 		}
 	}
+	slices.Sort(pids)
 	return pids
 }
 

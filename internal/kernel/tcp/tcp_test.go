@@ -22,11 +22,17 @@ import (
 
 // Drops of the link, our count, the namespace's counters and the socket's agree.
 func TestRetransmitsAreCountedOneByOne(t *testing.T) {
+	for name, host := range map[string]string{"IPv4": addrB, "IPv6": addrB6} {
+		t.Run(name, func(t *testing.T) { retransmitsAreCounted(t, net.JoinHostPort(host, "7000")) })
+	}
+}
+
+func retransmitsAreCounted(t *testing.T, addr string) {
 	link := newLossy(t)
 	link.delay.Store(int64(10 * time.Millisecond))
 	link.every.Store(50)
 	f := start(t, Options{})
-	l := link.b.listen(t, addrB+":7000")
+	l := link.b.listen(t, addr)
 	accept(l, func(c net.Conn) {
 		_, _ = io.CopyN(io.Discard, c, 1<<20)
 		_, _ = c.Write([]byte("k"))
@@ -47,7 +53,7 @@ func TestRetransmitsAreCountedOneByOne(t *testing.T) {
 	until(t, "the last acknowledgement", func() bool { return info(t, c).Unacked == 0 })
 	ti := info(t, c)
 	r := f.Poll()
-	got := flow(t, r, clientOf(link.a.id, addrB+":7000"))
+	got := flow(t, r, clientOf(link.a.id, addr))
 	var ns Namespace
 	for _, n := range r.Namespaces {
 		if n.ID == link.a.id {

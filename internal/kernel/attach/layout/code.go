@@ -108,8 +108,8 @@ func (b *Binary) calls(i int, some []int32) bool {
 				to = addr + uint64(off) + uint64(int64(int32(w<<6))>>6*4)
 			}
 		} else {
-			inst, err := x86asm.Decode(code[off:], 64)
-			if size = inst.Len; err != nil || size == 0 {
+			inst, ok := decode(code[off:])
+			if size = inst.Len; !ok {
 				return false
 			}
 			if rel, ok := inst.Args[0].(x86asm.Rel); ok && (inst.Op == x86asm.CALL || inst.Op == x86asm.JMP) {
@@ -169,13 +169,9 @@ func (b *Binary) room(i int) int {
 func decodeAMD64(code []byte) (body uint64, repeats bool, returns []uint64) {
 	prologue := true
 	for off, n := 0, 0; off < len(code); n++ {
-		inst, err := x86asm.Decode(code[off:], 64)
-		size := inst.Len
-		if err != nil || size == 0 {
-			if size = vectorLen(code[off:]); size == 0 {
-				return body, repeats, nil
-			}
-			inst = x86asm.Inst{}
+		inst, ok := decode(code[off:])
+		if !ok {
+			return body, repeats, nil
 		}
 		if prologue {
 			switch {
@@ -192,9 +188,20 @@ func decodeAMD64(code []byte) (body uint64, repeats bool, returns []uint64) {
 		if inst.Op == x86asm.RET {
 			returns = append(returns, uint64(off))
 		}
-		off += size
+		off += inst.Len
 	}
 	return body, repeats, returns
+}
+
+// decode decodes one instruction; one with a VEX or EVEX prefix to its length alone. It is
+// false where the length is not sure.
+func decode(code []byte) (x86asm.Inst, bool) {
+	// x86asm takes the prefix of what it does not know for an instruction of one byte.
+	if n := vectorLen(code); n > 0 {
+		return x86asm.Inst{Len: n}, true
+	}
+	inst, err := x86asm.Decode(code, 64)
+	return inst, err == nil && inst.Op != 0 && inst.Len > 0
 }
 
 // setsUp says whether an instruction may stand before the frame: the check of

@@ -108,8 +108,8 @@ func (b *Binary) threadG(exe string) (int64, error) {
 func firstFS(code []byte) (int64, bool) {
 	constants := map[x86asm.Reg]int64{}
 	for off := 0; off < len(code); {
-		inst, err := x86asm.Decode(code[off:], 64)
-		if err != nil || inst.Len == 0 {
+		inst, ok := decode(code[off:])
+		if !ok {
 			return 0, false
 		}
 		off += inst.Len

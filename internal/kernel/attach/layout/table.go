@@ -15,6 +15,7 @@ import (
 //
 //	module PATH VERSION VERSION …      measured, oldest first
 //	type NAME                          a struct of it
+//	func NAME                          a function; its lines give the registers of arguments and results
 //	FIELD FROM-TO:OFFSET …             the same in all that were measured from FROM to TO, indexes of VERSIONs
 //
 //go:embed offsets.txt
@@ -26,6 +27,7 @@ var offsetsText string
 type table struct {
 	modules map[string]*moduleTable
 	types   map[string]*typeTable
+	funcs   map[string]*typeTable
 }
 
 type moduleTable struct {
@@ -55,7 +57,7 @@ var readTable = sync.OnceValue(func() *table {
 func tabledTypes() map[string]*typeTable { return readTable().types }
 
 func parseTable(text string) (*table, error) {
-	t := &table{modules: map[string]*moduleTable{}, types: map[string]*typeTable{}}
+	t := &table{modules: map[string]*moduleTable{}, types: map[string]*typeTable{}, funcs: map[string]*typeTable{}}
 	var mod *moduleTable
 	var typ *typeTable
 	for n, line := range strings.Split(text, "\n") {
@@ -78,6 +80,9 @@ func parseTable(text string) (*table, error) {
 		case words[0] == "type" && mod != nil && len(words) == 2:
 			typ = &typeTable{module: mod, fields: map[string][]span{}}
 			t.types[words[1]] = typ
+		case words[0] == "func" && mod != nil && len(words) == 2:
+			typ = &typeTable{module: mod, fields: map[string][]span{}}
+			t.funcs[words[1]] = typ
 		case typ != nil:
 			for _, w := range words[1:] {
 				versions, offset, ok1 := strings.Cut(w, ":")
@@ -121,14 +126,36 @@ func (b *Binary) tabled(typ, field string) (uint64, Source, error) {
 	if t == nil {
 		return unknown("the program has no debugging data that describes it, and the table does not have it", nextWithDWARF)
 	}
-	v, ok := b.goVersion, b.goVersion != (version{})
-	if t.module.path != "std" {
-		v, ok = parseVersion(b.Modules[t.module.path])
-	}
+	v, ok := b.versionOf(t.module)
 	if !ok {
 		return unknown("the program does not say its version", "keep build information, or "+nextWithDWARF)
 	}
 	return t.find(field, v, unknown)
+}
+
+func (b *Binary) versionOf(m *moduleTable) (version, bool) {
+	if m.path == "std" {
+		return b.goVersion, b.goVersion != (version{})
+	}
+	return parseVersion(b.Modules[m.path])
+}
+
+// Argument returns the register of an argument or result of a function: an index of the
+// registers for integers and pointers, in the order of ABIInternal (amd64: AX, BX, CX, DI, SI,
+// R8, R9, R10, R11; arm64: R0 to R15). Parts of it follow in the next: a string has two, a
+// slice three, an interface two. Names are those of the source; a receiver is an argument,
+// a result without a name is "~r0". Signatures are known from the table alone.
+func (b *Binary) Argument(function, name string) (register int, ok bool) {
+	t := readTable().funcs[function]
+	if t == nil {
+		return 0, false
+	}
+	v, ok := b.versionOf(t.module)
+	if !ok {
+		return 0, false
+	}
+	r, _, err := t.find(name, v, func(why, next string) (uint64, Source, error) { return 0, 0, &Unknown{Why: why} })
+	return int(r), err == nil
 }
 
 func (t *typeTable) find(field string, v version, unknown func(why, next string) (uint64, Source, error)) (uint64, Source, error) {

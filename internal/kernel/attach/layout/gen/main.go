@@ -28,7 +28,8 @@ import (
 	"strings"
 )
 
-// structs are the fields' offsets by type and field.
+// structs are the fields' offsets by type and field. Functions are in it, too, as
+// "func NAME" with the registers of their arguments.
 type structs map[string]map[string]int64
 
 // measured is one release of a module.
@@ -191,6 +192,11 @@ func (m *meter) at(v string) (structs, error) {
 // pick leaves what the table shall have. The cache has all structs of the packages.
 func (m *meter) pick(all structs) structs {
 	out := structs{}
+	for _, f := range m.functions {
+		if args := all["func "+f]; args != nil {
+			out["func "+f] = args
+		}
+	}
 	for typ, fields := range m.types {
 		have := all[typ]
 		if have == nil {
@@ -238,7 +244,7 @@ func (m *meter) build(v string) (structs, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return readStructs(filepath.Join(dir, "program"), m.prefixes)
+	return m.read(filepath.Join(dir, "program"))
 }
 
 // goroot fetches a release of Go. Some take a folder of the module cache for a module when it
@@ -255,8 +261,8 @@ func goroot(v, dir string) (string, error) {
 	return link, os.Symlink(strings.TrimSpace(string(b)), link)
 }
 
-// readStructs reads the structs of some packages from a program's DWARF.
-func readStructs(path string, prefixes []string) (structs, error) {
+// read reads the structs of the packages, and the functions, from a program's DWARF.
+func (m *meter) read(path string) (structs, error) {
 	f, err := elf.Open(path)
 	if err != nil {
 		return nil, err
@@ -268,6 +274,7 @@ func readStructs(path string, prefixes []string) (structs, error) {
 	}
 	out := structs{}
 	var in map[string]int64
+	var call *arguments // the function whose parameters come now
 	for r := d.Reader(); ; {
 		e, err := r.Next()
 		if err != nil {
@@ -276,24 +283,37 @@ func readStructs(path string, prefixes []string) (structs, error) {
 		if e == nil {
 			return out, nil
 		}
+		name, _ := e.Val(dwarf.AttrName).(string)
 		switch e.Tag {
 		case dwarf.TagStructType:
 			in = nil
-			name, _ := e.Val(dwarf.AttrName).(string)
-			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p+".") }) && !strings.Contains(name, "[") {
+			if slices.ContainsFunc(m.prefixes, func(p string) bool { return strings.HasPrefix(name, p+".") }) && !strings.Contains(name, "[") {
 				in = map[string]int64{}
 				out[name] = in
 			}
 		case dwarf.TagMember:
-			name, _ := e.Val(dwarf.AttrName).(string)
 			if off, ok := e.Val(dwarf.AttrDataMemberLoc).(int64); ok && in != nil {
 				in[name] = off
 			}
-		case 0:
-			in = nil
-		case dwarf.TagSubprogram, dwarf.TagSubroutineType:
+		case dwarf.TagSubprogram:
+			in, call = nil, nil
+			if slices.Contains(m.functions, name) && out["func "+name] == nil {
+				call = &arguments{data: d, at: map[string]int64{}}
+				out["func "+name] = call.at
+			} else {
+				r.SkipChildren()
+			}
+		case dwarf.TagFormalParameter:
+			if call != nil {
+				if err := call.add(e, name); err != nil {
+					return nil, err
+				}
+			}
+		case dwarf.TagSubroutineType, dwarf.TagLexDwarfBlock, dwarf.TagInlinedSubroutine:
 			in = nil
 			r.SkipChildren()
+		case 0:
+			in, call = nil, nil
 		}
 	}
 }
@@ -318,7 +338,11 @@ func write(w *bytes.Buffer, module string, all []measured) {
 	}
 	b.WriteString("\n")
 	for _, typ := range slices.Sorted(maps.Keys(types)) {
-		fmt.Fprintf(b, "type %s\n", typ)
+		if strings.HasPrefix(typ, "func ") {
+			fmt.Fprintln(b, typ)
+		} else {
+			fmt.Fprintf(b, "type %s\n", typ)
+		}
 		for _, f := range slices.Sorted(maps.Keys(types[typ])) {
 			b.WriteString(f)
 			from := -1

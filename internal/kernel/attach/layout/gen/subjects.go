@@ -2,10 +2,11 @@ package main
 
 // subject is a module whose structs are measured.
 type subject struct {
-	module  string
-	oldest  string              // release to begin with
-	program string              // uses what brings the structs into a program
-	types   map[string][]string // struct → its fields; nil: all of them
+	module    string
+	oldest    string              // release to begin with
+	program   string              // uses what brings the structs into a program
+	types     map[string][]string // struct → its fields; nil: all of them
+	functions []string            // whose arguments are wanted
 	// prefixes are the packages that the structs are of.
 	prefixes []string
 }
@@ -21,6 +22,17 @@ var goReleases = []string{
 var subjects = []subject{
 	{
 		module: "std", program: stdProgram,
+		functions: []string{
+			"runtime.newproc1", "runtime.goexit1", "runtime.isSystemGoroutine",
+			"net/http.serverHandler.ServeHTTP", "net/http.(*response).finishRequest", "net/http.(*response).Hijack", "net/http.(*response).WriteHeader",
+			"net/http.(*conn).finalFlush", "net/http.(*conn).serve", "net/http.(*Transport).roundTrip", "net/http.(*persistConn).roundTrip",
+			"net/http.(*http2serverConn).runHandler", "net/http.(*http2responseWriter).handlerDone", "net/http.(*http2serverConn).processHeaders",
+			"net/http.(*http2Transport).RoundTripOpt", "net/http.(*http2ClientConn).roundTrip",
+			"net/http/internal/http2.(*serverConn).runHandler", "net/http/internal/http2.(*responseWriter).handlerDone",
+			"net/http/internal/http2.(*Transport).RoundTripOpt", "net/http/internal/http2.(*ClientConn).roundTrip",
+			"database/sql.(*DB).queryDC", "database/sql.(*DB).execDC", "database/sql.(*DB).prepareDC", "database/sql.(*DB).beginDC",
+			"database/sql.(*Stmt).QueryContext", "database/sql.(*Stmt).ExecContext", "database/sql.(*Tx).Commit", "database/sql.(*Tx).rollback",
+		},
 		prefixes: []string{"runtime", "net/http", "net/url", "database/sql", "net", "internal/poll", "crypto/tls", "context",
 			"internal/runtime/maps", "internal/abi", "runtime/pprof", "net/http/internal/http2", "net/netip",
 			"vendor/golang.org/x/net/http2/hpack", "net/textproto", "errors", "fmt"},
@@ -65,6 +77,10 @@ var subjects = []subject{
 	},
 	{
 		module: "golang.org/x/net", oldest: "v0.1.0", program: http2Program,
+		functions: []string{
+			"golang.org/x/net/http2.(*serverConn).runHandler", "golang.org/x/net/http2.(*responseWriter).handlerDone",
+			"golang.org/x/net/http2.(*Transport).RoundTripOpt", "golang.org/x/net/http2.(*ClientConn).roundTrip",
+		},
 		prefixes: []string{"golang.org/x/net/http2", "golang.org/x/net/http2/hpack"},
 		types: map[string][]string{
 			"golang.org/x/net/http2.responseWriter": nil, "golang.org/x/net/http2.responseWriterState": nil, "golang.org/x/net/http2.stream": nil,
@@ -75,6 +91,13 @@ var subjects = []subject{
 	},
 	{
 		module: "google.golang.org/grpc", oldest: "v1.40.0", program: grpcProgram,
+		functions: []string{
+			"google.golang.org/grpc.(*Server).handleStream", "google.golang.org/grpc.(*ClientConn).Invoke", "google.golang.org/grpc.(*ClientConn).NewStream",
+			"google.golang.org/grpc.invoke", "google.golang.org/grpc.newClientStream", "google.golang.org/grpc.(*clientStream).finish",
+			"google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus", "google.golang.org/grpc/internal/transport.(*http2Server).writeStatus",
+			"google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus", "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
+			"google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders", "google.golang.org/grpc/internal/transport.(*http2Client).NewStream",
+		},
 		prefixes: []string{"google.golang.org/grpc", "google.golang.org/grpc/internal/transport", "google.golang.org/grpc/internal/status"},
 		types: map[string][]string{
 			"google.golang.org/grpc/internal/transport.Stream": nil, "google.golang.org/grpc/internal/transport.ServerStream": nil,
@@ -91,6 +114,10 @@ var subjects = []subject{
 	},
 	{
 		module: "github.com/redis/go-redis/v9", oldest: "v9.0.0", program: redisProgram,
+		functions: []string{
+			"github.com/redis/go-redis/v9.(*baseClient).process", "github.com/redis/go-redis/v9.(*baseClient).processPipeline",
+			"github.com/redis/go-redis/v9.(*baseClient).processTxPipeline",
+		},
 		prefixes: []string{"github.com/redis/go-redis/v9"},
 		types: map[string][]string{
 			"github.com/redis/go-redis/v9.baseCmd": nil, "github.com/redis/go-redis/v9.Cmd": nil, "github.com/redis/go-redis/v9.StringCmd": nil,
