@@ -1,5 +1,6 @@
-# `make help` lists what there is. Nothing here needs root, Docker or Node;
-# only gen needs clang-14, for the programs in internal/kernel.
+# `make help` lists what there is. Nothing here needs root, Docker or Node, but
+# gen: clang-14, llvm-14 and libbpf-dev, for the programs in internal/kernel;
+# verifier and bench-kernel: root, to load them.
 SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
@@ -12,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GO_BUILD = go build -tags $(TAGS) -ldflags '$(LDFLAGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race check gen ui torture fuzz clean
+.PHONY: help build demo test race check gen verifier ui torture fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ check: ## formatting, vet, staticcheck, house rules, UI types and lint
 gen: ## bring generated files up to date
 	go generate ./internal/...
 	go test ./internal/api -run Golden -update
+
+verifier: ## say what the kernel verifies of each BPF program: instructions, states, stack (needs root)
+	@go test -count=1 -run TestVerifier -v ./internal/kernel | grep -v '^=== '
 
 ui: ## rebuild the web UI (needs Node)
 	cd ui && npm ci --no-audit --no-fund && npm run build

@@ -37,6 +37,7 @@ require (
 	go.opentelemetry.io/collector/processor/memorylimiterprocessor v0.161.0
 	go.opentelemetry.io/collector/receiver v1.67.0
 	go.opentelemetry.io/collector/receiver/otlpreceiver v0.161.0
+	golang.org/x/arch v0.24.0
 	golang.org/x/mod v0.41.0
 	pgregory.net/rapid v1.3.0
 )

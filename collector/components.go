@@ -12,6 +12,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/kafkaexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/loadbalancingexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusremotewriteexporter"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/deltatocumulativeprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/filelogreceiver"
 	"go.opentelemetry.io/collector/connector"
 	"go.opentelemetry.io/collector/exporter"
@@ -33,6 +34,7 @@ import (
 	_ "github.com/prometheus/prometheus/discovery/kubernetes"
 
 	"github.com/guanlan-io/guanlan/collector/graphconnector"
+	"github.com/guanlan-io/guanlan/collector/kernelreceiver"
 	"github.com/guanlan-io/guanlan/collector/queryextension"
 	"github.com/guanlan-io/guanlan/collector/redconnector"
 	"github.com/guanlan-io/guanlan/collector/scrapereceiver"
@@ -41,7 +43,7 @@ import (
 )
 
 // components lists every component of the distribution, in flow order.
-func components(ready func(Summary)) (otelcol.Factories, error) {
+func components(o Options) (otelcol.Factories, error) {
 	var f otelcol.Factories
 	var errs [5]error
 	var scraping scrapereceiver.Running
@@ -50,10 +52,12 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 		otlpreceiver.NewFactory(),
 		scrapereceiver.NewFactory(&scraping),
 		filelogreceiver.NewFactory(),
+		kernelreceiver.NewFactory(o.Watching),
 	)
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),
 		batchprocessor.NewFactory(),
+		deltatocumulativeprocessor.NewFactory(), // for agents that send to others
 		storeexporter.NewProcessorFactory(),
 	)
 	f.Connectors, errs[2] = otelcol.MakeFactoryMap[connector.Factory](
@@ -72,7 +76,7 @@ func components(ready func(Summary)) (otelcol.Factories, error) {
 	)
 	f.Extensions, errs[4] = otelcol.MakeFactoryMap[extension.Factory](
 		storeextension.NewFactory(),
-		queryextension.NewFactory(ready, scraping.APIs),
+		queryextension.NewFactory(o.Ready, scraping.APIs),
 	)
 	f.Telemetry = selfTelemetry()
 	return f, errors.Join(errs[:]...)

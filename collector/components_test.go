@@ -29,7 +29,7 @@ import (
 
 func factories(t *testing.T) otelcol.Factories {
 	t.Helper()
-	f, err := components(nil)
+	f, err := components(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,13 +16,20 @@ import (
 	"go.opentelemetry.io/collector/otelcol"
 
 	"github.com/guanlan-io/guanlan/collector/queryextension"
+	"github.com/guanlan-io/guanlan/internal/kernel/telemetry"
 )
 
-//go:embed *.yaml
+//go:embed *.yaml overlay/*.yaml
 var topologies embed.FS
 
 // Default is the topology that runs when the user names none.
 const Default = "guanlan:default"
+
+// Kernel is what is put over a topology with a store to watch the kernel as well.
+const Kernel = "guanlan:overlay/kernel"
+
+// Agent is the topology that watches the kernel and sends on what it tells.
+const Agent = "guanlan:agent"
 
 // Topologies names the embedded topologies, as --config takes them.
 func Topologies() []string {
@@ -32,6 +39,9 @@ func Topologies() []string {
 	}
 	var names []string
 	for _, f := range files {
+		if f.IsDir() {
+			continue
+		}
 		names = append(names, scheme+":"+strings.TrimSuffix(f.Name(), ".yaml"))
 	}
 	sort.Strings(names)
@@ -54,6 +64,9 @@ func Topology(uri string) ([]byte, error) {
 // Summary is what a user wants to know once everything runs.
 type Summary = queryextension.Summary
 
+// KernelFeature says how one feature of the receiver kernel fares.
+type KernelFeature = telemetry.Feature
+
 // Options chooses what to run.
 type Options struct {
 	Version string
@@ -62,13 +75,16 @@ type Options struct {
 	URIs []string
 	// Ready, if not nil, is called once all receivers accept data.
 	Ready func(Summary)
+	// Watching, if not nil, is told what of the kernel is watched each time that a
+	// receiver kernel has started.
+	Watching func([]KernelFeature)
 }
 
 // Settings returns what otelcol needs to run the distribution.
 func Settings(o Options) otelcol.CollectorSettings {
 	allowProfiles()
 	return otelcol.CollectorSettings{
-		Factories: func() (otelcol.Factories, error) { return components(o.Ready) },
+		Factories: func() (otelcol.Factories, error) { return components(o) },
 		BuildInfo: component.BuildInfo{Command: "guanlan", Description: "Guanlan", Version: o.Version},
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
 			URIs:          o.URIs,

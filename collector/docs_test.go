@@ -5,21 +5,31 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"go.opentelemetry.io/collector/otelcol"
+	appsv1 "k8s.io/api/apps/v1"
+	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/guanlan-io/guanlan/collector"
+	"github.com/guanlan-io/guanlan/internal/kernel/audit"
 )
 
-// Every YAML block of the guides is a configuration that loads: one fenced as
-// "yaml" by itself, one fenced as "yaml fragment" merged over the default.
+// Every YAML block of the guides loads: one fenced as "yaml" is a configuration by
+// itself, "yaml fragment" is merged over the default, "yaml agent" over that of the
+// agent. "yaml rules" are rules of the audit, "yaml kubernetes" is a manifest.
 func TestConfigurationsOfTheGuidesLoad(t *testing.T) {
 	guides, err := filepath.Glob("../docs/guides/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	kernel, err := filepath.Glob("../docs/guides/kernel/*.md")
+	if err != nil || len(kernel) == 0 {
+		t.Fatalf("guides of the kernel: %v, %v", kernel, err)
+	}
+	guides = append(guides, kernel...)
 	found := 0
 	for _, path := range guides {
 		text, err := os.ReadFile(path)
@@ -50,6 +60,9 @@ func TestAWrongBlockIsRefused(t *testing.T) {
 		"```yaml fragment\nextensions:\n  store:\n    directry: x\n```\n",
 		"```yaml fragment\nservice:\n  pipelines:\n    logs:\n      receivers: [nobody]\n```\n",
 		"```yaml\nextensions:\n  store:\n```\n", // a fragment that says it is whole
+		"```yaml agent\nreceivers:\n  kernel:\n    tpc:\n```\n",
+		"```yaml rules\nversion: 1\nrules:\n  - {id: x}\n```\n",
+		"```yaml kubernetes\nkind: DaemonSet\n```\n",
 	} {
 		blocks, err := yamlBlocks(text)
 		if err != nil || len(blocks) != 1 {
@@ -65,10 +78,13 @@ func TestAWrongBlockIsRefused(t *testing.T) {
 }
 
 type yamlBlock struct {
-	line     int // of the fence
-	fragment bool
-	text     string
+	line int    // of the fence
+	kind string // what follows "yaml", if anything
+	text string
 }
+
+// yamlKinds are what a fence may say.
+var yamlKinds = []string{"yaml", "yaml fragment", "yaml agent", "yaml rules", "yaml kubernetes"}
 
 // yamlBlocks returns the fenced YAML of a Markdown text.
 func yamlBlocks(markdown string) ([]yamlBlock, error) {
@@ -82,10 +98,10 @@ func yamlBlocks(markdown string) ([]yamlBlock, error) {
 			if open = strings.TrimSpace(fence); open == "" {
 				open = "text"
 			}
-			if strings.HasPrefix(open, "yml") || strings.HasPrefix(open, "yaml") && open != "yaml" && open != "yaml fragment" {
-				return nil, fmt.Errorf("line %d: fence %q: want yaml or yaml fragment", i+1, open)
+			if strings.HasPrefix(open, "yml") || strings.HasPrefix(open, "yaml") && !slices.Contains(yamlKinds, open) {
+				return nil, fmt.Errorf("line %d: fence %q: want one of %q", i+1, open, yamlKinds)
 			}
-			b = yamlBlock{line: i + 1, fragment: open == "yaml fragment"}
+			b = yamlBlock{line: i + 1, kind: strings.TrimPrefix(strings.TrimPrefix(open, "yaml"), " ")}
 		case ok:
 			if strings.HasPrefix(open, "yaml") {
 				blocks = append(blocks, b)
@@ -103,13 +119,30 @@ func yamlBlocks(markdown string) ([]yamlBlock, error) {
 
 // load checks the block as `guanlan config validate` would.
 func (b yamlBlock) load(t *testing.T) error {
+	switch b.kind {
+	case "rules":
+		_, err := audit.ParseRules(audit.Builtin(), []byte(b.text))
+		return err
+	case "kubernetes":
+		var manifest appsv1.DaemonSet
+		if err := sigsyaml.UnmarshalStrict([]byte(b.text), &manifest); err != nil {
+			return err
+		}
+		if manifest.APIVersion != "apps/v1" || len(manifest.Spec.Template.Spec.Containers) == 0 {
+			return errors.New("no containers")
+		}
+		return nil
+	}
 	path := filepath.Join(t.TempDir(), "block.yaml")
 	if err := os.WriteFile(path, []byte(b.text), 0o600); err != nil {
 		return err
 	}
 	uris := []string{"file:" + path}
-	if b.fragment {
+	switch b.kind {
+	case "fragment":
 		uris = []string{collector.Default, uris[0]}
+	case "agent":
+		uris = []string{collector.Agent, uris[0]}
 	}
 	col, err := otelcol.NewCollector(collector.Settings(collector.Options{Version: "test", URIs: uris}))
 	if err != nil {

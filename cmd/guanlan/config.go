@@ -14,9 +14,10 @@ import (
 
 // sources are the flags that choose a configuration, shared by up and config.
 type sources struct {
-	files []string
-	set   []string
-	data  string
+	files  []string
+	set    []string
+	data   string
+	kernel bool // collector.Kernel over the files
 }
 
 func (s *sources) flags(cmd *cobra.Command) {
@@ -40,6 +41,9 @@ func (s *sources) uris() ([]string, error) {
 	}
 	if len(uris) == 0 {
 		uris = append(uris, collector.Default)
+	}
+	if s.kernel {
+		uris = append(uris, collector.Kernel)
 	}
 	if s.data != "" {
 		uris = append(uris, fmt.Sprintf("yaml:extensions::store::directory: %q", s.data))

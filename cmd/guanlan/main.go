@@ -71,8 +71,9 @@ Start with:  guanlan up`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(newUp(), newQuery(), newSampling(), newWeave(), newConfig(), newVersion())
+	root.AddCommand(newUp(), newAgent(), newAudit(), newQuery(), newSampling(), newWeave(), newConfig(), newVersion())
 	root.AddCommand(newBuilds()...)
+	root.AddCommand(newAttach()...)
 	strict(root)
 	return root
 }
@@ -83,7 +84,7 @@ func strict(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		strict(c)
 	}
-	if cmd.HasSubCommands() {
+	if cmd.HasSubCommands() && cmd.RunE == nil {
 		cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 		cmd.Args = unknownCommand
 		cmd.SuggestionsMinimumDistance = 2 // letters; cobra's own default comes too late

@@ -24,7 +24,13 @@ func newQueryLogs(a *asking) *cobra.Command {
   guanlan query logs --follow "out of stock"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if follow {
-				return a.follow(cmd, args)
+				return a.follow(cmd, args, func(l query.Log) error {
+					if a.output == "json" {
+						return json.NewEncoder(cmd.OutOrStdout()).Encode(l)
+					}
+					printLog(cmd.OutOrStdout(), l)
+					return nil
+				})
 			}
 			params := a.window(args)
 			params.Set("limit", strconv.Itoa(a.limit))
@@ -58,8 +64,8 @@ func printLog(w io.Writer, l query.Log) {
 // it far below.
 const longestEvent = 4 << 20
 
-// follow prints the live tail: server-sent events whose data is a TailEvent.
-func (a *asking) follow(cmd *cobra.Command, filter []string) error {
+// follow reads the live tail: server-sent events whose data is a TailEvent.
+func (a *asking) follow(cmd *cobra.Command, filter []string, each func(query.Log) error) error {
 	params := a.window(filter)
 	params.Del("start")
 	params.Del("end")
@@ -85,13 +91,9 @@ func (a *asking) follow(cmd *cobra.Command, filter []string) error {
 		if e.Lost > 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "… %d records were skipped: this reader was slower than the logs\n", e.Lost)
 		}
-		if a.output == "json" {
-			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(e.Log); err != nil {
-				return err
-			}
-			continue
+		if err := each(e.Log); err != nil {
+			return err
 		}
-		printLog(cmd.OutOrStdout(), e.Log)
 	}
 	if cmd.Context().Err() != nil {
 		return nil // Ctrl-C is how a tail ends

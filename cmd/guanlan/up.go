@@ -27,6 +27,7 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 		Example: `  guanlan up
   guanlan up --data /var/lib/guanlan
   guanlan up --config guanlan.yaml
+  sudo guanlan up --kernel
   guanlan up --set extensions::query::endpoint=127.0.0.1:8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,6 +39,7 @@ configuration says otherwise. Ctrl-C stops it after what was accepted is on disk
 		},
 	}
 	from.flags(cmd)
+	cmd.Flags().BoolVar(&from.kernel, "kernel", false, "watch the kernel of this machine as well: connections, OOM kills, audit, profiles (see guanlan agent check)")
 	return cmd
 }
 
@@ -50,15 +52,22 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 	atRest, stopRest := context.WithCancel(ctx)
 	defer stopRest()
 	var once sync.Once // pipelines start again when the configuration is reloaded
+	var watching []collector.KernelFeature
 	set := collector.Settings(collector.Options{
-		Version: version,
-		URIs:    uris,
+		Version:  version,
+		URIs:     uris,
+		Watching: func(all []collector.KernelFeature) { watching = all }, // before Ready
 		Ready: func(s collector.Summary) {
-			welcome(screen, s, time.Since(began))
+			welcome(screen, s, watching, time.Since(began))
 			unmapBinary()
 			once.Do(func() { go giveBackAtRest(atRest) })
 		},
 	})
+	return serve(ctx, set, func() { fmt.Fprintln(screen, "\nStopping: writing out what was accepted…") })
+}
+
+// serve runs a collector until ctx ends, and says so.
+func serve(ctx context.Context, set otelcol.CollectorSettings, ending func()) error {
 	// Signals end ctx; otelcol must not also catch them.
 	set.DisableGracefulShutdown = true
 	col, err := otelcol.NewCollector(set)
@@ -66,7 +75,7 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 		return usageError{err}
 	}
 	stop := context.AfterFunc(ctx, func() {
-		fmt.Fprintln(screen, "\nStopping: writing out what was accepted…")
+		ending()
 		col.Shutdown()
 	})
 	defer stop()
@@ -103,7 +112,7 @@ func inShort(err error) error {
 }
 
 // welcome prints what listens where, where data lies and what to do next.
-func welcome(w io.Writer, s collector.Summary, took time.Duration) {
+func welcome(w io.Writer, s collector.Summary, kernel []collector.KernelFeature, took time.Duration) {
 	fmt.Fprintf(w, "\n  Guanlan 观澜 %s is ready (%.1f s)\n\n", version, took.Seconds())
 	row := func(name, value string) {
 		if value != "" {
@@ -115,10 +124,39 @@ func welcome(w io.Writer, s collector.Summary, took time.Duration) {
 	row("OTLP HTTP", s.OTLPHTTP)
 	row("Data", s.Data)
 	row("Last crash", s.LastCrash)
+	for i, f := range kernel {
+		name := "Kernel"
+		if i > 0 {
+			name = ""
+		}
+		row(name, inOneLine(f))
+	}
 	if s.OTLPHTTP != "" {
 		fmt.Fprintf(w, "\n  Point a service at it:\n    export OTEL_EXPORTER_OTLP_ENDPOINT=http://%s\n", s.OTLPHTTP)
 	}
 	fmt.Fprintf(w, "\n  Ctrl-C stops it.\n\n")
+}
+
+// inOneLine says how a feature of the kernel fares and what would change it.
+func inOneLine(f collector.KernelFeature) string {
+	line := fmt.Sprintf("%-8s %s", f.Name, f.State)
+	say := func(missing, next, err string) {
+		switch {
+		case missing == "":
+			line += ": " + err
+		case next == "":
+			line += ": " + missing
+		default:
+			line += ": " + missing + " (" + next + ")"
+		}
+	}
+	if f.Err() != nil {
+		say(f.Missing, f.Next, f.Error)
+	}
+	for _, p := range f.Parts {
+		say(p.Missing, p.Next, p.Error)
+	}
+	return line
 }
 
 // explain adds the next step to errors that a user can mend.

@@ -46,13 +46,14 @@ type door struct {
 	status   StatusSource
 	rules    Policies
 	profiles query.Profiler
+	uploads  gate // of profiles
 	now      func() time.Time
 	log      *slog.Logger
 	api      huma.API
 	mux      *http.ServeMux
 }
 
-// New returns the handler of everything below Prefix and ProfilesPath. The tenant is the one in
+// New returns the handler of everything below Prefix, ProfilesPath and KernelPath. The tenant is the one in
 // the request's context, where Server puts it. Safe for concurrent use.
 func New(o Options) http.Handler {
 	mux, _ := newMux(o)
@@ -67,7 +68,7 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 		o.Logger = slog.Default()
 	}
 	mux := http.NewServeMux()
-	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, now: o.Now, log: o.Logger, mux: mux}
+	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, uploads: newGate(maxUploads), now: o.Now, log: o.Logger, mux: mux}
 	d.api = humago.New(mux, config())
 	d.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		ctx.SetHeader("Cache-Control", "no-store")
@@ -96,6 +97,7 @@ func config() huma.Config {
 		{Name: "services", Description: "Services, their health and who calls whom."},
 		{Name: "traces", Description: "Traces and spans."},
 		{Name: "logs", Description: "Log records."},
+		{Name: "kernel", Description: "What the kernels of the hosts saw: the network, the audit, kills for want of memory."},
 		{Name: "profiles", Description: "Where CPU time, memory and waiting go, by stack."},
 		{Name: "fields", Description: "Names and values for completion."},
 		{Name: "sampling", Description: "Which share of traces services keep. Clients ask for theirs at `/sampling`, by Jaeger's protocol."},

@@ -98,6 +98,18 @@ func (r *recorder) LogPatterns(_ context.Context, w query.Window) (*query.Patter
 func (r *recorder) Related(_ context.Context, a query.Anchor) (*query.Related, error) {
 	return ask[query.Related](r, "related %q %q %q %v %v", a.Service, a.TraceID, a.SpanID, a.Start, a.End)
 }
+func (r *recorder) NetworkHealth(_ context.Context, w query.Window) (*query.NetworkHealth, error) {
+	return ask[query.NetworkHealth](r, "network %v", w)
+}
+func (r *recorder) Audit(_ context.Context, w query.Window, atLeast string, p query.Page) (*query.AuditList, error) {
+	return ask[query.AuditList](r, "audit %v %q %v", w, atLeast, p)
+}
+func (r *recorder) OOM(_ context.Context, w query.Window, p query.Page) (*query.OOMList, error) {
+	return ask[query.OOMList](r, "oom %v %v", w, p)
+}
+func (r *recorder) KernelFacts(_ context.Context, a query.KernelAnchor) (*query.KernelFacts, error) {
+	return ask[query.KernelFacts](r, "facts %q %q %v %v", a.TraceID, a.Service, a.Start, a.End)
+}
 func (r *recorder) Tail(ctx context.Context, filter string, yield func(query.TailEvent) bool) error {
 	ask[int](r, "tail %q", filter) // panics when told to
 	for {
@@ -342,5 +354,37 @@ func TestTailSurvivesPanic(t *testing.T) {
 	next()
 	if got := next(); !strings.HasPrefix(got, "problem {") || !strings.Contains(got, "panic: boom") || strings.Contains(got, "goroutine") {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestKernelRoutes(t *testing.T) {
+	r := &recorder{}
+	h := r.handler()
+	f := func(path string, status int, want string) {
+		t.Helper()
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", KernelPath+path, nil))
+		got := r.asked
+		if status != 200 {
+			got = w.Body.String()
+		}
+		if w.Code != status || !strings.Contains(got, want) {
+			t.Errorf("%s: got %d, %s\nwant %d, %s", path, w.Code, got, status, want)
+		}
+	}
+	f("/network?filter=health%3Dbad", 200, `network [-1h0m0s 0s "health=bad"]`)
+	f("/network?to=now-1h", 200, `network [-2h0m0s -1h0m0s ""]`)
+	f("/audit", 200, `audit [-1h0m0s 0s ""] "none" {50 }`)
+	f("/audit?severity=warning&limit=3&cursor=x", 200, `audit [-1h0m0s 0s ""] "warning" {3 x}`)
+	f("/oom?from=now-2h", 200, `oom [-2h0m0s 0s ""] {20 }`)
+	f("/facts?trace_id=ab&near=now", 200, `facts "ab" "" -1h0m0s 0s`)
+	f("/facts?service=order&from=now-5m", 200, `facts "" "order" -5m0s 0s`)
+	f("/audit?severity=loud", 422, "one of")
+	f("/oom?from=soon", 422, "query.from")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", KernelPath+"/audit/rules", nil))
+	var rules AuditRules
+	if err := json.Unmarshal(w.Body.Bytes(), &rules); err != nil || len(rules.Rules) < 20 || rules.Rules[0].Technique == "" || len(rules.Rules[0].On) == 0 {
+		t.Errorf("rules: got %s", w.Body)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/guanlan-io/guanlan/internal/query"
+	"github.com/guanlan-io/guanlan/internal/store"
 )
 
 // ProfilesPath is where profiles are taken and given: an address that stands in
@@ -24,6 +25,10 @@ const ProfilesPath = "/api/v1/profiles"
 // maxProfileBody bounds an uploaded profile as it is sent, compressed or not:
 // a heap profile of a large service is some megabytes.
 const maxProfileBody = 32 << 20
+
+// maxUploads is how many profiles are read at a time: a profile unpacked takes
+// some hundred megabytes at worst.
+const maxUploads = 4
 
 // ProfileWindow is the time range and filter of a question about profiles.
 type ProfileWindow struct {
@@ -251,6 +256,12 @@ func (d *door) takeProfile(w http.ResponseWriter, r *http.Request) (*query.Profi
 	p, err := d.profiler()
 	if err != nil {
 		return nil, err
+	}
+	select {
+	case d.uploads <- struct{}{}:
+		defer func() { <-d.uploads }()
+	default:
+		return nil, fmt.Errorf("%d profiles are being read: %w", maxUploads, store.ErrUnavailable)
 	}
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

@@ -48,6 +48,7 @@ func (d *door) routes() {
 		})
 	d.traceRoutes()
 	d.logRoutes()
+	d.kernelRoutes()
 	d.profileRoutes()
 	get(d, op{"listFields", "/fields/{signal}", "fields", "List fields",
 		"Fields that the matching rows have, most frequent first."},

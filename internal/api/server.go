@@ -43,7 +43,7 @@ const (
 // Doors are the handlers of a Server, each below its own path. A nil one
 // answers 404.
 type Doors struct {
-	API        http.Handler // /guanlan/v1/ and /api/v1/profiles, see New
+	API        http.Handler // /guanlan/v1/, /api/v1/profiles and /api/v1/kernel/, see New
 	Prometheus http.Handler // /api/v1/; has its own limits, tenants, compression and CORS
 	Jaeger     http.Handler // /jaeger/
 	LogsQL     http.Handler // /select/
@@ -146,6 +146,7 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	profiles := func(h http.Handler) http.Handler { return questions.limit(compress(h)) }
 	door(ProfilesPath, d.API, profiles, withTenant, sameOrigin.Handler)
 	door(ProfilesPath+"/", d.API, answer, withTenant, sameOrigin.Handler)
+	door(KernelPath+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door("/api/v1/", d.Prometheus)
 	door("/jaeger/", d.Jaeger, answer, withTenant, sameOrigin.Handler)
 	door("/select/", d.LogsQL, answer, withTenant, sameOrigin.Handler)

@@ -38,7 +38,7 @@ type Stats struct {
 	// statistics (Host.KeepStatistics).
 	Programs []ProgramStats
 	Events   uint64 // handed to callbacks
-	Dropped  uint64 // lost for want of room, in the kernel or here
+	Dropped  uint64 // lost for want of room, in the kernel or here, or with a missed run
 }
 
 // ProgramStats counts what one program cost.
@@ -46,6 +46,9 @@ type ProgramStats struct {
 	Name string
 	Runs uint64
 	Time time.Duration // CPU time of all runs
+	// Missed runs did not take place because the program ran already on that CPU,
+	// interrupted. Kernels before 5.12 do not count them, and those before 6.1 not all.
+	Missed uint64
 }
 
 // Unsupported says what this kernel or this process lacks for a feature, or for

@@ -215,6 +215,18 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+func TestRefusedTo(t *testing.T) {
+	for _, tt := range []struct{ lockdown, seccomp, want string }{
+		{"none integrity [confidentiality]\n", "2", "lockdown"},
+		{"none [integrity] confidentiality\n", "2", "seccomp"},
+		{"", "0", "leave"},
+	} {
+		if missing, next := refusedTo(tt.lockdown, tt.seccomp); !strings.Contains(missing, tt.want) || next == "" {
+			t.Errorf("refusedTo(%q, %q) = %q, %q", tt.lockdown, tt.seccomp, missing, next)
+		}
+	}
+}
+
 type fake struct {
 	name  string
 	err   error

@@ -153,7 +153,8 @@ func (o *Object) stats() Stats {
 	for _, p := range o.programs {
 		ps := ProgramStats{Name: p.name}
 		if st, err := p.Stats(); err == nil {
-			ps.Runs, ps.Time = st.RunCount, st.Runtime
+			ps.Runs, ps.Time, ps.Missed = st.RunCount, st.Runtime, st.RecursionMisses
+			s.Dropped += ps.Missed
 		}
 		s.Programs = append(s.Programs, ps)
 	}

@@ -3,8 +3,6 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -60,7 +58,8 @@ func Classify(what string, err error) error {
 		if need := lacking(unix.CAP_NET_ADMIN, unix.CAP_DAC_READ_SEARCH, unix.CAP_SYS_PTRACE); need != "" {
 			return un("a permission (this process has not "+need+")", "grant it, or run as root")
 		}
-		return un("the kernel's leave", "lockdown, a security module or a container's seccomp profile refuses it even to root")
+		text, _ := os.ReadFile("/sys/kernel/security/lockdown")
+		return un(refusedTo(string(text), statusField("Seccomp")))
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, errNotSupp):
 		return un("a feature of newer or otherwise configured kernels", "")
 	case errors.Is(err, fs.ErrNotExist):
@@ -86,17 +85,36 @@ var capNames = map[int]string{
 	unix.CAP_DAC_READ_SEARCH: "CAP_DAC_READ_SEARCH", unix.CAP_SYS_PTRACE: "CAP_SYS_PTRACE",
 }
 
-// lacking names those of the capabilities that this process has not.
-func lacking(caps ...int) string {
+// refusedTo says who refuses what all capabilities are there for.
+func refusedTo(lockdown, seccomp string) (missing, next string) {
+	switch {
+	case strings.Contains(lockdown, "[confidentiality]"):
+		return "the kernel's leave: lockdown is at confidentiality", "boot with lockdown=integrity or without"
+	case seccomp == "2": // filters
+		return "the kernel's leave: a seccomp filter holds this process", "let the container's profile allow bpf and perf_event_open"
+	}
+	return "the kernel's leave", "a security module or the kernel's build refuses it even to root"
+}
+
+// statusField is what the kernel says of this process under a name.
+func statusField(name string) string {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return ""
 	}
-	var effective uint64
-	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
-		if v, ok := strings.CutPrefix(s.Text(), "CapEff:"); ok {
-			effective, _ = strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+	for line := range strings.Lines(string(text)) {
+		if k, v, _ := strings.Cut(line, ":"); k == name {
+			return strings.TrimSpace(v)
 		}
+	}
+	return ""
+}
+
+// lacking names those of the capabilities that this process has not.
+func lacking(caps ...int) string {
+	effective, err := strconv.ParseUint(statusField("CapEff"), 16, 64)
+	if err != nil {
+		return ""
 	}
 	if effective&(1<<unix.CAP_SYS_ADMIN) != 0 {
 		return "" // stands for CAP_BPF and CAP_PERFMON, also before Linux 5.8

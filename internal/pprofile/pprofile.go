@@ -9,6 +9,7 @@
 package pprofile
 
 import (
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ const (
 	MaxFrames = 1 << 24
 	// MaxBytes bounds an uncompressed pprof profile.
 	MaxBytes = 128 << 20
+	// MaxSymbols bounds the locations of a profile, its functions, its mappings
+	// and its strings, of each kind.
+	MaxSymbols = 1 << 20
 )
 
 // Kinds of profiles that have a name of their own; see Kind.
@@ -60,7 +64,11 @@ func Read(r io.Reader) (*profile.Profile, error) {
 	case len(data) == 0:
 		return nil, fmt.Errorf("read pprof profile: it is empty: %w", ErrInvalid)
 	}
-	p, err := profile.ParseUncompressed(data)
+	err = measure(data)
+	var p *profile.Profile
+	if err == nil {
+		p, err = profile.ParseUncompressed(data)
+	}
 	if err == nil {
 		err = check(p)
 	}
@@ -71,7 +79,7 @@ func Read(r io.Reader) (*profile.Profile, error) {
 }
 
 func unzip(data []byte) ([]byte, error) {
-	z, err := gzip.NewReader(strings.NewReader(string(data)))
+	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err == nil {
 		data, err = io.ReadAll(io.LimitReader(z, MaxBytes+1))
 	}

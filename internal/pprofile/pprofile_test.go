@@ -2,6 +2,7 @@ package pprofile
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"runtime"
@@ -312,6 +313,42 @@ func TestIndicesThatPointNowhere(t *testing.T) {
 			p.Samples().AppendEmpty().SetStackIndex(1)
 		}
 	})
+}
+
+// TestReadIsBounded: what would take much more memory than it has bytes is
+// refused before it is parsed, with the name of the field.
+func TestReadIsBounded(t *testing.T) {
+	f := func(want string, one string, n int) {
+		t.Helper()
+		_, err := Read(strings.NewReader(strings.Repeat(one, n)))
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	f("sample: 1048577, more than 1048576", "\x12\x00", MaxSamples+1)
+	f("location: 1048577, more than", "\x22\x00", MaxSymbols+1)
+	f("function: 1048577, more than", "\x2a\x00", MaxSymbols+1)
+	f("string_table: 1048577, more than", "\x32\x00", MaxSymbols+1)
+	f("sample.label: 4194360, more than", "\x12\x78"+strings.Repeat("\x1a\x00", 60), 4*MaxSamples/60+1)
+	f("sample.location_id: 67109888, more than", "\x12\x83\x08\x0a\x80\x08"+strings.Repeat("\x01", 1024), 4*MaxFrames/1024+1)
+	f("location.line: 4194360, more than", "\x22\x78"+strings.Repeat("\x22\x00", 60), 4*MaxSymbols/60+1)
+	f("it is empty", "", 1)
+	f("malformed", "\x48\x01", 1)
+	f("a field has no end", "\x12\x7f", 1)
+
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	for range MaxBytes>>20 + 1 {
+		if _, err := z.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(&bomb); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "more than 128 MiB") {
+		t.Errorf("a bomb: %v", err)
+	}
 }
 
 func FuzzToPprof(f *testing.F) {

@@ -61,7 +61,7 @@ func (f Filter) Text(signal Signal) string {
 			b.WriteString("exists " + quoteWord(c.Field, isKeyRune))
 		default:
 			value := c.Value
-			if c.Field == "duration" && signal == Traces {
+			if kind, known := special[signal][c.Field]; known && kind.packed && kind.ordered {
 				value = formatNanos(value)
 			}
 			b.WriteString(quoteWord(c.Field, isKeyRune) + " " + string(c.Op) + " " + quoteWord(value, isValueRune))

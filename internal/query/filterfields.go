@@ -33,6 +33,13 @@ var special = map[Signal]map[string]valueKind{
 		"span_id":        {read: hexDigits(16), packed: true, example: spanIDExample},
 		"parent_span_id": {read: hexDigits(16), packed: true, example: parentExample},
 	},
+	Network: {
+		"health":      {read: oneOf("ok", "warning", "bad"), example: "for example health = bad"},
+		"role":        {read: oneOf("client", "server", "unknown"), example: "for example role = client"},
+		"rtt_p50":     {read: nanos, ordered: true, packed: true, example: "for example rtt_p50 > 20ms"},
+		"rtt_p99":     {read: nanos, ordered: true, packed: true, example: "for example rtt_p99 > 200ms"},
+		"connect_p99": {read: nanos, ordered: true, packed: true, example: "for example connect_p99 > 100ms"},
+	},
 	Logs: {
 		"severity": {read: oneOf("trace", "debug", "info", "warn", "error", "fatal", "unset"), ordered: true, example: "for example severity >= warn"},
 		"trace_id": {read: hexDigits(32), example: traceIDExample},

@@ -39,6 +39,10 @@ type Engine interface {
 	LogPatterns(ctx context.Context, w Window) (*PatternList, error)
 	Tail(ctx context.Context, filter string, yield func(TailEvent) bool) error
 	Related(ctx context.Context, a Anchor) (*Related, error)
+	NetworkHealth(ctx context.Context, w Window) (*NetworkHealth, error)
+	Audit(ctx context.Context, w Window, atLeast string, page Page) (*AuditList, error)
+	OOM(ctx context.Context, w Window, page Page) (*OOMList, error)
+	KernelFacts(ctx context.Context, a KernelAnchor) (*KernelFacts, error)
 }
 
 // Signal names a kind of telemetry.

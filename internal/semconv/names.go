@@ -22,14 +22,26 @@ const (
 	TelemetrySDKVersion = "telemetry.sdk.version"
 	// ProcessPID: Process id.
 	ProcessPID = "process.pid"
+	// ProcessParentPID: Id of the parent process.
+	ProcessParentPID = "process.parent_pid"
 	// ProcessExecutableName: File name of the executable.
 	ProcessExecutableName = "process.executable.name"
+	// ProcessExecutablePath: Path of the executable.
+	ProcessExecutablePath = "process.executable.path"
+	// ProcessCommandLine: Arguments of the process in one line.
+	ProcessCommandLine = "process.command_line"
+	// UserID: Id of the user that the process runs as.
+	UserID = "user.id"
 	// ProcessRuntimeVersion: Version of the language runtime.
 	ProcessRuntimeVersion = "process.runtime.version"
 	// HostName: Name of the machine.
 	HostName = "host.name"
 	// ContainerID: Id of the container.
 	ContainerID = "container.id"
+	// ContainerName: Name of the container as its runtime has it.
+	ContainerName = "container.name"
+	// ContainerImageName: Image that the container was made from.
+	ContainerImageName = "container.image.name"
 	// K8sClusterName: Kubernetes cluster.
 	K8sClusterName = "k8s.cluster.name"
 	// K8sNamespaceName: Kubernetes namespace.
@@ -58,6 +70,16 @@ const (
 	NetworkPeerAddress = "network.peer.address"
 	// NetworkPeerPort: Port of the other end of the connection.
 	NetworkPeerPort = "network.peer.port"
+	// NetworkLocalAddress: Address of this end of the connection.
+	NetworkLocalAddress = "network.local.address"
+	// NetworkLocalPort: Port of this end of the connection.
+	NetworkLocalPort = "network.local.port"
+	// NetworkIODirection: transmit or receive.
+	NetworkIODirection = "network.io.direction"
+	// NetworkConnectionState: State of a TCP socket, for example established.
+	NetworkConnectionState = "network.connection.state"
+	// NetworkProtocolVersion: Version of the protocol, for example 2 of HTTP/2.
+	NetworkProtocolVersion = "network.protocol.version"
 	// NetPeerName: Older spelling of server.address on client spans.
 	NetPeerName = "net.peer.name"
 	// NetSockPeerAddr: Older spelling of network.peer.address.
@@ -94,6 +116,8 @@ const (
 	DBName = "db.name"
 	// DBOperationName: Operation run by the query.
 	DBOperationName = "db.operation.name"
+	// DBOperationBatchSize: Operations sent as one.
+	DBOperationBatchSize = "db.operation.batch.size"
 	// DBQueryText: Text of the query.
 	DBQueryText = "db.query.text"
 	// DBCollectionName: Table or collection.
@@ -132,6 +156,90 @@ const (
 	GraphFailed = "failed"
 	// TempoService: Service of a span metric, in the naming of Grafana Tempo.
 	TempoService = "service"
+	// KernelTCPRole: Which side of its connections the process is: client or server.
+	KernelTCPRole = "kernel.tcp.role"
+	// KernelTCPSide: Who closed the window: local or peer.
+	KernelTCPSide = "kernel.tcp.side"
+	// KernelTCPSRTT: Smoothed round-trip time of the connection in seconds.
+	KernelTCPSRTT = "kernel.tcp.srtt"
+	// KernelTCPRTTMax: Longest round-trip time of the connection in seconds.
+	KernelTCPRTTMax = "kernel.tcp.rtt.max"
+	// KernelTCPRetransmits: Segments of the connection that were sent again.
+	KernelTCPRetransmits = "kernel.tcp.retransmits"
+	// KernelTCPDuration: Seconds that the attempt took or, of a closed connection, that it lived.
+	KernelTCPDuration = "kernel.tcp.duration"
+	// KernelTCPState: State that the connection was in when it was reset.
+	KernelTCPState = "kernel.tcp.state"
+	// KernelNetns: Inode number of the network namespace.
+	KernelNetns = "kernel.netns"
+	// KernelSignal: What was found, for example tcp.retransmits.
+	KernelSignal = "kernel.signal"
+	// KernelSignalValue: Value that was found.
+	KernelSignalValue = "kernel.signal.value"
+	// KernelSignalLimit: Limit that the value is above.
+	KernelSignalLimit = "kernel.signal.limit"
+	// KernelSignalEvidence: What the finding stands on, as sentences.
+	KernelSignalEvidence = "kernel.signal.evidence"
+	// KernelOOMRSS: Memory that the victim held.
+	KernelOOMRSS = "kernel.oom.rss"
+	// KernelOOMAnonymous: Of it the part that no file backs.
+	KernelOOMAnonymous = "kernel.oom.anonymous"
+	// KernelOOMFile: Of it the part that files back.
+	KernelOOMFile = "kernel.oom.file"
+	// KernelOOMSwap: What the victim had in swap.
+	KernelOOMSwap = "kernel.oom.swap"
+	// KernelOOMLimit: Limit that was hit.
+	KernelOOMLimit = "kernel.oom.limit"
+	// KernelOOMUsage: Memory in use below the limit.
+	KernelOOMUsage = "kernel.oom.usage"
+	// KernelOOMPageCache: Page cache below the limit.
+	KernelOOMPageCache = "kernel.oom.page_cache"
+	// KernelOOMLimitCgroup: Path of the cgroup whose limit was hit.
+	KernelOOMLimitCgroup = "kernel.oom.limit_cgroup"
+	// KernelOOMHost: True where no limit was hit: the machine had no memory left.
+	KernelOOMHost = "kernel.oom.host"
+	// KernelOOMLag: Seconds from the kill until the event was complete.
+	KernelOOMLag = "kernel.oom.lag"
+	// KernelOOMBy: Process whose request for memory could not be met.
+	KernelOOMBy = "kernel.oom.by"
+	// KernelOOMScoreAdj: oom_score_adj of the victim.
+	KernelOOMScoreAdj = "kernel.oom.score_adj"
+	// KernelOOMTop: Largest processes below the limit, JSON.
+	KernelOOMTop = "kernel.oom.top"
+	// KernelOOMHistory: Memory below the limit over the last minutes, JSON.
+	KernelOOMHistory = "kernel.oom.history"
+	// KernelAuditSeq: Place of the event among all of one run of the audit; a gap is a loss.
+	KernelAuditSeq = "kernel.audit.seq"
+	// KernelAuditCall: System call.
+	KernelAuditCall = "kernel.audit.call"
+	// KernelAuditResult: What the call returned: negative is an error number; of an exit the wait status.
+	KernelAuditResult = "kernel.audit.result"
+	// KernelAuditDenied: True where the kernel refused the call for want of permission.
+	KernelAuditDenied = "kernel.audit.denied"
+	// KernelAuditAncestors: Parents of the process, for example "bash(12) < sshd(3)".
+	KernelAuditAncestors = "kernel.audit.ancestors"
+	// KernelAuditRule: Rule of the worst finding.
+	KernelAuditRule = "kernel.audit.rule"
+	// KernelAuditSeverity: Severity of the worst finding: info, notice, warning or critical.
+	KernelAuditSeverity = "kernel.audit.severity"
+	// KernelAuditTechnique: MITRE ATT&CK technique of the worst finding.
+	KernelAuditTechnique = "kernel.audit.technique"
+	// KernelAuditFindings: All findings, JSON.
+	KernelAuditFindings = "kernel.audit.findings"
+	// KernelAuditLost: Events that were lost at this place.
+	KernelAuditLost = "kernel.audit.lost"
+	// KernelAuditDetail: Mount source and type, namespaces, traced process, module parameters or program name.
+	KernelAuditDetail = "kernel.audit.detail"
+	// FilePath: Path of a file that an event is about.
+	FilePath = "file.path"
+	// KernelCgroup: Path of the cgroup.
+	KernelCgroup = "kernel.cgroup"
+	// KernelFeature: Feature of the kernel receiver: tcp, oom, audit, profile or attach.
+	KernelFeature = "kernel.feature"
+	// KernelMissing: What this kernel or process lacks for the feature.
+	KernelMissing = "kernel.missing"
+	// KernelProgram: Name of a BPF program.
+	KernelProgram = "kernel.program"
 	// GuanlanProfileType: What a profile measures: cpu, off_cpu, heap, allocs, goroutine, mutex, block or another.
 	GuanlanProfileType = "guanlan.profile.type"
 	// ProfileFrameType: Runtime of a frame of a stack, for example native, kernel or go.
@@ -166,6 +274,28 @@ const (
 	PprofMappingHasInlineFrames = "pprof.mapping.has_inline_frames"
 )
 
+// Names of events.
+const (
+	// EventKernelTCPConnectSlow: A connection took long to come about.
+	EventKernelTCPConnectSlow = "kernel.tcp.connect_slow"
+	// EventKernelTCPConnectFailed: A connection did not come about.
+	EventKernelTCPConnectFailed = "kernel.tcp.connect_failed"
+	// EventKernelTCPResetSent: This side reset a connection.
+	EventKernelTCPResetSent = "kernel.tcp.reset_sent"
+	// EventKernelTCPResetReceived: The peer reset a connection.
+	EventKernelTCPResetReceived = "kernel.tcp.reset_received"
+	// EventKernelTCPClosedBad: A connection ended that had retransmits or long round trips.
+	EventKernelTCPClosedBad = "kernel.tcp.closed_bad"
+	// EventKernelTCPConnection: A live connection had retransmits or long round trips in the interval.
+	EventKernelTCPConnection = "kernel.tcp.connection"
+	// EventKernelTCPSignal: A limit was passed in the interval.
+	EventKernelTCPSignal = "kernel.tcp.signal"
+	// EventKernelOOM: The kernel killed a process for want of memory.
+	EventKernelOOM = "kernel.oom"
+	// EventKernelAuditPrefix: Beginning of the names of audit events: kernel.audit.exec and so on.
+	EventKernelAuditPrefix = "kernel.audit."
+)
+
 // Names of metrics.
 const (
 	// MetricSpanCalls: Spans by service, name, kind and status (counter).
@@ -184,6 +314,58 @@ const (
 	MetricGraphUnpaired = "traces_service_graph_unpaired_spans_total"
 	// MetricGraphDropped: Spans given up early because too many waited for their other side (counter).
 	MetricGraphDropped = "traces_service_graph_dropped_spans_total"
+	// MetricKernelTCPIO: Bytes acknowledged by the peer (transmit) and received, by flow (counter, By).
+	MetricKernelTCPIO = "kernel.tcp.io"
+	// MetricKernelTCPSegments: Segments with data sent, first times and again (counter, {segment}).
+	MetricKernelTCPSegments = "kernel.tcp.segments"
+	// MetricKernelTCPRetransmits: Segments sent again (counter, {segment}).
+	MetricKernelTCPRetransmits = "kernel.tcp.retransmits"
+	// MetricKernelTCPOutOfOrder: Segments that came out of order (counter, {segment}).
+	MetricKernelTCPOutOfOrder = "kernel.tcp.out_of_order"
+	// MetricKernelTCPRTT: Round-trip times while connections live (histogram, s).
+	MetricKernelTCPRTT = "kernel.tcp.rtt"
+	// MetricKernelTCPConnectDuration: From SYN to SYN-ACK as the client saw it (histogram, s).
+	MetricKernelTCPConnectDuration = "kernel.tcp.connect.duration"
+	// MetricKernelTCPConnectFailures: Connections that did not come about by reason (counter, {connection}).
+	MetricKernelTCPConnectFailures = "kernel.tcp.connect.failures"
+	// MetricKernelTCPAccepts: Connections that a server took (counter, {connection}).
+	MetricKernelTCPAccepts = "kernel.tcp.accepts"
+	// MetricKernelTCPAcceptWait: Time that accepted connections or their first data waited to be read (counter, s).
+	MetricKernelTCPAcceptWait = "kernel.tcp.accept.wait"
+	// MetricKernelTCPAcceptWaits: Connections that kernel.tcp.accept.wait is about (counter, {connection}).
+	MetricKernelTCPAcceptWaits = "kernel.tcp.accept.waits"
+	// MetricKernelTCPConnections: Connections open at the end of the interval (gauge, {connection}).
+	MetricKernelTCPConnections = "kernel.tcp.connections"
+	// MetricKernelTCPCloses: Connections that ended (counter, {connection}).
+	MetricKernelTCPCloses = "kernel.tcp.closes"
+	// MetricKernelTCPTimeWaits: Connections that left a socket in TIME_WAIT here (counter, {connection}).
+	MetricKernelTCPTimeWaits = "kernel.tcp.time_waits"
+	// MetricKernelTCPResets: Resets sent and received (counter, {reset}).
+	MetricKernelTCPResets = "kernel.tcp.resets"
+	// MetricKernelTCPZeroWindows: Times a receiver closed its window (counter, {event}).
+	MetricKernelTCPZeroWindows = "kernel.tcp.zero_windows"
+	// MetricKernelTCPSockets: Sockets of a network namespace by state (gauge, {socket}).
+	MetricKernelTCPSockets = "kernel.tcp.sockets"
+	// MetricKernelTCPListenOverflows: Connections that found a full accept queue (counter, {connection}).
+	MetricKernelTCPListenOverflows = "kernel.tcp.listen.overflows"
+	// MetricKernelTCPListenDrops: Connections and SYNs that listening sockets dropped (counter, {connection}).
+	MetricKernelTCPListenDrops = "kernel.tcp.listen.drops"
+	// MetricKernelTCPListenQueue: Connections that nobody accepted yet by listener (gauge, {connection}).
+	MetricKernelTCPListenQueue = "kernel.tcp.listen.queue"
+	// MetricKernelTCPListenLimit: How many such connections a listener may have (gauge, {connection}).
+	MetricKernelTCPListenLimit = "kernel.tcp.listen.limit"
+	// MetricGuanlanKernelEvents: Events that a feature handed over (counter, {event}).
+	MetricGuanlanKernelEvents = "guanlan.kernel.events"
+	// MetricGuanlanKernelDropped: Events that a feature lost for want of room, in the kernel or behind it (counter, {event}).
+	MetricGuanlanKernelDropped = "guanlan.kernel.dropped"
+	// MetricGuanlanKernelFolded: Sets of series summed up under other for want of room (counter, {series}).
+	MetricGuanlanKernelFolded = "guanlan.kernel.folded"
+	// MetricGuanlanKernelProgramRuns: Runs of a BPF program (counter, {run}).
+	MetricGuanlanKernelProgramRuns = "guanlan.kernel.program.runs"
+	// MetricGuanlanKernelProgramTime: CPU time of the runs of a BPF program (counter, s).
+	MetricGuanlanKernelProgramTime = "guanlan.kernel.program.time"
+	// MetricGuanlanKernelFeatureUp: 1 while the feature runs, 0 where this kernel or process cannot do it (gauge, {feature}).
+	MetricGuanlanKernelFeatureUp = "guanlan.kernel.feature.up"
 	// MetricGuanlanREDSeries: Series of request metrics now in memory (gauge, {series}).
 	MetricGuanlanREDSeries = "guanlan.red.series"
 	// MetricGuanlanREDRemovedSeries: Series of request metrics removed because they were idle (counter, {series}).

@@ -1,4 +1,4 @@
-// Package semconv has the names of attributes and metrics as constants, so
+// Package semconv has the names of attributes, metrics and events as constants, so
 // that writers and readers of telemetry cannot disagree on a spelling. The
 // names stand in attributes.yaml.
 package semconv

@@ -18,6 +18,21 @@ for (const path of ['/', '/services', '/services?view=map', '/traces', '/logs', 
   })
 }
 
+for (const path of ['/kernel', '/kernel?view=map', '/kernel/audit', '/kernel/oom']) {
+  test(`${path} without a receiver says how to start one`, async ({ page, context, baseURL }) => {
+    await context.addCookies(mood('empty', baseURL))
+    await page.goto(path)
+    await expect(page.getByText('sudo guanlan up --kernel')).toBeVisible()
+    await expect(page.getByText(/guanlan agent --endpoint/)).toBeVisible()
+    await accessible(page)
+  })
+}
+
+test('a feature that is refused says what is missing', async ({ page }) => {
+  await page.goto('/kernel/audit')
+  await expect(page.getByText('audit on node-b lacks: CAP_BPF')).toBeVisible()
+})
+
 test('/profiles without data says how to get some', async ({ page, context, baseURL }) => {
   await context.addCookies(mood('empty', baseURL))
   await page.goto('/profiles')
@@ -35,7 +50,7 @@ test('a filter that matches nothing offers to look further', async ({ page }) =>
 
 test.describe('broken', () => {
   test.use({ allowed: /503|404/ })
-  for (const path of ['/', '/services', '/services/order', '/traces', '/traces/5a000000000000000000000000000000', '/logs', '/metrics?expr=up', '/profiles', '/profiles?type=cpu&q=service.name+%3D+order']) {
+  for (const path of ['/', '/services', '/services/order', '/traces', '/traces/5a000000000000000000000000000000', '/logs', '/kernel', '/kernel/audit', '/kernel/oom', '/profiles', '/profiles?type=cpu&q=service.name+%3D+order', '/metrics?expr=up']) {
     test(`${path} says what failed, keeps the rest and can be tried again`, async ({ page, context, baseURL }) => {
       await context.addCookies(mood('broken', baseURL))
       await page.goto(path)

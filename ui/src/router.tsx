@@ -16,6 +16,9 @@ const routes = root.addChildren([
   at('/traces/$traceId', () => import('./pages/trace/TracePage')),
   at('/logs', () => import('./pages/logs/LogsPage')),
   at('/metrics', () => import('./pages/metrics/MetricsPage')),
+  at('/kernel', () => import('./pages/kernel/NetworkPage')),
+  at('/kernel/audit', () => import('./pages/kernel/AuditPage')),
+  at('/kernel/oom', () => import('./pages/kernel/OOMPage')),
   at('/profiles', () => import('./pages/profiles/ProfilesPage')),
   at('/settings', () => import('./pages/settings/SettingsPage')),
 ])

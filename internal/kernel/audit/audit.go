@@ -30,16 +30,6 @@ import (
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
-// Scope is where a kind of act is told of.
-type Scope uint8
-
-const (
-	Default    Scope = iota // what defaultScopes says
-	Never                   // nowhere
-	Containers              // in containers and what Options.Watch adds
-	Everywhere
-)
-
 // defaultScopes: what is rare is told everywhere, what is frequent in containers only.
 var defaultScopes = [Lost]Scope{
 	Exec: Everywhere, Exit: Containers, Fork: Containers, Open: Containers, Connect: Containers, Namespace: Everywhere,

@@ -33,13 +33,23 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// kindOf is the inverse of String, 0 for no kind that a rule may name.
-func kindOf(name string) Kind {
+// KindNamed is the inverse of String, 0 for no kind that a rule may name.
+func KindNamed(name string) Kind {
 	if i := slices.Index(kindNames[:], name); i > 0 && Kind(i) < Lost {
 		return Kind(i)
 	}
 	return 0
 }
+
+// Scope is where a kind of act is told of.
+type Scope uint8
+
+const (
+	Default    Scope = iota // what defaultScopes says
+	Never                   // nowhere
+	Containers              // in containers and what Options.Watch adds
+	Everywhere
+)
 
 // Event is one act of one process. Seq counts the events of a feature in the
 // order of the kernel's ring, lost ones included: a gap is a loss.

@@ -245,7 +245,7 @@ func (r *Rule) compile(lists map[string]strs) error {
 	}
 	r.kinds = r.kinds[:0]
 	for _, name := range r.On {
-		k := kindOf(name)
+		k := KindNamed(name)
 		if k == 0 {
 			return fmt.Errorf("on %q: no such kind of event", name)
 		}

@@ -281,25 +281,3 @@ func TestStatValue(t *testing.T) {
 		}
 	}
 }
-
-func TestObjectIsCurrent(t *testing.T) {
-	clang, err := exec.LookPath("clang-14")
-	strip, err2 := exec.LookPath("llvm-strip-14")
-	if err != nil || err2 != nil {
-		t.Skip(&kernel.Unsupported{Feature: "test", Missing: "clang 14", Err: errors.Join(err, err2)})
-	}
-	want, err := os.ReadFile("oom_bpfel.o")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	c := exec.Command("go", "run", "github.com/cilium/ebpf/cmd/bpf2go", "-cc", clang, "-strip", strip, "-no-global-types", "-target", "bpfel",
-		"-output-dir", dir, "oom", "oom.bpf.c", "--", "-O2", "-g", "-mcpu=v3", "-Wall", "-Wno-unused-function")
-	c.Env = append(os.Environ(), "GOPACKAGE=oom")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if got, err := os.ReadFile(filepath.Join(dir, "oom_bpfel.o")); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("oom_bpfel.o is not what oom.bpf.c gives (%v): run go generate", err)
-	}
-}

@@ -17,7 +17,7 @@ import (
 // build makes the profiles of an interval, the largest first, and says how
 // much was left out.
 func (f *Feature) build(start, end time.Time) (out []Profile, left int) {
-	counts, stacks, lost := f.sums.take()
+	counts, stacks, labels, lost := f.sums.take()
 	type group struct {
 		owner profileOwner
 		kind  Kind
@@ -58,14 +58,14 @@ func (f *Feature) build(start, end time.Time) (out []Profile, left int) {
 		b := newBuilder(f.spaces, g.owner)
 		b.header(g.kind, int64(period), start, end.Sub(start))
 		slices.SortFunc(g.keys, func(a, b profileKey) int {
-			return cmp.Or(cmp.Compare(a.Stack, b.Stack), cmp.Compare(a.Kind, b.Kind))
+			return cmp.Or(cmp.Compare(a.Stack, b.Stack), cmp.Compare(a.Labels, b.Labels), cmp.Compare(a.Kind, b.Kind))
 		})
 		for _, k := range g.keys {
 			c := counts[k]
 			if g.kind == CPU {
 				c.Ns = c.N * period
 			}
-			b.sample(k.Kind, c, stacks[k.Stack])
+			b.sample(k.Kind, c, stacks[k.Stack], labels[k.Labels])
 		}
 		out = append(out, Profile{Kind: g.kind, Process: b.space.process, Start: start, Duration: end.Sub(start), Pprof: b.p})
 	}
@@ -118,11 +118,17 @@ func (b *builder) header(kind Kind, period int64, start time.Time, d time.Durati
 	b.p.DefaultSampleType = b.p.SampleType[1].Type
 }
 
-func (b *builder) sample(kind uint32, c profileCount, stack []frame) {
+func (b *builder) sample(kind uint32, c profileCount, stack []frame, own []label) {
 	s := &profile.Sample{Value: []int64{int64(c.N), int64(c.Ns)}, Label: b.labels, NumLabel: map[string][]int64{"pid": {int64(b.owner.Tgid)}}}
-	if kind != onCPU {
-		s.Label = map[string][]string{"state": {"sleep"}}
-		if kind == waitDisk {
+	if kind != onCPU || len(own) > 0 {
+		s.Label = map[string][]string{}
+		for _, l := range own {
+			s.Label[l.key] = []string{l.value}
+		}
+		switch kind {
+		case wait:
+			s.Label["state"] = []string{"sleep"}
+		case waitDisk:
 			s.Label["state"] = []string{"disk"}
 		}
 		for k, v := range b.labels {

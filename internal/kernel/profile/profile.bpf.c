@@ -10,7 +10,12 @@ DECLARE_LOSSES
 #define MAX_USER 127  /* what kernel.perf_event_max_stack allows by default */
 #define MAX_KERNEL 48 /* deeper ones lose their outermost frames */
 #define MAX_FRAMES (MAX_USER + MAX_KERNEL)
-#define MAX_WAIT_USER 96 /* kept for each thread: 1 KiB with its header */
+#define MAX_WAIT_USER 96 /* kept for each thread: 1.4 KB with its labels */
+
+/* Labels of a goroutine, by which it says what it works for. The rest is cut. */
+#define MAX_LABELS 6
+#define MAX_LABEL_KEY 24
+#define MAX_LABEL_VALUE 64
 
 enum { LOSS_BUDGET = 3 };
 
@@ -21,11 +26,18 @@ volatile const __u32 self_tgid = 0;		    /* not profiled; 0: all are */
 
 KERNEL_STRUCTS
 struct mm_struct;
+struct thread_struct {
+	unsigned long fsbase; /* amd64 alone */
+};
+struct pt_regs___arm {
+	__u64 regs[31]; /* arm64 alone */
+};
 struct task_struct {
 	int pid;
 	int tgid;
 	struct mm_struct *mm;
 	struct task_struct *group_leader;
+	struct thread_struct thread;
 	__u64 start_boottime;
 	unsigned int __state;
 };
@@ -50,6 +62,7 @@ struct owner {
 struct key {
 	struct owner who;
 	__u64 stack; /* hash of all frames */
+	__u64 labels; /* hash of them; 0: none */
 	__u32 kind;
 	__u32 zero;
 };
@@ -69,6 +82,25 @@ struct stack {
 	__u64 pc[MAX_FRAMES];
 };
 
+/* Padded with zeros. */
+struct label {
+	char key[MAX_LABEL_KEY];
+	char value[MAX_LABEL_VALUE];
+};
+struct labels {
+	__u64 n;
+	struct label of[MAX_LABELS];
+};
+
+/* Where the labels of a program's goroutines are; see layout.Goroutines. */
+struct goroutines {
+	__s64 tls;
+	__u32 g_m;
+	__u32 m_curg;
+	__u32 g_labels;
+	__u32 list; /* a slice of pairs of strings; else a map */
+};
+
 /* Two of each: programs write to the one that `active` names while user space
  * empties the other. */
 struct counts_map {
@@ -85,6 +117,21 @@ struct stacks_map {
 	__type(value, struct stack);
 };
 struct stacks_map stacks0 SEC(".maps"), stacks1 SEC(".maps");
+struct labels_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, __u64);
+	__type(value, struct labels);
+};
+struct labels_map labels0 SEC(".maps"), labels1 SEC(".maps");
+
+/* Programs of Go that labels can be read of, by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096); /* as many as user space keeps */
+	__type(key, struct owner);
+	__type(value, struct goroutines);
+} programs SEC(".maps");
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -99,6 +146,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct stack);
 } scratch SEC(".maps");
+
+/* The labels in work, as the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct labels);
+} label_scratch SEC(".maps");
 
 /* Processes that user space was told of. */
 struct {
@@ -119,7 +174,9 @@ struct waiting {
 	__u32 weight; /* how many waits this stack stands for; 0: it was not taken */
 	__u16 user;
 	__u16 kind;
+	__u64 labelled; /* hash of the labels; 0: none */
 	__u64 pc[MAX_WAIT_USER];
+	struct labels labels;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -199,12 +256,129 @@ static __always_inline __u64 hash(struct stack *s)
 	return h;
 }
 
-static __always_inline void add_to(void *counts, void *stacks, struct key *k, struct stack *s, __u64 n, __u64 ns)
+struct go_string {
+	__u64 at;
+	__u64 len;
+};
+struct go_label {
+	struct go_string key;
+	struct go_string value;
+};
+
+static __always_inline bool user(void *to, __u32 size, __u64 from)
+{
+	return bpf_probe_read_user(to, size, (void *)from) == 0;
+}
+
+/* One label, already zero. */
+static __always_inline bool read_label(struct label *l, struct go_label *from)
+{
+	__u64 key = from->key.len, value = from->value.len;
+
+	if (key > MAX_LABEL_KEY)
+		key = MAX_LABEL_KEY;
+	if (value > MAX_LABEL_VALUE)
+		value = MAX_LABEL_VALUE;
+	if (!key || bpf_probe_read_user(l->key, key, (void *)from->key.at))
+		return false;
+	return !value || !bpf_probe_read_user(l->value, value, (void *)from->value.at);
+}
+
+/* The goroutine that this thread runs, also while it is in the runtime's own code or in C. */
+static __always_inline __u64 goroutine(struct task_struct *t, struct goroutines *p)
+{
+	__u64 g = 0, m = 0, curg = 0;
+
+	if (bpf_core_field_exists(t->thread.fsbase)) {
+		if (!user(&g, 8, BPF_CORE_READ(t, thread.fsbase) + p->tls))
+			return 0;
+	} else {
+		struct pt_regs___arm *regs = (void *)bpf_task_pt_regs(t);
+		g = BPF_CORE_READ(regs, regs[28]);
+	}
+	if (!g || !user(&m, 8, g + p->g_m) || !m || !user(&curg, 8, m + p->m_curg))
+		return 0;
+	return curg;
+}
+
+/* Maps before Go 1.24: eight bytes that say which of eight are in use, eight keys,
+ * eight values. More than eight labels are in several such; the first is read. */
+#define GO_MAP_BUCKETS 16
+#define GO_MAP_MIN_TOP 5 /* below: empty */
+
+static __always_inline void read_map(struct labels *l, __u64 at)
+{
+	__u64 buckets, map = 0;
+	__u8 top[8];
+
+	if (!user(&map, 8, at) || !map || !user(&buckets, 8, map + GO_MAP_BUCKETS) || !buckets || !user(top, 8, buckets))
+		return;
+	for (__u32 i = 0; i < 8; i++) {
+		struct go_label one;
+
+		if (top[i] < GO_MAP_MIN_TOP)
+			continue;
+		if (l->n >= MAX_LABELS)
+			break;
+		if (!user(&one.key, 16, buckets + 8 + 16 * i) || !user(&one.value, 16, buckets + 8 + 8 * 16 + 16 * i))
+			break;
+		__u32 n = l->n;
+		if (n >= MAX_LABELS || !read_label(&l->of[n], &one))
+			break;
+		l->n = n + 1;
+	}
+}
+
+static __always_inline void read_list(struct labels *l, __u64 at)
+{
+	struct go_string list = {}; /* a slice begins as a string does */
+
+	if (!user(&list, sizeof(list), at) || !list.at)
+		return;
+	for (__u32 i = 0; i < MAX_LABELS; i++) {
+		struct go_label one;
+
+		if (i >= list.len || !user(&one, sizeof(one), list.at + i * sizeof(one)) || !read_label(&l->of[i], &one))
+			break;
+		l->n = i + 1;
+	}
+}
+
+/* Reads the labels now, for the program may change them as soon as it runs on. The
+ * answer is a hash of them, 0 if there are none. */
+static __always_inline __u64 read_labels(struct task_struct *t, struct owner *who, struct labels *l)
+{
+	struct goroutines *p = bpf_map_lookup_elem(&programs, who);
+	__u64 g, at = 0, h = 0x9e3779b97f4a7c15ULL;
+
+	if (!p)
+		return 0;
+	g = goroutine(t, p);
+	if (!g || !user(&at, 8, g + p->g_labels) || !at)
+		return 0;
+	__builtin_memset(l, 0, sizeof(*l));
+	if (p->list)
+		read_list(l, at);
+	else
+		read_map(l, at);
+	if (!l->n)
+		return 0;
+	for (__u32 i = 0; i < sizeof(*l) / 8; i++) {
+		h = (h ^ ((__u64 *)l)[i]) * 0xff51afd7ed558ccdULL;
+		h ^= h >> 32;
+	}
+	return h | 1;
+}
+
+static __always_inline void add_to(void *counts, void *stacks, void *labels, struct key *k, struct stack *s, struct labels *l, __u64 n, __u64 ns)
 {
 	struct count *c = bpf_map_lookup_elem(counts, k);
 	struct count fresh = { .n = n, .ns = ns };
 
 	if (!c) {
+		/* A stack that lost its labels is still a stack. */
+		if (k->labels && !bpf_map_lookup_elem(labels, &k->labels) && bpf_map_update_elem(labels, &k->labels, l, BPF_ANY))
+			lose(LOSS_MAP);
 		/* The stack first: a count without one says nothing. */
 		if (!bpf_map_lookup_elem(stacks, &k->stack) && bpf_map_update_elem(stacks, &k->stack, s, BPF_ANY)) {
 			lose(LOSS_MAP);
@@ -223,7 +397,7 @@ static __always_inline void add_to(void *counts, void *stacks, struct key *k, st
 	__sync_fetch_and_add(&c->ns, ns);
 }
 
-static __always_inline void add(struct key *k, struct stack *s, __u64 n, __u64 ns)
+static __always_inline void add(struct key *k, struct stack *s, struct labels *l, __u64 n, __u64 ns)
 {
 	__u32 zero = 0, *a = bpf_map_lookup_elem(&active, &zero);
 
@@ -231,9 +405,9 @@ static __always_inline void add(struct key *k, struct stack *s, __u64 n, __u64 n
 		return;
 	k->stack = hash(s);
 	if (*a)
-		add_to(&counts1, &stacks1, k, s, n, ns);
+		add_to(&counts1, &stacks1, &labels1, k, s, l, n, ns);
 	else
-		add_to(&counts0, &stacks0, k, s, n, ns);
+		add_to(&counts0, &stacks0, &labels0, k, s, l, n, ns);
 }
 
 SEC("perf_event")
@@ -242,6 +416,7 @@ int on_cpu(void *ctx)
 	struct task_struct *t = (void *)bpf_get_current_task();
 	struct key k = { .kind = ON_CPU };
 	__u32 slot = 0;
+	struct labels *l;
 	struct stack *s;
 	__u32 n;
 
@@ -262,8 +437,13 @@ int on_cpu(void *ctx)
 		long m = bpf_get_stack(ctx, &s->pc[n], MAX_USER * 8, BPF_F_USER_STACK);
 		s->user = frames(m, MAX_USER);
 	}
+	l = bpf_map_lookup_elem(&label_scratch, &slot);
+	if (!l)
+		return 0;
+	if (k.who.mm)
+		k.labels = read_labels(t, &k.who, l);
 	tell(&k.who);
-	add(&k, s, 1, 0);
+	add(&k, s, l, 1, 0);
 	return 0;
 }
 
@@ -317,6 +497,7 @@ static __always_inline void leave(void *ctx, struct task_struct *t, __u64 now)
 {
 	unsigned int state = state_of(t);
 	struct waiting *w;
+	struct owner who = {};
 	long n;
 
 	/* Runnable (taken off by another), dead, or without a program. */
@@ -343,6 +524,8 @@ static __always_inline void leave(void *ctx, struct task_struct *t, __u64 now)
 	}
 	n = bpf_get_stack(ctx, w->pc, sizeof(w->pc), BPF_F_USER_STACK);
 	w->user = frames(n, MAX_WAIT_USER);
+	own(&who, t);
+	w->labelled = read_labels(t, &who, &w->labels);
 }
 
 static __always_inline void enter(void *ctx, struct task_struct *t, __u64 now)
@@ -379,8 +562,9 @@ static __always_inline void enter(void *ctx, struct task_struct *t, __u64 now)
 			break;
 		s->pc[n + i] = w->pc[i];
 	}
+	k.labels = w->labelled;
 	tell(&k.who);
-	add(&k, s, w->weight, ns * w->weight);
+	add(&k, s, &w->labels, w->weight, ns * w->weight);
 }
 
 SEC("tp_btf/sched_switch")
@@ -394,6 +578,8 @@ int BPF_PROG(off_cpu, bool preempt, struct task_struct *prev, struct task_struct
 	return 0;
 }
 
+const struct labels *unused_labels __attribute__((unused));
+const struct goroutines *unused_goroutines __attribute__((unused));
 const struct owner *unused_owner __attribute__((unused));
 const struct key *unused_key __attribute__((unused));
 const struct count *unused_count __attribute__((unused));

@@ -12,7 +12,8 @@
 //
 // Stacks are walked by frame pointers. Go has them, and so have distributions
 // that build with them; C code without them shows its innermost function, and
-// callers that may be missing. A goroutine that is parked waits nowhere: off the
+// callers that may be missing. Labels of goroutines are read together with the stack, at
+// most six of up to 24 and 64 bytes, in programs of Go 1.18 and later. A goroutine that is parked waits nowhere: off the
 // CPU are threads, in system calls, page faults and locks of the kernel.
 package profile
 
@@ -60,7 +61,7 @@ type Options struct {
 	Hz       int           // samples of each CPU a second, default DefaultHz, at most 1000; < 0: no profile of the CPU
 	Interval time.Duration // between profiles, default DefaultInterval
 
-	OffCPU     bool          // profile waits, too: costs 0.1 to 0.3 µs a switch
+	OffCPU     bool          // profile waits, too: costs about 1.1 µs a switch of threads
 	MinWait    time.Duration // shorter waits do not count, default DefaultMinWait
 	WaitStacks int           // taken by one CPU in a second, default DefaultWaitStacks
 
@@ -92,7 +93,8 @@ type Profile struct {
 	Duration time.Duration
 	// Pprof holds two values a sample: a count and nanoseconds. Samples are
 	// labelled with what is known of the process: pid, process, service,
-	// container, pod.
+	// container, pod; and with the labels of the goroutine (runtime/pprof.Do) where
+	// the program's layout is known. Those of the process go first.
 	Pprof *profile.Profile
 }
 
@@ -158,15 +160,16 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 	}
 	var stacks int
 	stacks, f.drainEvery = mapSize(f.opts, len(cpus))
-	for _, m := range []string{"counts0", "counts1", "stacks0", "stacks1"} {
+	for _, m := range []string{"counts0", "counts1", "stacks0", "stacks1", "labels0", "labels1"} {
 		spec.Maps[m].MaxEntries = uint32(stacks)
 	}
 	if f.object, err = kernel.Load("profile", h, spec); err != nil {
 		return err
 	}
 	f.table = symbol.NewTable()
-	f.spaces = newSpaces(h, f.table)
-	f.sums = &sums{object: f.object, counts: map[profileKey]profileCount{}, stacks: map[uint64][]frame{}}
+	f.spaces = newSpaces(h, f.table, f.object.Map("programs"))
+	f.sums = &sums{object: f.object}
+	f.sums.reset()
 	if f.seen, err = ringbuf.NewReader(f.object.Map("seen")); err != nil {
 		return kernel.Classify("profile", fmt.Errorf("open ring of new processes: %w", err))
 	}

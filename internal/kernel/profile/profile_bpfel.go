@@ -26,12 +26,32 @@ type profileCount struct {
 	Ns uint64
 }
 
+type profileGoroutines struct {
+	_        structs.HostLayout
+	Tls      int64
+	G_m      uint32
+	M_curg   uint32
+	G_labels uint32
+	List     uint32
+}
+
 type profileKey struct {
-	_     structs.HostLayout
-	Who   profileOwner
-	Stack uint64
-	Kind  uint32
-	Zero  uint32
+	_      structs.HostLayout
+	Who    profileOwner
+	Stack  uint64
+	Labels uint64
+	Kind   uint32
+	Zero   uint32
+}
+
+type profileLabels struct {
+	_  structs.HostLayout
+	N  uint64
+	Of [6]struct {
+		_     structs.HostLayout
+		Key   [24]int8
+		Value [64]int8
+	}
 }
 
 type profileOwner struct {
@@ -51,13 +71,15 @@ type profileStack struct {
 }
 
 type profileWaiting struct {
-	_      structs.HostLayout
-	Since  uint64
-	Usual  uint64
-	Weight uint32
-	User   uint16
-	Kind   uint16
-	Pc     [96]uint64
+	_        structs.HostLayout
+	Since    uint64
+	Usual    uint64
+	Weight   uint32
+	User     uint16
+	Kind     uint16
+	Labelled uint64
+	Pc       [96]uint64
+	Labels   profileLabels
 }
 
 // Names of all BPF objects in the ELF.
@@ -69,7 +91,11 @@ const (
 	profileMapCounts0             = "counts0"
 	profileMapCounts1             = "counts1"
 	profileMapKnown               = "known"
+	profileMapLabelScratch        = "label_scratch"
+	profileMapLabels0             = "labels0"
+	profileMapLabels1             = "labels1"
 	profileMapLosses              = "losses"
+	profileMapPrograms            = "programs"
 	profileMapScratch             = "scratch"
 	profileMapSeen                = "seen"
 	profileMapStacks0             = "stacks0"
@@ -80,7 +106,9 @@ const (
 	profileVarMinWaitUs           = "min_wait_us"
 	profileVarSelfTgid            = "self_tgid"
 	profileVarUnusedCount         = "unused_count"
+	profileVarUnusedGoroutines    = "unused_goroutines"
 	profileVarUnusedKey           = "unused_key"
+	profileVarUnusedLabels        = "unused_labels"
 	profileVarUnusedOwner         = "unused_owner"
 	profileVarUnusedStack         = "unused_stack"
 	profileVarWaitStacksPerSecond = "wait_stacks_per_second"
@@ -136,17 +164,21 @@ type profileProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type profileMapSpecs struct {
-	Active  *ebpf.MapSpec `ebpf:"active"`
-	Budgets *ebpf.MapSpec `ebpf:"budgets"`
-	Counts0 *ebpf.MapSpec `ebpf:"counts0"`
-	Counts1 *ebpf.MapSpec `ebpf:"counts1"`
-	Known   *ebpf.MapSpec `ebpf:"known"`
-	Losses  *ebpf.MapSpec `ebpf:"losses"`
-	Scratch *ebpf.MapSpec `ebpf:"scratch"`
-	Seen    *ebpf.MapSpec `ebpf:"seen"`
-	Stacks0 *ebpf.MapSpec `ebpf:"stacks0"`
-	Stacks1 *ebpf.MapSpec `ebpf:"stacks1"`
-	Waits   *ebpf.MapSpec `ebpf:"waits"`
+	Active       *ebpf.MapSpec `ebpf:"active"`
+	Budgets      *ebpf.MapSpec `ebpf:"budgets"`
+	Counts0      *ebpf.MapSpec `ebpf:"counts0"`
+	Counts1      *ebpf.MapSpec `ebpf:"counts1"`
+	Known        *ebpf.MapSpec `ebpf:"known"`
+	LabelScratch *ebpf.MapSpec `ebpf:"label_scratch"`
+	Labels0      *ebpf.MapSpec `ebpf:"labels0"`
+	Labels1      *ebpf.MapSpec `ebpf:"labels1"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	Programs     *ebpf.MapSpec `ebpf:"programs"`
+	Scratch      *ebpf.MapSpec `ebpf:"scratch"`
+	Seen         *ebpf.MapSpec `ebpf:"seen"`
+	Stacks0      *ebpf.MapSpec `ebpf:"stacks0"`
+	Stacks1      *ebpf.MapSpec `ebpf:"stacks1"`
+	Waits        *ebpf.MapSpec `ebpf:"waits"`
 }
 
 // profileVariableSpecs contains global variables before they are loaded into the kernel.
@@ -156,7 +188,9 @@ type profileVariableSpecs struct {
 	MinWaitUs           *ebpf.VariableSpec `ebpf:"min_wait_us"`
 	SelfTgid            *ebpf.VariableSpec `ebpf:"self_tgid"`
 	UnusedCount         *ebpf.VariableSpec `ebpf:"unused_count"`
+	UnusedGoroutines    *ebpf.VariableSpec `ebpf:"unused_goroutines"`
 	UnusedKey           *ebpf.VariableSpec `ebpf:"unused_key"`
+	UnusedLabels        *ebpf.VariableSpec `ebpf:"unused_labels"`
 	UnusedOwner         *ebpf.VariableSpec `ebpf:"unused_owner"`
 	UnusedStack         *ebpf.VariableSpec `ebpf:"unused_stack"`
 	WaitStacksPerSecond *ebpf.VariableSpec `ebpf:"wait_stacks_per_second"`
@@ -182,17 +216,21 @@ func (o *profileObjects) Close() error {
 //
 // It can be passed to loadProfileObjects or ebpf.CollectionSpec.LoadAndAssign.
 type profileMaps struct {
-	Active  *ebpf.Map `ebpf:"active"`
-	Budgets *ebpf.Map `ebpf:"budgets"`
-	Counts0 *ebpf.Map `ebpf:"counts0"`
-	Counts1 *ebpf.Map `ebpf:"counts1"`
-	Known   *ebpf.Map `ebpf:"known"`
-	Losses  *ebpf.Map `ebpf:"losses"`
-	Scratch *ebpf.Map `ebpf:"scratch"`
-	Seen    *ebpf.Map `ebpf:"seen"`
-	Stacks0 *ebpf.Map `ebpf:"stacks0"`
-	Stacks1 *ebpf.Map `ebpf:"stacks1"`
-	Waits   *ebpf.Map `ebpf:"waits"`
+	Active       *ebpf.Map `ebpf:"active"`
+	Budgets      *ebpf.Map `ebpf:"budgets"`
+	Counts0      *ebpf.Map `ebpf:"counts0"`
+	Counts1      *ebpf.Map `ebpf:"counts1"`
+	Known        *ebpf.Map `ebpf:"known"`
+	LabelScratch *ebpf.Map `ebpf:"label_scratch"`
+	Labels0      *ebpf.Map `ebpf:"labels0"`
+	Labels1      *ebpf.Map `ebpf:"labels1"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	Programs     *ebpf.Map `ebpf:"programs"`
+	Scratch      *ebpf.Map `ebpf:"scratch"`
+	Seen         *ebpf.Map `ebpf:"seen"`
+	Stacks0      *ebpf.Map `ebpf:"stacks0"`
+	Stacks1      *ebpf.Map `ebpf:"stacks1"`
+	Waits        *ebpf.Map `ebpf:"waits"`
 }
 
 func (m *profileMaps) Close() error {
@@ -202,7 +240,11 @@ func (m *profileMaps) Close() error {
 		m.Counts0,
 		m.Counts1,
 		m.Known,
+		m.LabelScratch,
+		m.Labels0,
+		m.Labels1,
 		m.Losses,
+		m.Programs,
 		m.Scratch,
 		m.Seen,
 		m.Stacks0,
@@ -218,7 +260,9 @@ type profileVariables struct {
 	MinWaitUs           *ebpf.Variable `ebpf:"min_wait_us"`
 	SelfTgid            *ebpf.Variable `ebpf:"self_tgid"`
 	UnusedCount         *ebpf.Variable `ebpf:"unused_count"`
+	UnusedGoroutines    *ebpf.Variable `ebpf:"unused_goroutines"`
 	UnusedKey           *ebpf.Variable `ebpf:"unused_key"`
+	UnusedLabels        *ebpf.Variable `ebpf:"unused_labels"`
 	UnusedOwner         *ebpf.Variable `ebpf:"unused_owner"`
 	UnusedStack         *ebpf.Variable `ebpf:"unused_stack"`
 	WaitStacksPerSecond *ebpf.Variable `ebpf:"wait_stacks_per_second"`

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -321,6 +320,7 @@ func TestC(t *testing.T) {
 func TestOffCPU(t *testing.T) {
 	bin := buildGo(t, "block", "-ldflags=-s -w")
 	_, got := start(t, Options{Hz: -1, OffCPU: true, Interval: 500 * time.Millisecond})
+	launched := time.Now()
 	pid, in, _ := launch(t, bin)
 	began := time.Now()
 	const waits = 40
@@ -336,7 +336,7 @@ func TestOffCPU(t *testing.T) {
 			return err == nil && unread == 0
 		})
 	}
-	took := time.Since(began)
+	took, atMost := time.Since(began), time.Since(launched) // it waits since some moment between
 	const slept = waits * 25 * time.Millisecond
 	await := func(st []string) bool {
 		return slices.Contains(st, "main.await") && slices.Contains(st, "syscall.Read") && slices.Contains(st, "runtime.main")
@@ -354,8 +354,8 @@ func TestOffCPU(t *testing.T) {
 	poll(t, "waits", func() bool { n, _ := sum(); return n >= waits-1 })
 	n, ns := sum()
 	t.Logf("%d waits of %v in %v", n, time.Duration(ns), took)
-	if n > waits+5 || time.Duration(ns) < slept*8/10 || time.Duration(ns) > took*11/10 {
-		t.Errorf("%d waits of %v, want about %d of %v to %v", n, time.Duration(ns), waits, slept, took)
+	if n > waits+5 || time.Duration(ns) < slept*8/10 || time.Duration(ns) > atMost*11/10 {
+		t.Errorf("%d waits of %v, want about %d of %v to %v", n, time.Duration(ns), waits, slept, atMost)
 	}
 	p := merged(t, got.of(pid, OffCPU))
 	for _, s := range p.Sample {
@@ -441,35 +441,6 @@ func TestMapSize(t *testing.T) {
 		entries, every := mapSize(tt.o, tt.cpus)
 		if entries != tt.entries || (every-tt.every).Abs() > time.Millisecond {
 			t.Errorf("%+v on %d CPUs: %d entries every %v, want %d every %v", tt.o, tt.cpus, entries, every, tt.entries, tt.every)
-		}
-	}
-}
-
-// The committed object is what clang makes of the source.
-func TestObjectIsCurrent(t *testing.T) {
-	if _, err := exec.LookPath("clang-14"); err != nil {
-		t.Skip("no clang-14")
-	}
-	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
-		t.Skip("not an architecture with objects")
-	}
-	read := func() (out [][]byte) {
-		for _, name := range []string{"profile_bpfel.o", "profile_bpfel.go"} {
-			b, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out = append(out, b)
-		}
-		return out
-	}
-	want := read()
-	if out, err := exec.Command("go", "generate", ".").CombinedOutput(); err != nil {
-		t.Fatalf("generate: %v\n%s", err, out)
-	}
-	for i, got := range read() {
-		if !bytes.Equal(got, want[i]) {
-			t.Errorf("generated file %d differs from the committed one: commit the new", i)
 		}
 	}
 }

@@ -3,10 +3,14 @@
 package profile
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach/layout"
 	"github.com/guanlan-io/guanlan/internal/kernel/symbol"
 )
 
@@ -23,8 +27,9 @@ const (
 // spaces knows the processes that stacks belong to, from their first stack on.
 // Safe for concurrent use.
 type spaces struct {
-	host  *kernel.Host
-	table *symbol.Table
+	host     *kernel.Host
+	table    *symbol.Table
+	programs *ebpf.Map // where labels of goroutines are
 
 	mu      sync.Mutex
 	known   map[profileOwner]*space
@@ -36,14 +41,15 @@ type spaces struct {
 
 // space is one process, or what a process was before it called exec.
 type space struct {
-	process kernel.Process
-	symbols *symbol.Process // nil: it had ended, or nobody may look
-	used    uint64
-	fresh   bool // its mappings were read in this interval
+	process  kernel.Process
+	symbols  *symbol.Process // nil: it had ended, or nobody may look
+	labelled bool            // the kernel was told where its labels are
+	used     uint64
+	fresh    bool // its mappings were read in this interval
 }
 
-func newSpaces(h *kernel.Host, t *symbol.Table) *spaces {
-	return &spaces{host: h, table: t, known: map[profileOwner]*space{}}
+func newSpaces(h *kernel.Host, t *symbol.Table, programs *ebpf.Map) *spaces {
+	return &spaces{host: h, table: t, programs: programs, known: map[profileOwner]*space{}}
 }
 
 // meet opens what is needed to name a process's addresses.
@@ -79,6 +85,14 @@ func (s *spaces) get(o profileOwner) *space {
 	sp.process = p
 	if symbols, err := s.table.Process(s.host.Proc(), int(o.Tgid)); err == nil {
 		sp.symbols = symbols
+	}
+	// Without labels where it is no program of Go, or one that nobody knows.
+	if g, err := layout.GoroutinesOf(fmt.Sprintf("%s/%d/exe", s.host.Proc(), o.Tgid)); err == nil {
+		at := profileGoroutines{Tls: g.TLS, G_m: g.M, M_curg: g.Curg, G_labels: g.Labels}
+		if g.List {
+			at.List = 1
+		}
+		sp.labelled = s.programs.Put(o, at) == nil
 	}
 	return sp
 }
@@ -137,6 +151,9 @@ func (s *spaces) age() {
 func (s *spaces) drop(o profileOwner, sp *space) {
 	if sp.symbols != nil {
 		sp.symbols.Close()
+	}
+	if sp.labelled {
+		_ = s.programs.Delete(o) // or the map is closed already
 	}
 	delete(s.known, o)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -38,12 +39,16 @@ type frame struct {
 	kernel bool
 }
 
+// label is one that a goroutine gave itself.
+type label struct{ key, value string }
+
 // sums adds up what the kernel counted. Used by one goroutine at a time.
 type sums struct {
 	object *kernel.Object
 	active uint32 // maps that programs write to
 	counts map[profileKey]profileCount
 	stacks map[uint64][]frame
+	labels map[uint64][]label
 	lost   uint64
 }
 
@@ -67,6 +72,16 @@ func (s *sums) drain() error {
 		}
 		s.stacks[hash] = frames
 	})
+	err = errors.Join(err, empty(s.object.Map(fmt.Sprintf("labels%d", was)), func(hash uint64, l profileLabels) {
+		if _, ok := s.labels[hash]; ok || len(s.labels) >= maxSums {
+			return
+		}
+		of := make([]label, min(int(l.N), len(l.Of)))
+		for i := range of {
+			of[i] = label{key: text(l.Of[i].Key[:]), value: text(l.Of[i].Value[:])}
+		}
+		s.labels[hash] = of
+	}))
 	return errors.Join(err, empty(counts, func(k profileKey, c profileCount) {
 		old, ok := s.counts[k]
 		if _, known := s.stacks[k.Stack]; !known || !ok && len(s.counts) >= maxSums {
@@ -78,10 +93,26 @@ func (s *sums) drain() error {
 }
 
 // take returns all and starts anew.
-func (s *sums) take() (counts map[profileKey]profileCount, stacks map[uint64][]frame, lost uint64) {
-	counts, stacks, lost = s.counts, s.stacks, s.lost
-	s.counts, s.stacks, s.lost = map[profileKey]profileCount{}, map[uint64][]frame{}, 0
-	return counts, stacks, lost
+func (s *sums) take() (counts map[profileKey]profileCount, stacks map[uint64][]frame, labels map[uint64][]label, lost uint64) {
+	counts, stacks, labels, lost = s.counts, s.stacks, s.labels, s.lost
+	s.reset()
+	return counts, stacks, labels, lost
+}
+
+func (s *sums) reset() {
+	s.counts, s.stacks, s.labels, s.lost = map[profileKey]profileCount{}, map[uint64][]frame{}, map[uint64][]label{}, 0
+}
+
+// text is what stands before the zeros. A program may have cut a letter in two.
+func text(b []int8) string {
+	out := make([]byte, 0, len(b))
+	for _, c := range b {
+		if c == 0 {
+			break
+		}
+		out = append(out, byte(c))
+	}
+	return strings.ToValidUTF8(string(out), "")
 }
 
 // empty removes all entries of a map. Nobody else writes to it.

@@ -3,7 +3,6 @@
 package tcp
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
@@ -28,6 +26,28 @@ import (
 const helper = "GUANLAN_TCP_HELPER"
 
 func TestMain(m *testing.M) {
+	if arguments, ok := strings.CutPrefix(os.Getenv(helper), "connect "); ok {
+		var n, port int
+		_, _ = fmt.Sscan(arguments, &n, &port)
+		if err := connect(n, port); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
+	if addr, ok := strings.CutPrefix(os.Getenv(helper), "serve "); ok {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		accept(l, echo)
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}
 	if os.Getenv(helper) != "" {
 		f := New(Options{})
 		err := f.Start(context.Background(), kernel.NewHost(kernel.Options{}))
@@ -124,105 +144,6 @@ func TestCapabilities(t *testing.T) {
 			if strings.Contains(string(out), w) {
 				t.Errorf("%v: says %q", tt.caps, w)
 			}
-		}
-	}
-}
-
-// probes counts the programs of this package in the kernel, by their ids.
-func probes(t *testing.T) map[ebpf.ProgramID]string {
-	t.Helper()
-	found := map[ebpf.ProgramID]string{}
-	var id ebpf.ProgramID
-	for {
-		next, err := ebpf.ProgramGetNextID(id)
-		if err != nil {
-			return found
-		}
-		id = next
-		p, err := ebpf.NewProgramFromID(id)
-		if err != nil {
-			continue
-		}
-		if i, err := p.Info(); err == nil {
-			switch i.Name {
-			case "on_state", "on_retransmit", "on_sockops", "on_probe", "snap", "on_read", "on_send_reset", "on_receive_rese":
-				found[id] = i.Name
-			}
-		}
-		p.Close()
-	}
-}
-
-func TestNoProbeIsLeft(t *testing.T) {
-	before := probes(t)
-	fresh := func() (n int) {
-		for id := range probes(t) {
-			if _, old := before[id]; !old {
-				n++
-			}
-		}
-		return n
-	}
-	f := New(Options{})
-	if err := f.Start(t.Context(), kernel.NewHost(kernel.Options{})); err != nil {
-		_ = f.Close()
-		if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
-			t.Skip(err)
-		}
-		t.Fatal(err)
-	}
-	if fresh() < 6 {
-		t.Errorf("only %d programs are there", fresh())
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the programs to go after Close", func() bool { return fresh() == 0 })
-
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), helper+"=idle")
-	stdin, _ := cmd.StdinPipe()
-	defer stdin.Close()
-	out, _ := cmd.StdoutPipe()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for s := bufio.NewScanner(out); s.Scan() && s.Text() != "ready"; {
-	}
-	if fresh() == 0 {
-		t.Error("the other process has no programs")
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	until(t, "the programs to go after SIGKILL", func() bool { return fresh() == 0 })
-}
-
-// Objects are what clang makes of the sources.
-func TestObjectsAreCurrent(t *testing.T) {
-	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip(&kernel.Unsupported{Feature: "this test", Missing: tool})
-		}
-	}
-	dir := t.TempDir()
-	cmd := exec.Command("go", "generate", ".")
-	for _, name := range []string{"tcp_bpfel.go", "tcp_bpfel.o"} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go generate: %v\n%s", err, out)
-	}
-	for _, name := range []string{"tcp_bpfel.go", "tcp_bpfel.o"} {
-		was, err1 := os.ReadFile(filepath.Join(dir, name))
-		is, err2 := os.ReadFile(name)
-		if err1 != nil || err2 != nil || !bytes.Equal(was, is) {
-			t.Errorf("%s is not what clang makes of the source: commit the new one (%v, %v)", name, err1, err2)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -158,6 +159,28 @@ func up(name string, addr netip.Prefix) error {
 	return nil
 }
 
+// also gives an interface an IPv6 address.
+func also(name string, addr netip.Prefix) error {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	at, err := net.InterfaceByName(name)
+	if err != nil {
+		return err
+	}
+	req := struct { // struct in6_ifreq
+		addr   [16]byte
+		prefix uint32
+		index  int32
+	}{addr.Addr().As16(), uint32(addr.Bits()), int32(at.Index)}
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFADDR, uintptr(unsafe.Pointer(&req))); e != 0 {
+		return fmt.Errorf("set IPv6 address of %s: %w", name, e)
+	}
+	return nil
+}
+
 // lossy is a link of two namespaces by a relay that delays packets and drops
 // every nth of those with data from a to b.
 type lossy struct {
@@ -170,19 +193,19 @@ type lossy struct {
 }
 
 const (
-	addrA = "10.94.0.1"
-	addrB = "10.94.0.2"
+	addrA, addrA6 = "10.94.0.1", "fd94::1"
+	addrB, addrB6 = "10.94.0.2", "fd94::2"
 )
 
 func newLossy(t testing.TB) *lossy {
 	l := &lossy{a: newNetns(t), b: newNetns(t)}
-	ta, tb := l.a.tun(t, addrA), l.b.tun(t, addrB)
+	ta, tb := l.a.tun(t, addrA, addrA6), l.b.tun(t, addrB, addrB6)
 	go l.relay(ta, tb, true)
 	go l.relay(tb, ta, false)
 	return l
 }
 
-func (n *netns) tun(t testing.TB, addr string) *os.File {
+func (n *netns) tun(t testing.TB, addr, addr6 string) *os.File {
 	var f *os.File
 	n.do(t, func() error {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -195,7 +218,7 @@ func (n *netns) tun(t testing.TB, addr string) *os.File {
 			return fmt.Errorf("make a TUN device: %w", err)
 		}
 		f = os.NewFile(uintptr(fd), "tun")
-		return up("gl0", netip.MustParsePrefix(addr+"/24"))
+		return errors.Join(up("gl0", netip.MustParsePrefix(addr+"/24")), also("gl0", netip.MustParsePrefix(addr6+"/64")))
 	})
 	t.Cleanup(func() { _ = f.Close() })
 	return f
@@ -233,6 +256,9 @@ func (l *lossy) relay(from, to *os.File, drop bool) {
 }
 
 func hasData(b []byte) bool {
+	if len(b) >= 60 && b[0]>>4 == 6 && b[6] == unix.IPPROTO_TCP {
+		return len(b) > 40+int(b[40+12]>>4)*4
+	}
 	if len(b) < 40 || b[0]>>4 != 4 || b[9] != unix.IPPROTO_TCP {
 		return false
 	}

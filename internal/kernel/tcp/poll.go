@@ -40,10 +40,14 @@ type poller struct {
 	snap   *link.Iter // nil: sockets cannot be listed
 	enable *link.Iter // nil: nothing to enable
 
+	room       uint32 // live connections to tell of at one poll
+	left       uint32 // of it, in the poll that runs
 	epoch      uint32
 	last       time.Time
 	namespaces map[uint32]*namespace
 	suppressed uint64
+	peers      *peers // never changed once made
+	stale      bool   // flows came or went since
 
 	keys   []tcpKey
 	values []tcpSum
@@ -75,10 +79,18 @@ func newPoller(h *kernel.Host, o *kernel.Object, snap *link.Iter) *poller {
 
 func (p *poller) run() (Report, error) {
 	p.epoch++
+	p.left = p.room
 	r := Report{From: p.last}
 	errs := []error{p.sockets(&r)}
 	for _, t := range p.tables {
 		errs = append(errs, p.flows(&r, t))
+	}
+	if p.stale || p.peers == nil {
+		p.peers = p.findPeers(r.Namespaces)
+		p.stale = false
+	}
+	for i := range r.Flows {
+		r.Flows[i].PeerProcess = p.peers.of(&r.Flows[i].Identity)
 	}
 	r.To = time.Now()
 	p.last = r.To
@@ -88,7 +100,8 @@ func (p *poller) run() (Report, error) {
 		for _, q := range quotas {
 			n += q.Suppressed
 		}
-		r.Suppressed, p.suppressed = n-p.suppressed, n
+		r.Suppressed += n - p.suppressed
+		p.suppressed = n
 	}
 	return r, errors.Join(errs...)
 }
@@ -117,10 +130,20 @@ func (p *poller) flows(r *Report, t table) error {
 		}
 		// Between reading and deleting it may have woken up: what it has now is not lost.
 		var last tcpSum
-		if err := t.LookupAndDelete(k, &last); err == nil {
+		err := t.LookupAndDelete(k, &last)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) { // before 5.14
+			if err = t.Lookup(k, &last); err == nil {
+				err = t.Delete(k)
+			}
+		}
+		switch {
+		case err == nil:
 			p.flow(r, t, k, &last)
+		case !errors.Is(err, ebpf.ErrKeyNotExist):
+			return fmt.Errorf("delete an idle sum: %w", err)
 		}
 		delete(t.before, k)
+		p.stale = true
 	}
 	return nil
 }
@@ -130,7 +153,9 @@ func (p *poller) flow(r *Report, t table, k tcpKey, now *tcpSum) {
 	if was == nil {
 		was = &known{}
 		t.before[k] = was
+		p.stale = true
 	}
+	was.Comm = now.Comm
 	open := now.Open
 	if now.OpenEpoch != p.epoch {
 		open = 0
@@ -190,7 +215,7 @@ func (p *poller) sockets(r *Report) error {
 	shut := false
 	for id, path := range p.list(own) {
 		var ns Namespace
-		err := within(path, func() error { return p.namespace(id, &ns) })
+		err := within(path, func() error { return p.namespace(id, &ns, &r.Suppressed) })
 		switch {
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH), errors.Is(err, unix.EINVAL):
 			// Gone since it was listed.
@@ -280,9 +305,9 @@ func within(path string, f func() error) error {
 }
 
 // namespace lists the sockets of the namespace that the thread is in.
-func (p *poller) namespace(id uint32, out *Namespace) error {
+func (p *poller) namespace(id uint32, out *Namespace, suppressed *uint64) error {
 	polls := p.object.Map("polls")
-	state := tcpPoll{Epoch: p.epoch}
+	state := tcpPoll{Epoch: p.epoch, Room: p.left}
 	if err := polls.Put(uint32(0), &state); err != nil {
 		return fmt.Errorf("begin poll: %w", err)
 	}
@@ -298,7 +323,9 @@ func (p *poller) namespace(id uint32, out *Namespace) error {
 	if err := polls.Lookup(uint32(0), &state); err != nil {
 		return fmt.Errorf("read poll: %w", err)
 	}
+	p.left = state.Room
 	*out = Namespace{ID: id}
+	*suppressed += uint64(state.Suppressed)
 	copy(out.States[:], state.States[:])
 
 	was := p.namespaces[id]

@@ -37,7 +37,11 @@ type Identity struct {
 	Cgroup  string         // path in cgroup v2, "" if unknown
 	NetNS   uint32         // inode of the network namespace
 	Role    Role
-	Local   netip.AddrPort
+	// PeerProcess is the other side where it is a process of this host, in any
+	// network namespace; zero where it is not, where an address was translated
+	// between them, and where several programs may be meant.
+	PeerProcess kernel.Process
+	Local       netip.AddrPort
 	// Remote is :: for the connections of a process that found no room in the
 	// kernel's table, together.
 	Remote netip.AddrPort
@@ -156,7 +160,8 @@ type Report struct {
 	From, To   time.Time
 	Flows      []Flow // those with traffic, events or open connections
 	Namespaces []Namespace
-	// Suppressed counts events above Options.EventsPerSecond: their counters are in Flows.
+	// Suppressed counts events above Options.EventsPerSecond and
+	// Options.MaxConnections: their counters are in Flows.
 	Suppressed uint64
 }
 
@@ -168,14 +173,15 @@ const (
 	ConnectFailed
 	ResetSent
 	ResetReceived
-	ClosedBad // had retransmits or an RTT above Options.SlowRTT
+	ClosedBad  // had retransmits or an RTT above Options.SlowRTT
+	Connection // is open and had them since the last report
 )
 
 func (k Kind) String() string {
-	if k < ConnectSlow || k > ClosedBad {
+	if k < ConnectSlow || k > Connection {
 		return "unknown"
 	}
-	return [...]string{"connect_slow", "connect_failed", "reset_sent", "reset_received", "closed_bad"}[k-1]
+	return [...]string{"connect_slow", "connect_failed", "reset_sent", "reset_received", "closed_bad", "connection"}[k-1]
 }
 
 // Event is one connection out of the ordinary. Local and Remote have both ports.
@@ -185,8 +191,9 @@ type Event struct {
 	Identity
 	Failure                  Failure       // of ConnectFailed
 	State                    State         // that the connection was in, of ResetSent and ResetReceived
-	Duration                 time.Duration // of the attempt; of ClosedBad, the connection's life if it is known
-	SRTT, MaxRTT             time.Duration // MaxRTT is 0 where samples cannot be had
-	Retransmits              uint32
-	BytesSent, BytesReceived uint64 // in the connection's life
+	Duration                 time.Duration // of the attempt; of ClosedBad and Connection, the connection's life if it is known
+	SRTT, MaxRTT             time.Duration // MaxRTT of Connection is since the last report; 0 where samples cannot be had
+	Retransmits              uint32        // in the connection's life
+	Recent                   uint32        // of them, those that no Connection told of yet
+	BytesSent, BytesReceived uint64        // in the connection's life
 }

@@ -51,13 +51,14 @@ struct sock {
 };
 struct inet_sock { __be16 inet_sport; };
 struct tcp_sock {
-	u32 snd_wnd, rcv_wnd, srtt_us, data_segs_out, rcv_ooopack;
+	u32 snd_wnd, rcv_wnd, srtt_us, data_segs_out, rcv_ooopack, total_retrans;
 	u64 bytes_acked, bytes_received, tcp_mstamp;
 	u8 bpf_sock_ops_cb_flags;
 };
 struct mptcp_sock { struct sock *first; };
-struct sk_buff { char cb[48]; };
-struct tcp_skb_cb { u16 tcp_gso_segs; };
+struct inet_timewait_sock { volatile unsigned char tw_substate; };
+struct tcp_timewait_sock { struct inet_timewait_sock tw_sk; };
+struct sk_buff;
 struct task_struct { struct task_struct *group_leader; int tgid; u64 start_boottime; char comm[16]; };
 struct socket { struct sock *sk; };
 struct file;
@@ -83,7 +84,7 @@ struct bpf_sock_ops {
 
 enum { ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER, ROLE_LISTENER };
 enum { FAIL_REFUSED, FAIL_TIMEOUT, FAIL_UNREACHABLE, FAIL_CANCELED, FAIL_NO_PORT, FAIL_OTHER, FAILS };
-enum { EV_CONNECT_SLOW = 1, EV_CONNECT_FAILED, EV_RESET_SENT, EV_RESET_RECEIVED, EV_CLOSED_BAD };
+enum { EV_CONNECT_SLOW = 1, EV_CONNECT_FAILED, EV_RESET_SENT, EV_RESET_RECEIVED, EV_CLOSED_BAD, EV_CONNECTION };
 
 #define RTT_SLOTS 40  /* half octaves from 64 us */
 #define CONN_SLOTS 20 /* octaves from 64 us */
@@ -122,10 +123,11 @@ struct sum {
 struct conn {
 	u64 cgroup;
 	u64 start_ns, est_ns;
-	u64 bytes_acked, bytes_received; /* as folded */
-	u32 data_segs, ooo;              /* as folded */
+	u64 bytes_acked, bytes_received;   /* as folded */
+	u32 data_segs, ooo, total_retrans; /* as folded */
 	u32 tgid, start_cs;
 	u32 retrans, rtt_max;
+	u32 told, rtt_recent; /* of these, what was told; the worst since the last poll */
 	u32 last_srtt;
 	u32 pending[PENDING];
 	u8 pendings, role, zero_peer, zero_local, touched;
@@ -137,11 +139,12 @@ struct event {
 	u64 bytes_sent, bytes_received;
 	u32 kind, detail; /* of EV_CONNECT_FAILED: FAIL_… */
 	u32 tgid, start_cs, netns;
-	u32 srtt_us, rtt_max_us, retrans;
+	u32 srtt_us, rtt_max_us, retrans, retrans_recent;
 	u16 lport, rport;
 	u8 laddr[16], raddr[16];
 	u32 role;
 	u8 comm[16];
+	u32 pad;
 };
 
 struct listener { u64 cgroup; u32 tgid, start_cs, netns, backlog, max_backlog, drops; u16 port, pad; u8 addr[16]; u8 comm[16]; u32 pad2; };
@@ -161,8 +164,9 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(
  * listeners of Go since 1.24: the file is of the one, hooks see the other. */
 struct owned { u32 tgid, start_cs; u8 comm[16]; };
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, u64); __type(value, struct owned); } subflows SEC(".maps");
-/* Sockets by state in the namespace that snap runs in, and the number of the poll. */
-struct poll { u32 epoch; u32 states[13]; };
+/* Sockets by state in the namespace that snap runs in, the number of the poll, and
+ * how many live connections it may still tell of, and had to leave out. */
+struct poll { u32 epoch, room, suppressed; u32 states[13]; };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct poll); } polls SEC(".maps");
 /* The limit on events of one CPU, by second. */
 struct quota { u64 second; u32 used; u32 pad; u64 suppressed; };
@@ -223,6 +227,7 @@ static __always_inline void baseline(struct conn *c, struct tcp_sock *tp)
 	c->bytes_received = tp->bytes_received;
 	c->data_segs = tp->data_segs_out;
 	c->ooo = tp->rcv_ooopack;
+	c->total_retrans = tp->total_retrans;
 }
 
 static __always_inline struct conn *conn_of(struct sock *sk)
@@ -331,6 +336,18 @@ static __noinline int fold_rtt(struct conn *c, struct sum *s)
 	return 0;
 }
 
+/* The socket's own counter is that of ss and, summed, of nstat. The hook alone
+ * would not do: Linux 6.17 calls it for retransmits that failed, too. */
+static __always_inline void see_retrans(struct tcp_sock *tp, struct conn *c, struct sum *s)
+{
+	u32 n = tp->total_retrans - c->total_retrans;
+	if (!n)
+		return;
+	c->total_retrans += n;
+	c->retrans += n;
+	add(&s->retrans, n);
+}
+
 /* fold takes what happened in the socket since the last time into the sum. The
  * kernel counts an acknowledged FIN and a received one as a byte each. */
 static __always_inline void fold(struct tcp_sock *tp, struct conn *c, struct sum *s, bool fin_acked)
@@ -351,8 +368,49 @@ static __always_inline void fold(struct tcp_sock *tp, struct conn *c, struct sum
 	c->bytes_received = received;
 	c->data_segs = segs;
 	c->ooo = ooo;
+	see_retrans(tp, c, s);
 	if (c->pendings)
 		fold_rtt(c, s);
+}
+
+static __noinline int send(struct sock *sk, struct conn *c, u32 kind, u32 detail, u64 dur)
+{
+	if (!sk || !c)
+		return 0;
+	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		lose(LOSS_RING);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time_ns = bpf_ktime_get_ns();
+	e->kind = kind;
+	e->detail = detail;
+	e->dur_ns = dur;
+	e->sock = (u64)sk;
+	e->cgroup = c->cgroup;
+	e->tgid = c->tgid;
+	e->start_cs = c->start_cs;
+	e->role = c->role;
+	e->retrans = c->retrans;
+	e->retrans_recent = c->retrans - c->told;
+	e->rtt_max_us = kind == EV_CONNECTION ? c->rtt_recent : c->rtt_max;
+	e->netns = netns_of(sk);
+	e->lport = lport_of(sk);
+	e->rport = bpf_ntohs(sk->__sk_common.skc_dport);
+	__builtin_memcpy(e->comm, c->comm, sizeof(e->comm));
+	u8 l[16], r[16];
+	ends(sk, l, r);
+	__builtin_memcpy(e->laddr, l, 16);
+	__builtin_memcpy(e->raddr, r, 16);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (tp) {
+		e->srtt_us = tp->srtt_us >> 3;
+		e->bytes_sent = tp->bytes_acked;
+		e->bytes_received = tp->bytes_received;
+	}
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
 static __noinline int emit(struct sock *sk, struct conn *c, u32 kind, u32 detail, u64 dur)
@@ -374,45 +432,15 @@ static __noinline int emit(struct sock *sk, struct conn *c, u32 kind, u32 detail
 		return 0;
 	}
 	q->used++;
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		lose(LOSS_RING);
-		return 0;
-	}
-	__builtin_memset(e, 0, sizeof(*e));
-	e->time_ns = now;
-	e->kind = kind;
-	e->detail = detail;
-	e->dur_ns = dur;
-	e->sock = (u64)sk;
-	e->cgroup = c->cgroup;
-	e->tgid = c->tgid;
-	e->start_cs = c->start_cs;
-	e->role = c->role;
-	e->retrans = c->retrans;
-	e->rtt_max_us = c->rtt_max;
-	e->netns = netns_of(sk);
-	e->lport = lport_of(sk);
-	e->rport = bpf_ntohs(sk->__sk_common.skc_dport);
-	__builtin_memcpy(e->comm, c->comm, sizeof(e->comm));
-	u8 l[16], r[16];
-	ends(sk, l, r);
-	__builtin_memcpy(e->laddr, l, 16);
-	__builtin_memcpy(e->raddr, r, 16);
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	if (tp) {
-		e->srtt_us = tp->srtt_us >> 3;
-		e->bytes_sent = tp->bytes_acked;
-		e->bytes_received = tp->bytes_received;
-	}
-	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
-	return 0;
+	return send(sk, c, kind, detail, dur);
 }
 
 static __always_inline void sample_rtt(struct sock *sk, struct conn *c, u32 us)
 {
 	if (us > c->rtt_max)
 		c->rtt_max = us;
+	if (us > c->rtt_recent)
+		c->rtt_recent = us;
 	u32 n = c->pendings;
 	if (n < PENDING)
 		c->pending[n & (PENDING - 1)] = us;
@@ -474,6 +502,7 @@ static __always_inline void on_established(struct sock *sk, int from)
 	c->start_ns = c->est_ns;
 	c->touched = 0;
 	c->retrans = 0;
+	c->told = 0;
 	struct sum *s = sum_of(sk, c);
 	if (!s)
 		return;
@@ -557,7 +586,9 @@ int BPF_PROG(on_state, struct sock *sk, int from, int to)
 	c->est_ns = 0;
 	c->touched = 1;
 	c->retrans = 0;
+	c->told = 0;
 	c->rtt_max = 0;
+	c->rtt_recent = 0;
 	return 0;
 }
 
@@ -565,18 +596,18 @@ SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(on_retransmit, struct sock *sk, struct sk_buff *skb)
 {
 	struct conn *c = conn_of(sk);
-	if (!c)
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (!c || !tp)
 		return 0;
 	struct sum *s = sum_of(sk, c);
 	if (!s)
 		return 0;
 	if (sk->__sk_common.skc_state == TCP_SYN_SENT) {
-		add(&s->syn_retrans, 1);
+		add(&s->syn_retrans, tp->total_retrans - c->total_retrans);
+		c->total_retrans = tp->total_retrans;
 		return 0;
 	}
-	u32 segs = BPF_CORE_READ((struct tcp_skb_cb *)&skb->cb[0], tcp_gso_segs) ?: 1;
-	c->retrans += segs;
-	add(&s->retrans, segs);
+	see_retrans(tp, c, s);
 	return 0;
 }
 
@@ -724,6 +755,19 @@ static __always_inline struct conn *adopt(struct sock *sk, struct conn *c, u8 ro
 	return c;
 }
 
+/* A live connection out of the ordinary, once a poll. */
+static __always_inline void tell(struct sock *sk, struct conn *c, struct poll *p)
+{
+	if (p->room) {
+		p->room--;
+		send(sk, c, EV_CONNECTION, 0, c->est_ns ? bpf_ktime_get_ns() - c->est_ns : 0);
+	} else {
+		p->suppressed++;
+	}
+	c->told = c->retrans;
+	c->rtt_recent = 0;
+}
+
 /* One poll of one network namespace: folds all its connections, counts states,
  * writes one record a listener. */
 SEC("iter/tcp")
@@ -735,6 +779,12 @@ int snap(struct bpf_iter__tcp *ctx)
 	if (!skc || !p)
 		return 0;
 	u32 state = skc->skc_state;
+	if (state == TCP_TIME_WAIT) {
+		/* The small socket of one that waits for the peer's FIN without its process, too. */
+		struct tcp_timewait_sock *tw = bpf_skc_to_tcp_timewait_sock(skc);
+		if (tw)
+			state = tw->tw_sk.tw_substate;
+	}
 	if (state < 13)
 		p->states[state]++;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(skc);
@@ -767,6 +817,8 @@ int snap(struct bpf_iter__tcp *ctx)
 	struct conn *c = conn_of(sk);
 	if (!c)
 		return 0;
+	if (c->role == ROLE_LISTENER) /* accepted while the agent started */
+		c->role = ROLE_SERVER;
 	if (!c->tgid)
 		adopt(sk, c, c->role);
 	struct sum *s = sum_of(sk, c);
@@ -774,6 +826,8 @@ int snap(struct bpf_iter__tcp *ctx)
 		return 0;
 	see_window(sk, c, tp);
 	fold(tp, c, s, state == TCP_FIN_WAIT2);
+	if (c->retrans != c->told || c->rtt_recent > rtt_over_us)
+		tell(sk, c, p);
 	if (s->open_epoch != p->epoch) {
 		s->open_epoch = p->epoch;
 		s->open = 0;

@@ -36,6 +36,8 @@ const (
 	DefaultMaxFlows = 8192
 	// DefaultEventsPerSecond of one CPU keeps a storm of resets below 0.1 % of it.
 	DefaultEventsPerSecond = 200
+	// DefaultMaxConnections fills a quarter of the ring at once.
+	DefaultMaxConnections = 500
 )
 
 // Options of New. The zero value works.
@@ -47,6 +49,9 @@ type Options struct {
 	MaxFlows    int           // default DefaultMaxFlows; what finds no room is counted by process alone
 	// EventsPerSecond bounds the events of one CPU, default DefaultEventsPerSecond.
 	EventsPerSecond int
+	// MaxConnections bounds the live connections told of (kind Connection) at one
+	// report, default DefaultMaxConnections.
+	MaxConnections int
 	// NoSockOps takes round-trip times without CAP_NET_ADMIN even where it is
 	// there: the mean at each incoming segment in place of each sample.
 	NoSockOps bool
@@ -83,6 +88,7 @@ func New(o Options) *Feature {
 	o.SlowAccept = cmp.Or(o.SlowAccept, DefaultSlowAccept)
 	o.MaxFlows = cmp.Or(o.MaxFlows, DefaultMaxFlows)
 	o.EventsPerSecond = cmp.Or(o.EventsPerSecond, DefaultEventsPerSecond)
+	o.MaxConnections = cmp.Or(o.MaxConnections, DefaultMaxConnections)
 	return &Feature{opts: o}
 }
 
@@ -124,6 +130,7 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) (err error) {
 	snap, err := f.object.Iter("snap")
 	f.part(err)
 	f.poll = newPoller(h, f.object, snap)
+	f.poll.room = uint32(f.opts.MaxConnections)
 	if sampled && snap != nil {
 		if it, err := f.object.Iter("enable_rtt"); err != nil {
 			f.part(err)
@@ -265,8 +272,8 @@ func (f *Feature) decode(raw []byte) {
 		Duration:    time.Duration(e.DurNs),
 		SRTT:        time.Duration(e.SrttUs) * time.Microsecond,
 		MaxRTT:      time.Duration(e.RttMaxUs) * time.Microsecond,
-		Retransmits: e.Retrans,
-		BytesSent:   e.BytesSent, BytesReceived: e.BytesReceived,
+		Retransmits: e.Retrans, Recent: e.RetransRecent,
+		BytesSent: e.BytesSent, BytesReceived: e.BytesReceived,
 	}
 	switch out.Kind {
 	case ConnectFailed:
@@ -274,6 +281,10 @@ func (f *Feature) decode(raw []byte) {
 	case ResetSent, ResetReceived:
 		out.State = State(e.Detail)
 	}
+	f.mu.Lock() // during a poll, until it is known who is there
+	peers := f.poll.peers
+	f.mu.Unlock()
+	out.PeerProcess = peers.of(&out.Identity)
 	f.opts.OnEvent(out)
 }
 

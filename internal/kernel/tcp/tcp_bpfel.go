@@ -22,10 +22,13 @@ type tcpConn struct {
 	BytesReceived uint64
 	DataSegs      uint32
 	Ooo           uint32
+	TotalRetrans  uint32
 	Tgid          uint32
 	StartCs       uint32
 	Retrans       uint32
 	RttMax        uint32
+	Told          uint32
+	RttRecent     uint32
 	LastSrtt      uint32
 	Pending       [8]uint32
 	Pendings      uint8
@@ -34,7 +37,7 @@ type tcpConn struct {
 	ZeroLocal     uint8
 	Touched       uint8
 	Comm          [16]uint8
-	_             [7]byte
+	_             [3]byte
 }
 
 type tcpEvent struct {
@@ -53,12 +56,14 @@ type tcpEvent struct {
 	SrttUs        uint32
 	RttMaxUs      uint32
 	Retrans       uint32
+	RetransRecent uint32
 	Lport         uint16
 	Rport         uint16
 	Laddr         [16]uint8
 	Raddr         [16]uint8
 	Role          uint32
 	Comm          [16]uint8
+	Pad           uint32
 }
 
 type tcpKey struct {
@@ -99,9 +104,11 @@ type tcpOwned struct {
 }
 
 type tcpPoll struct {
-	_      structs.HostLayout
-	Epoch  uint32
-	States [13]uint32
+	_          structs.HostLayout
+	Epoch      uint32
+	Room       uint32
+	Suppressed uint32
+	States     [13]uint32
 }
 
 type tcpPort struct {

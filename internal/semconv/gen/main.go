@@ -41,6 +41,7 @@ func main() {
 func generate(src []byte) ([]byte, error) {
 	var doc struct {
 		Attributes []entry `yaml:"attributes"`
+		Events     []entry `yaml:"events"`
 		Metrics    []entry `yaml:"metrics"`
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(src))
@@ -85,6 +86,9 @@ func generate(src []byte) ([]byte, error) {
 	if err := block("Keys of attributes.", "", doc.Attributes); err != nil {
 		return nil, err
 	}
+	if err := block("Names of events.", "Event", doc.Events); err != nil {
+		return nil, err
+	}
 	if err := block("Names of metrics.", "Metric", doc.Metrics); err != nil {
 		return nil, err
 	}
@@ -94,7 +98,7 @@ func generate(src []byte) ([]byte, error) {
 // initialisms are words that Go writes in capitals.
 var initialisms = map[string]string{
 	"api": "API", "db": "DB", "dns": "DNS", "http": "HTTP", "id": "ID", "ip": "IP", "k8s": "K8s",
-	"os": "OS", "otel": "OTel", "pid": "PID", "red": "RED", "rpc": "RPC", "sdk": "SDK", "slo": "SLO", "tcp": "TCP",
+	"io": "IO", "oom": "OOM", "os": "OS", "otel": "OTel", "pid": "PID", "red": "RED", "rpc": "RPC", "rss": "RSS", "rtt": "RTT", "sdk": "SDK", "slo": "SLO", "srtt": "SRTT", "tcp": "TCP",
 	"tls": "TLS", "uid": "UID", "url": "URL",
 }
 

@@ -194,3 +194,23 @@ func TestSizeOfRealProfiles(t *testing.T) {
 	}
 	t.Logf("%d profiles: %d bytes as pprof, %d in the journal, %d in memory, %d in the segment", len(files), size, head.Journal.PayloadBytes, head.HeadBytes, s.Stats().Bytes)
 }
+
+// BenchmarkReplay opens a folder whose last hour of one service is in the
+// journal only, as a kill leaves it.
+func BenchmarkReplay(b *testing.B) {
+	o := benchOptions(b)
+	s, err := Open(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	anHour(b, s)
+	s.abandon()
+	for b.Loop() {
+		s, err := Open(o)
+		if err != nil || s.Stats().Replayed != 360 {
+			b.Fatal(s.Stats(), err)
+		}
+		s.abandon()
+	}
+	b.ReportMetric(float64(s.head.size.Load()), "head-bytes")
+}

@@ -30,6 +30,7 @@ type headSeries struct {
 	table       *builder
 	rows        []row
 	first, last int64
+	until       int64
 	keys        map[string]bool // of labels
 }
 
@@ -74,7 +75,7 @@ func (h *head) insert(seq uint64, s *series, t *table, rows []row, now time.Time
 		if len(one.rows) == 0 || r.time < one.first {
 			one.first = r.time
 		}
-		one.last = max(one.last, r.time)
+		one.last, one.until = max(one.last, r.time), max(one.until, r.end())
 		one.rows = append(one.rows, r)
 		size += r.size()
 	}

@@ -46,6 +46,9 @@ const (
 	headRecords = 256 << 20
 	// journalSegment: space of the journal returns by whole segments.
 	journalSegment = 16 << 20
+	// journalWindow is how far back the compressor looks in a journal record:
+	// most are smaller, and its tables stay in memory.
+	journalWindow = 256 << 10
 	// flushRetry is how soon a flush that failed is tried again.
 	flushRetry = 5 * time.Second
 	// expireEvery is how often segments are looked at for their age and size.
@@ -173,10 +176,12 @@ func (s *Store) recover() error {
 		return err
 	}
 	var err error
-	if s.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(maxMerges), zstd.WithDecoderMaxMemory(maxRaw)); err != nil {
+	if s.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(maxMerges), zstd.WithDecoderMaxMemory(maxRaw), zstd.WithDecoderLowmem(true)); err != nil {
 		return err
 	}
-	if s.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(maxMerges)); err != nil {
+	if s.encoder, err = zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2),
+		zstd.WithWindowSize(journalWindow), zstd.WithLowerEncoderMem(true)); err != nil {
 		return err
 	}
 	all, damaged, err := listSegments(s.segmentsDir())

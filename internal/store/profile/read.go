@@ -15,8 +15,9 @@ import (
 
 // Limits of reads.
 const (
-	// MaxSeries bounds the answer of Series.
-	MaxSeries = 10_000
+	// MaxSeries bounds the answer of Series: each process that was profiled may
+	// be one.
+	MaxSeries = 100_000
 	// maxMerged bounds the memory of what a read adds up, as builder.size
 	// counts: profiles of many programs at once have little in common.
 	maxMerged = 512 << 20
@@ -25,8 +26,8 @@ const (
 // Series is the profiles of one type of one resource.
 type Series struct {
 	Kind        string
-	Resource    map[string]string
-	Unit        string // of Total
+	Resource    map[string]string // the store's own: not to be changed
+	Unit        string            // of Total
 	Profiles    int
 	First, Last time.Time // start of the oldest and of the newest
 	Total       int64     // of the values that the kind is named for
@@ -84,10 +85,7 @@ func (h *headSeries) source() source {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t, rows := h.table.table, h.rows[:len(h.rows):len(h.rows)]
-	m := summary{series: h.series, first: h.first, last: h.last, count: len(rows)}
-	for _, r := range rows {
-		m.until = max(m.until, r.end())
-	}
+	m := summary{series: h.series, first: h.first, last: h.last, until: h.until, count: len(rows)}
 	for key := range h.keys {
 		m.labels = append(m.labels, key)
 	}
@@ -169,7 +167,7 @@ func (s *Store) Series(ctx context.Context, sel store.Select) ([]Series, error) 
 	add := func(one *series, unit string, n int, first, last, total int64) {
 		o := found[one]
 		if o == nil {
-			o = &Series{Kind: one.kind, Resource: maps.Clone(one.resource), Unit: unit, First: time.Unix(0, first).UTC(), Last: time.Unix(0, last).UTC()}
+			o = &Series{Kind: one.kind, Resource: one.resource, Unit: unit, First: time.Unix(0, first).UTC(), Last: time.Unix(0, last).UTC()}
 			found[one] = o
 		}
 		o.Profiles += n

@@ -4,6 +4,106 @@
  */
 
 export interface paths {
+    "/api/v1/kernel/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List audit events
+         * @description What processes did that an auditor wants to know, newest first. The filter is that of logs.
+         */
+        get: operations["listAuditEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/audit/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the rules of the audit
+         * @description The rules that come with this version. Receivers may add, replace and disable rules by files of their own.
+         */
+        get: operations["listAuditRules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/facts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show what the kernel saw behind a trace or a service
+         * @description Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings.
+         */
+        get: operations["getKernelFacts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/network": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show who talks to whom, with health
+         * @description Flows between services and addresses as the kernels of the hosts saw them, and the sockets of network namespaces. The filter is about flows: `source`, `target`, `service.name`, `address`, `port`, `host.name`, `role`, `health`, `signal`, `error.type`, `bytes`, `retransmits`, `retransmit_ratio`, `rtt_p50`, `rtt_p99`, `connect_p99`, `failures`, `resets`, `connections`.
+         */
+        get: operations["getNetwork"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/kernel/oom": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List kills for want of memory
+         * @description Each with the limit that was hit, who held the memory and how it grew, newest first. The filter is that of logs.
+         */
+        get: operations["listOOM"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/profiles": {
         parameters: {
             query?: never;
@@ -442,12 +542,103 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        Ancestor: {
+            name: string;
+            /** Format: int64 */
+            pid: number;
+        };
         Attribute: {
             key: string;
             /** @enum {string} */
             type: "string" | "int" | "double" | "bool" | "bytes" | "array" | "map" | "empty";
             /** @description string, number, boolean, array or object; int as a string when beyond 2^53; bytes as base64; null when empty. */
             value: unknown;
+        };
+        AuditEvent: {
+            /** @description The parent first. */
+            ancestors: components["schemas"]["Ancestor"][];
+            /** @description System call. */
+            call: string;
+            commandLine: string;
+            /** @description Container id. */
+            container: string;
+            containerName: string;
+            /** @description The kernel refused the call for want of permission. */
+            denied: boolean;
+            detail: string;
+            executable: string;
+            /** @description Worst first. */
+            findings: components["schemas"]["AuditFinding"][];
+            host: string;
+            /** @description Names the log record. */
+            id: string;
+            image: string;
+            /** @description exec, exit, fork, open, connect, namespace, mount, ptrace, bpf, module, io_uring or lost. */
+            kind: string;
+            /**
+             * Format: double
+             * @description Events lost at this place.
+             */
+            lost: number;
+            /** Format: int64 */
+            parentPid: number;
+            /** @description File or socket that the event is about. */
+            path: string;
+            /** Format: int64 */
+            pid: number;
+            /** @description Name, else uid. */
+            pod: string;
+            /** @description What the call returned; negative is an error number. */
+            result: string;
+            service: string;
+            /**
+             * @description Of the worst finding; none where no rule is met.
+             * @enum {string}
+             */
+            severity: "none" | "info" | "notice" | "warning" | "critical";
+            /** @description One English sentence. */
+            text: string;
+            /** Format: date-time */
+            time: string;
+            /** @description User id. */
+            user: string;
+        };
+        AuditFinding: {
+            rule: string;
+            /** @enum {string} */
+            severity: "info" | "notice" | "warning" | "critical";
+            /** @description MITRE ATT&CK id, for example T1059.004. */
+            technique: string;
+            title: string;
+        };
+        AuditList: {
+            /** @description Newest first. */
+            events: components["schemas"]["AuditEvent"][];
+            /** @description The filter of logs that shows exactly these events. */
+            filter: string;
+            /** @description Cursor of the next page; empty at the end. */
+            next: string;
+            /** @description Findings of the whole window by rule, most first. */
+            rules: components["schemas"]["Tally"][];
+            /** @description Findings of the whole window by severity. */
+            severities: components["schemas"]["Tally"][];
+        };
+        AuditRule: {
+            id: string;
+            /** @description container, host, or empty for both. */
+            in: string;
+            /** @description Kinds of event that it looks at. */
+            on: string[];
+            /** @enum {string} */
+            severity: "info" | "notice" | "warning" | "critical";
+            /** @description MITRE ATT&CK id. */
+            technique: string;
+            title: string;
+            /** @description Why it matters, or what its noise is; may be empty. */
+            why: string;
+        };
+        AuditRules: {
+            rules: components["schemas"]["AuditRule"][];
         };
         Comparison: {
             /**
@@ -530,6 +721,19 @@ export interface components {
              */
             stored: number;
             to: string;
+        };
+        Endpoint: {
+            /** @description Empty for the side that was observed: it may have many. */
+            address: string;
+            /**
+             * @description How the service is known: by the kernel (its own process or a process of the same host), by client spans to the address, by the address in a service's resource, or not.
+             * @enum {string}
+             */
+            namedBy: "kernel" | "spans" | "resource" | "none";
+            /** @description Empty for ephemeral ports. */
+            port: string;
+            /** @description Empty when only the address is known. */
+            service: string;
         };
         ErrorDetail: {
             /** @description Where the error occurred, e.g. 'body.items[3].tags' or 'path.thing-id' */
@@ -649,6 +853,112 @@ export interface components {
             /** @description Spent in the function and what it calls. */
             value: number[];
         };
+        Flow: {
+            /**
+             * Format: double
+             * @description Mean wait of accepted connections for the process, nanoseconds; -1 without any.
+             */
+            acceptWait: number;
+            /**
+             * Format: double
+             * @description Connections that the server took.
+             */
+            accepts: number;
+            /**
+             * Format: double
+             * @description From target to source.
+             */
+            bytesReceived: number;
+            /**
+             * Format: double
+             * @description From source to target.
+             */
+            bytesSent: number;
+            /**
+             * Format: double
+             * @description From SYN to SYN-ACK.
+             */
+            connectP99: number;
+            /**
+             * Format: double
+             * @description Open at the end of the window.
+             */
+            connections: number;
+            /**
+             * Format: double
+             * @description Connections that came about, as the client saw it.
+             */
+            connects: number;
+            /** @description Failures by reason. */
+            failureKinds: components["schemas"]["Tally"][];
+            /**
+             * Format: double
+             * @description Connections that did not come about.
+             */
+            failures: number;
+            /** @enum {string} */
+            health: "ok" | "warning" | "bad";
+            /** @description Where it was observed. */
+            host: string;
+            /** @description Names the flow within an answer and in the next one. */
+            id: string;
+            /** @description PromQL matchers of the flow's series kernel_tcp_*. */
+            match: string;
+            /**
+             * Format: double
+             * @description Segments that came out of order.
+             */
+            outOfOrder: number;
+            /** @description Filter of logs that shows the flow's events. */
+            records: string;
+            /**
+             * Format: double
+             * @description Resets sent and received.
+             */
+            resets: number;
+            /**
+             * Format: double
+             * @description Retransmits of segments, 0 to 1; -1 without segments.
+             */
+            retransmitRatio: number;
+            /**
+             * Format: double
+             * @description Of them those sent again.
+             */
+            retransmits: number;
+            /**
+             * @description Which side the observed process is.
+             * @enum {string}
+             */
+            role: "client" | "server" | "unknown";
+            /** Format: double */
+            rttP50: number;
+            /** Format: double */
+            rttP99: number;
+            /**
+             * Format: double
+             * @description Samples of the round-trip time.
+             */
+            rtts: number;
+            /**
+             * Format: double
+             * @description Segments with data that the observed side sent.
+             */
+            segments: number;
+            signals: components["schemas"]["KernelSignal"][];
+            source: components["schemas"]["Endpoint"];
+            target: components["schemas"]["Endpoint"];
+            /**
+             * Format: double
+             * @description Closed connections that left a socket in TIME_WAIT here.
+             */
+            timeWaits: number;
+            /**
+             * Format: double
+             * @description Times a receiver closed its window: it reads too slowly.
+             */
+            zeroWindows: number;
+        };
         Graph: {
             edges: components["schemas"]["Edge"][];
             nodes: components["schemas"]["GraphNode"][];
@@ -742,6 +1052,73 @@ export interface components {
              */
             segments: number;
         };
+        KernelFacts: {
+            /** @description The newest findings, at most 10. */
+            audit: components["schemas"]["AuditEvent"][];
+            /** @description Of a service: its flows, worst first, at most 50. */
+            flows: components["schemas"]["Flow"][];
+            /**
+             * @description The worst of the flows.
+             * @enum {string}
+             */
+            health: "ok" | "warning" | "bad";
+            /**
+             * Format: int64
+             * @description All kills for want of memory.
+             */
+            kills: number;
+            /** @description Newest first, at most 10. */
+            oom: components["schemas"]["OOMStory"][];
+            /** @description Audit findings by rule. */
+            rules: components["schemas"]["Tally"][];
+            /** @description Whether any kernel receiver reported around that time. */
+            seen: boolean;
+            /**
+             * Format: int64
+             * @description Client spans of the trace that were not looked at.
+             */
+            skipped: number;
+            /** @description Of a trace: its client spans whose sockets were seen, by span id. */
+            spans: components["schemas"]["SpanSockets"][];
+        };
+        KernelFeature: {
+            /** @description tcp, oom, audit, profile or attach. */
+            feature: string;
+            host: string;
+            /** @description What this kernel or process lacks for it; empty while it is up. */
+            missing: string;
+            up: boolean;
+        };
+        KernelSignal: {
+            /** @description English sentences of the host that saw it; empty for a finding over the window, whose figures stand in the flow. */
+            evidence: string[];
+            /** @enum {string} */
+            level: "ok" | "warning" | "bad";
+            /**
+             * Format: double
+             * @description In unit; 0 where any is too many.
+             */
+            limit: number;
+            /** @enum {string} */
+            name: "tcp.time_wait" | "tcp.retransmits" | "tcp.rtt_p99" | "tcp.syn_ack" | "tcp.listen_overflow" | "tcp.connect_failures" | "tcp.resets";
+            /**
+             * @description Whether the whole window is above the limit or only some interval in it.
+             * @enum {string}
+             */
+            over: "window" | "moment";
+            /**
+             * Format: date-time
+             * @description The newest interval above the limit; the end of the window for a finding over the window.
+             */
+            time: string;
+            /** @enum {string} */
+            unit: "ratio" | "ns" | "count";
+            /**
+             * Format: double
+             * @description In unit.
+             */
+            value: number;
+        };
         Link: {
             attributes: components["schemas"]["Attribute"][];
             spanId: string;
@@ -756,6 +1133,31 @@ export interface components {
              * @example OTLP/gRPC
              */
             name: string;
+        };
+        ListeningSocket: {
+            address: string;
+            /**
+             * Format: double
+             * @description Connections and SYNs that it dropped.
+             */
+            drops: number;
+            /**
+             * Format: double
+             * @description How many there may be.
+             */
+            limit: number;
+            /**
+             * Format: double
+             * @description Most such connections in the window.
+             */
+            peak: number;
+            port: string;
+            /**
+             * Format: double
+             * @description Connections that nobody accepted yet, at the end of the window.
+             */
+            queue: number;
+            service: string;
         };
         Log: {
             attributes: components["schemas"]["Attribute"][];
@@ -808,6 +1210,130 @@ export interface components {
              * @description Resident set.
              */
             usedBytes: number;
+        };
+        MemorySample: {
+            /** Format: double */
+            cache: number;
+            /** Format: date-time */
+            time: string;
+            /** Format: double */
+            usage: number;
+        };
+        MemoryUser: {
+            executable: string;
+            name: string;
+            /** Format: int64 */
+            pid: number;
+            /** Format: double */
+            resident: number;
+            /** Format: double */
+            shared: number;
+        };
+        NetNamespace: {
+            /** @enum {string} */
+            health: "ok" | "warning" | "bad";
+            host: string;
+            /** @description Inode number; empty where the sender does not tell. */
+            id: string;
+            /**
+             * Format: double
+             * @description Connections and SYNs that listening sockets dropped.
+             */
+            listenDrops: number;
+            /**
+             * Format: double
+             * @description Connections that found a full accept queue.
+             */
+            listenOverflows: number;
+            listeners: components["schemas"]["ListeningSocket"][];
+            /** @description PromQL matchers of the namespace's series. */
+            match: string;
+            signals: components["schemas"]["KernelSignal"][];
+            /**
+             * Format: double
+             * @description Of them those with a connection: without listening and closed ones.
+             */
+            sockets: number;
+            /** @description Sockets by state at the end of the window, most first. */
+            states: components["schemas"]["Tally"][];
+            /**
+             * Format: double
+             * @description Share of sockets in TIME_WAIT, 0 to 1; -1 without sockets.
+             */
+            timeWaitShare: number;
+        };
+        NetworkHealth: {
+            /** @description What runs where; empty when no kernel receiver reported in the window. */
+            features: components["schemas"]["KernelFeature"][];
+            /** @description Worst first, then by bytes. */
+            flows: components["schemas"]["Flow"][];
+            namespaces: components["schemas"]["NetNamespace"][];
+            /**
+             * Format: int64
+             * @description Flows that meet the filter; above the limit only the first are in flows.
+             */
+            total: number;
+        };
+        OOMList: {
+            /** @description Where the watch runs. */
+            features: components["schemas"]["KernelFeature"][];
+            /** @description Cursor of the next page; empty at the end. */
+            next: string;
+            /** @description Newest first. */
+            stories: components["schemas"]["OOMStory"][];
+        };
+        OOMStory: {
+            /** Format: double */
+            anonymous: number;
+            /** @description Process whose request for memory could not be met. */
+            by: string;
+            commandLine: string;
+            container: string;
+            executable: string;
+            /** Format: double */
+            file: number;
+            /** @description Memory below the limit in the minutes before, the oldest first. */
+            history: components["schemas"]["MemorySample"][];
+            host: string;
+            /** @description Names the log record. */
+            id: string;
+            /**
+             * Format: double
+             * @description From the kill until the story was complete.
+             */
+            lagNs: number;
+            /** Format: double */
+            limit: number;
+            /** @description Whose limit was hit. */
+            limitCgroup: string;
+            /** @description No limit was hit: the machine had no memory left. */
+            ofHost: boolean;
+            /** Format: double */
+            pageCache: number;
+            /** Format: int64 */
+            pid: number;
+            pod: string;
+            /**
+             * Format: double
+             * @description What the victim held.
+             */
+            rss: number;
+            /**
+             * Format: double
+             * @description oom_score_adj of the victim.
+             */
+            scoreAdj: number;
+            service: string;
+            /** Format: double */
+            swap: number;
+            /** @description One English sentence. */
+            text: string;
+            /** Format: date-time */
+            time: string;
+            /** @description Largest processes below the limit. */
+            top: components["schemas"]["MemoryUser"][];
+            /** Format: double */
+            usage: number;
         };
         Operation: {
             /**
@@ -1134,6 +1660,15 @@ export interface components {
              */
             stepNs: number;
         };
+        SocketRecord: {
+            /** @description For example connect_slow. */
+            event: string;
+            /** @description Names the log record. */
+            id: string;
+            text: string;
+            /** Format: date-time */
+            time: string;
+        };
         Span: {
             attributes: components["schemas"]["Attribute"][];
             /** Format: int64 */
@@ -1178,6 +1713,52 @@ export interface components {
             status: "unset" | "ok" | "error";
             statusMessage: string;
             traceState: string;
+        };
+        SpanSockets: {
+            /**
+             * Format: double
+             * @description Nanoseconds; -1 when not measured.
+             */
+            connectP99: number;
+            /** Format: date-time */
+            end: string;
+            /** @description True: the very socket, by its local port. False: connections of this service to this peer in these seconds. */
+            exact: boolean;
+            /** Format: double */
+            failures: number;
+            /** @enum {string} */
+            health: "ok" | "warning" | "bad";
+            /** @description PromQL matchers of the flow's series; empty when there are none. */
+            match: string;
+            peer: components["schemas"]["Endpoint"];
+            /** @description Events of the sockets, the oldest first. */
+            records: components["schemas"]["SocketRecord"][];
+            /** Format: double */
+            resets: number;
+            /** Format: double */
+            retransmits: number;
+            /**
+             * Format: double
+             * @description Nanoseconds; -1 when not measured.
+             */
+            rttP50: number;
+            /**
+             * Format: double
+             * @description Nanoseconds; the longest sample where the socket is exact; -1 when not measured.
+             */
+            rttP99: number;
+            /**
+             * Format: double
+             * @description 0 where only events are known.
+             */
+            segments: number;
+            service: string;
+            spanId: string;
+            /**
+             * Format: date-time
+             * @description What time the figures are of.
+             */
+            start: string;
         };
         Spark: {
             /** @description Failed requests per second. */
@@ -1374,6 +1955,388 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    listAuditEvents: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions in the filter grammar; empty matches all. */
+                filter?: string;
+                /** @description Only findings of at least this severity; none: also events that meet no rule. */
+                severity?: "none" | "info" | "notice" | "warning" | "critical";
+                /** @description Rows of the page. */
+                limit?: number;
+                /** @description The next member of the page before; empty starts at the newest. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    listAuditRules: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRules"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getKernelFacts: {
+        parameters: {
+            query?: {
+                /** @description Facts of the sockets behind this trace's client spans. */
+                trace_id?: string;
+                /** @description A time close to the trace, in the forms of from; makes the search faster. */
+                near?: string;
+                /** @description Without a trace: facts of this service in the window. */
+                service?: string;
+                /** @description In the forms of from elsewhere. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive. Default: now. */
+                to?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KernelFacts"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getNetwork: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions in the filter grammar; empty matches all. */
+                filter?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NetworkHealth"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    listOOM: {
+        parameters: {
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+                /** @description Conditions in the filter grammar; empty matches all. */
+                filter?: string;
+                /** @description Stories of the page. */
+                limit?: number;
+                /** @description The next member of the page before; empty starts at the newest. */
+                cursor?: string;
+            };
+            header?: {
+                /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
+                "X-Scope-OrgID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OOMList"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Gateway Timeout */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     listProfiles: {
         parameters: {
             query?: {

@@ -1,7 +1,7 @@
 // The filter of a page as chips, and a line that completes fields, operators
 // and values from the data.
 
-import { type KeyboardEvent, useId, useRef, useState } from 'react'
+import { type KeyboardEvent, type ReactNode, useId, useRef, useState } from 'react'
 import { type Condition, FilterError, formatCondition, formatFilter, parseFilter, type Signal, tryParse, withCondition } from '../state/filter'
 import { useKeys } from '../state/keys'
 import { useTexts } from '../state/texts'
@@ -9,10 +9,10 @@ import { useSetUrl, useUrl } from '../state/url'
 import { IconButton } from './Button'
 import css from './FilterBar.module.css'
 import { Icon } from './Icon'
-import { type Suggestion, useSuggestions } from './suggestions'
+import { type Known, type Suggestion, useSuggestions } from './suggestions'
 
 /** The filter in the URL. */
-export function FilterBar({ signal }: { signal: Signal }) {
+export function FilterBar({ signal, extra }: { signal: Signal; extra?: ReactNode }) {
   const url = useUrl()
   const set = useSetUrl()
   const t = useTexts()
@@ -20,9 +20,10 @@ export function FilterBar({ signal }: { signal: Signal }) {
     <FilterInput
       signal={signal}
       label={t.filter.label}
-      placeholder={{ traces: t.filter.placeholder, logs: t.filter.placeholderLogs, profiles: t.filter.placeholderProfiles }[signal]}
+      placeholder={{ traces: t.filter.placeholder, logs: t.filter.placeholderLogs, profiles: t.filter.placeholderProfiles, network: t.kernel.placeholder }[signal]}
       value={url.q ?? ''}
       onChange={(q) => set({ q: q || undefined })}
+      extra={extra}
     />
   )
 }
@@ -39,9 +40,13 @@ interface Props {
   at?: number
   /** A second filter of the page: / is not for it. */
   quiet?: boolean
+  /** What completes the line instead of the server. */
+  known?: Known
+  /** Chips of the page that are no part of the filter. */
+  extra?: ReactNode
 }
 
-export function FilterInput({ signal, label, placeholder, value, onChange, within, at, quiet }: Props) {
+export function FilterInput({ signal, label, placeholder, value, onChange, within, at, quiet, known, extra }: Props) {
   const t = useTexts()
   const id = useId()
   const input = useRef<HTMLInputElement>(null)
@@ -51,7 +56,7 @@ export function FilterInput({ signal, label, placeholder, value, onChange, withi
   const [error, setError] = useState('')
   const unreadable = value !== '' && tryParse(value).length === 0
   const conditions = tryParse(value)
-  const { title, suggestions } = useSuggestions(signal, text, within ?? value, open, at)
+  const { title, suggestions } = useSuggestions(signal, text, within ?? value, open, at, known)
 
   useKeys({ '/': () => input.current?.focus() }, !quiet)
 
@@ -107,6 +112,7 @@ export function FilterInput({ signal, label, placeholder, value, onChange, withi
   return (
     <div className={css.bar} role="group" aria-label={label} onClick={(e) => e.target === e.currentTarget && input.current?.focus()}>
       <Icon name="filter" />
+      {extra}
       {conditions.map((c, i) => (
         <Chip key={`${i}${formatCondition(c)}`} condition={c} onEdit={() => edit(i)} onRemove={() => remove(i)} />
       ))}

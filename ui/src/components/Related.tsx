@@ -63,7 +63,7 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
     case 'logs':
     case 'errors':
       return (
-        <Link {...shared} to={aboutLogs(item) ? '/logs' : '/traces'} search={{ ...range, q: item.filter || undefined }}>
+        <Link {...shared} to={aboutLogs(item) ? '/logs' : '/traces'} search={{ ...range, q: item.filter || undefined, kernel: aboutLogs(item) ? '1' : undefined }}>
           {inner}
         </Link>
       )

@@ -10,11 +10,11 @@ import css from './Shell.module.css'
 const Palette = lazy(() => import('./Palette'))
 const Help = lazy(() => import('./Help'))
 
-export type PlaceName = 'overview' | 'services' | 'traces' | 'logs' | 'metrics' | 'profiles' | 'settings'
+export type PlaceName = 'overview' | 'services' | 'traces' | 'logs' | 'metrics' | 'profiles' | 'kernel' | 'settings'
 
 interface Place {
   name: PlaceName
-  to: '/' | '/services' | '/traces' | '/logs' | '/metrics' | '/profiles' | '/settings'
+  to: '/' | '/services' | '/traces' | '/logs' | '/metrics' | '/profiles' | '/kernel' | '/settings'
   /** Follows g. */
   key: string
   icon: IconName
@@ -30,6 +30,7 @@ export const places: readonly Place[] = [
   { name: 'logs', to: '/logs', key: 'l', icon: 'logs', keep: keepFor('logs') },
   { name: 'metrics', to: '/metrics', key: 'm', icon: 'metrics', keep: keepRange },
   { name: 'profiles', to: '/profiles', key: 'p', icon: 'profiles', keep: keepFor('profiles') },
+  { name: 'kernel', to: '/kernel', key: 'k', icon: 'kernel', keep: keepFor('network') },
   { name: 'settings', to: '/settings', key: ',', icon: 'settings', keep: keepRange },
 ]
 

@@ -23,7 +23,7 @@ export interface Condition {
   value: string
 }
 
-export type Signal = 'traces' | 'logs' | 'profiles'
+export type Signal = 'traces' | 'logs' | 'profiles' | 'network'
 
 /** Why a filter cannot be read; the texts are in the catalogues. */
 export type Reason = Wrong | { kind: 'syntax' | 'or' | 'not' | 'parentheses' | 'quote' | 'long' }
@@ -351,9 +351,12 @@ export function typing(text: string): Typing {
 
 const spanOnly = /^(?:duration|status|status\.message|kind|name|parent_span_id|root|event\.name|span\..+)$/
 const logOnly = /^(?:severity|severity_text|body|event_name|log\..+)$/
+const flowOnly = /^(?:source|target|address|port|role|health|signal|bytes|retransmits|retransmit_ratio|failures|resets|connections|rtt_p50|rtt_p99|connect_p99)$/
+/** What flows have of the fields of other signals. */
+const flowToo = /^(?:service\.name|host\.name|network\.peer\.(?:address|port)|error\.type)$/
 /** Samples know the trace that ran, rarely the span. */
 const rowOnly = /^(?:span_id|scope\.name|)$/
-const foreign: Record<Signal, readonly RegExp[]> = { traces: [logOnly], logs: [spanOnly], profiles: [spanOnly, logOnly, rowOnly] }
+const foreign: Record<Exclude<Signal, 'network'>, readonly RegExp[]> = { traces: [logOnly, flowOnly], logs: [spanOnly, flowOnly], profiles: [spanOnly, logOnly, rowOnly, flowOnly] }
 
 /**
  * The conditions that also mean something for another signal, so that filters
@@ -361,6 +364,7 @@ const foreign: Record<Signal, readonly RegExp[]> = { traces: [logOnly], logs: [s
  */
 export function carry(conditions: readonly Condition[], to: Signal): Condition[] {
   const out: Condition[] = []
+  if (to === 'network') return conditions.filter((c) => (flowOnly.test(c.field) || flowToo.test(c.field)) && !check(c, to))
   for (const c of conditions) {
     if (to === 'logs' && same(c, { field: 'status', op: '=', value: 'error' }))
       out.push({ field: 'severity', op: '>=', value: 'error' })

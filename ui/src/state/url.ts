@@ -31,6 +31,9 @@ const keys = [
   'vs', // the period to compare with, see pages/profiles/versus
   'vsq', // the filter of that side, when it is another one
   'side', // 1 shows the Related panel
+  'flow', // selected flow of the network
+  'sev', // least severity of audit events
+  'kernel', // 1 shows the kernel's records among all logs
 ] as const
 
 export type Search = Partial<Record<(typeof keys)[number], string>>

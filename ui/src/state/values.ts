@@ -35,9 +35,11 @@ function hex(digits: number, packed: boolean): Kind {
   return { read: (s) => (id.test(lower(s)) ? lower(s) : undefined), ordered: false, packed, wrong: { kind: 'hex', digits } }
 }
 
+const nanoseconds: Kind = { read: (s) => parseDuration(s)?.toString(), ordered: true, packed: true, wrong: { kind: 'duration' } }
+
 const known: Record<Signal, ReadonlyMap<string, Kind>> = {
   traces: new Map([
-    ['duration', { read: (s) => parseDuration(s)?.toString(), ordered: true, packed: true, wrong: { kind: 'duration' } }],
+    ['duration', nanoseconds],
     ['status', oneOf(false, 'unset', 'ok', 'error')],
     ['kind', oneOf(false, 'internal', 'server', 'client', 'producer', 'consumer', 'unspecified')],
     ['root', oneOf(false, 'true', 'false')],
@@ -49,6 +51,11 @@ const known: Record<Signal, ReadonlyMap<string, Kind>> = {
     ['severity', oneOf(true, 'trace', 'debug', 'info', 'warn', 'error', 'fatal', 'unset')],
     ['trace_id', hex(32, false)],
     ['span_id', hex(16, false)],
+  ]),
+  network: new Map([
+    ['health', oneOf(false, 'ok', 'warning', 'bad')],
+    ['role', oneOf(false, 'client', 'server', 'unknown')],
+    ...(['rtt_p50', 'rtt_p99', 'connect_p99'] as const).map((f) => [f, nanoseconds] as const),
   ]),
   profiles: new Map([['trace_id', hex(32, false)]]),
 }

@@ -147,8 +147,14 @@ func (d *demo) start(ctx context.Context, procs *processes, guanlan endpoints, s
 	}
 	flags = append(flags, "-access-log="+d.path("access.log"), "-database="+d.path("shop.db"), "-stocktake=10s")
 
+	up := []string{"up", "--config", "guanlan:default", "--config", d.path("demo.yaml"), "--data", d.path("data")}
+	if why := noKernel(); why != "" {
+		fmt.Println("Connections, OOM kills, audit and profiles are left out: " + why + ".")
+	} else {
+		up = append(up, "--kernel") // what it cannot do here is in its log, and the rest runs
+	}
 	if err := procs.start("guanlan", append(env, "SHOP_METRICS="+shop[len(shop)-1].addr, "SHOP_ACCESS_LOG="+d.path("access.log")),
-		d.guanlan, "up", "--config", "guanlan:default", "--config", d.path("demo.yaml"), "--data", d.path("data")); err != nil {
+		d.guanlan, up...); err != nil {
 		return err
 	}
 	if err := procs.listening(ctx, guanlan.list(), stops); err != nil {
@@ -164,14 +170,25 @@ func (d *demo) start(ctx context.Context, procs *processes, guanlan endpoints, s
 		"OTEL_RESOURCE_ATTRIBUTES=deployment.environment.name=demo",
 		"OTEL_METRIC_EXPORT_INTERVAL=5000") // 15 s are long to look at
 	for _, service := range []string{"cache", "payment", "inventory", "order", "gateway"} {
-		if err := procs.start(service, env, d.shop, append([]string{service}, flags...)...); err != nil {
+		if err := procs.start(service, append(slices.Clip(env), "OTEL_SERVICE_NAME="+service), d.shop, append([]string{service}, flags...)...); err != nil {
 			return err
 		}
 	}
 	if err := procs.listening(ctx, shop, stops); err != nil {
 		return err
 	}
-	return procs.start("load", env, d.shop, append([]string{"load"}, flags...)...)
+	return procs.start("load", append(slices.Clip(env), "OTEL_SERVICE_NAME=load"), d.shop, append([]string{"load"}, flags...)...)
+}
+
+// noKernel says why the kernel is not watched, "" if it is.
+func noKernel() string {
+	switch {
+	case runtime.GOOS != "linux":
+		return "they take Linux"
+	case os.Geteuid() != 0:
+		return "they take root, or capabilities (see bin/guanlan agent check)"
+	}
+	return ""
 }
 
 // endpoint is a listening address and who is to listen there.

@@ -23,15 +23,24 @@ const kindIcon: Record<Node['kind'], IconName | undefined> = {
   service: undefined, database: 'database', messaging: 'queue', external: 'globe', client: 'user',
 }
 
+/** What stands on a picture that is not about requests. */
+export interface Describe {
+  label: string
+  edge: (e: Edge) => { lines: readonly string[]; title: string; bad: boolean }
+  node: (n: Node) => { figures: string; title: string; bad: boolean }
+}
+
 interface Props {
   graph: Graph
+  /** Instead of rate, errors and latency; then rate is only how wide an edge is drawn. */
+  describe?: Describe
   chosen?: string
   onChoose: (name: string | undefined) => void
   /** Without buttons; the wheel scrolls the page. */
   still?: boolean
 }
 
-export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
+export function ServiceMap({ graph, chosen, onChoose, still, describe }: Props) {
   const t = useTexts()
   const [hover, setHover] = useState<string>()
   const host = useRef<HTMLDivElement>(null)
@@ -45,7 +54,7 @@ export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
   const near = hover && new Set([hover, ...graph.edges.filter((e) => e.from === hover || e.to === hover).flatMap((e) => [e.from, e.to])])
   return (
     <div ref={host} className={css.map}>
-      <svg ref={svg} className={css.canvas} role="group" aria-label={t.services.mapLabel(graph.nodes.length, graph.edges.length)} {...view.handlers} onClick={(e) => e.target === e.currentTarget && !view.moved() && onChoose(undefined)}>
+      <svg ref={svg} className={css.canvas} role="group" aria-label={describe?.label ?? t.services.mapLabel(graph.nodes.length, graph.edges.length)} {...view.handlers} onClick={(e) => e.target === e.currentTarget && !view.moved() && onChoose(undefined)}>
         <defs>
           <marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse" markerUnits="userSpaceOnUse">
             <path d="M0 .5 7 4 0 7.5z" fill="context-stroke" />
@@ -55,13 +64,14 @@ export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
           {plan.routes.map((r) => {
             const e = edges.get(`${r.from}\0${r.to}`)!
             const faded = hover !== undefined && r.from !== hover && r.to !== hover
-            return <EdgePath key={`${r.from}\0${r.to}`} route={r} edge={e} width={1 + 3 * Math.sqrt(e.rate / busiest)} faded={faded} down={plan.down} labelled={(!still && graph.edges.length <= labelledEdges) || (hover !== undefined && !faded)} />
+            return <EdgePath key={`${r.from}\0${r.to}`} route={r} edge={e} describe={describe} width={1 + 3 * Math.sqrt(e.rate / busiest)} faded={faded} down={plan.down} labelled={(!still && graph.edges.length <= labelledEdges) || (hover !== undefined && !faded)} />
           })}
           {plan.nodes.map((p) => (
             <NodeBox
               key={p.name}
               at={p}
               node={nodes.get(p.name)!}
+              describe={describe}
               chosen={p.name === chosen}
               faded={near ? !near.has(p.name) : false}
               onHover={setHover}
@@ -81,23 +91,25 @@ export function ServiceMap({ graph, chosen, onChoose, still }: Props) {
   )
 }
 
-function EdgePath({ route, edge, width, faded, labelled, down }: { route: Route; edge: Edge; width: number; faded: boolean; labelled: boolean; down: boolean }) {
+function EdgePath({ route, edge, width, faded, labelled, down, describe }: { route: Route; edge: Edge; describe: Describe | undefined; width: number; faded: boolean; labelled: boolean; down: boolean }) {
   const t = useTexts()
-  const failing = edge.errorRate >= failingShare
+  const own = describe?.edge(edge)
+  const failing = own?.bad ?? edge.errorRate >= failingShare
   const middlePoint = midpoint(route.points)
-  const above = [`${rate(edge.rate)} ${t.units.perSecond}`, ...(edge.errorRate > 0 ? [percent(edge.errorRate)] : [])]
+  const above = own ? own.lines.slice(0, 1) : [`${rate(edge.rate)} ${t.units.perSecond}`, ...(edge.errorRate > 0 ? [percent(edge.errorRate)] : [])]
+  const below = own ? own.lines[1] : edge.p95 >= 0 ? duration(edge.p95) : undefined
   return (
     <g className={`${css.edgeGroup} ${failing ? css.bad : ''} ${faded ? css.dimmed : ''}`}>
-      <title>{`${t.services.edge(edge.from, edge.to)}\n${t.signal.rate} ${rate(edge.rate)} ${t.units.perSecond}\n${t.signal.errorRate} ${percent(edge.errorRate)}\nP95 ${duration(edge.p95)}`}</title>
+      <title>{own?.title ?? `${t.services.edge(edge.from, edge.to)}\n${t.signal.rate} ${rate(edge.rate)} ${t.units.perSecond}\n${t.signal.errorRate} ${percent(edge.errorRate)}\nP95 ${duration(edge.p95)}`}</title>
       <path className={css.edge} d={curve(route.points, down)} strokeWidth={width} strokeDasharray={edge.kind === 'messaging' ? '6 4' : undefined} markerEnd="url(#arrow)" />
       {labelled && (
         <text className={css.label}>
           <tspan x={middlePoint.x} y={middlePoint.y - 5}>
             {above.join(' · ')}
           </tspan>
-          {edge.p95 >= 0 && (
+          {below && (
             <tspan x={middlePoint.x} y={middlePoint.y + 13}>
-              {duration(edge.p95)}
+              {below}
             </tspan>
           )}
         </text>
@@ -106,11 +118,12 @@ function EdgePath({ route, edge, width, faded, labelled, down }: { route: Route;
   )
 }
 
-function NodeBox({ at, node, chosen, faded, onHover, onChoose }: { at: Placed; node: Node; chosen: boolean; faded: boolean; onHover: (name: string | undefined) => void; onChoose: () => void }) {
+function NodeBox({ at, node, chosen, faded, onHover, onChoose, describe }: { at: Placed; node: Node; describe: Describe | undefined; chosen: boolean; faded: boolean; onHover: (name: string | undefined) => void; onChoose: () => void }) {
   const t = useTexts()
-  const failing = node.errorRate >= failingShare
+  const own = describe?.node(node)
+  const failing = own?.bad ?? node.errorRate >= failingShare
   const icon = kindIcon[node.kind]
-  const figures = `${rate(node.rate)} ${t.units.perSecond}`
+  const figures = own?.figures ?? `${rate(node.rate)} ${t.units.perSecond}`
   return (
     <g
       className={`${css.node} ${chosen ? css.chosen : ''} ${failing ? css.failing : ''} ${faded ? css.dimmed : ''}`}
@@ -118,7 +131,7 @@ function NodeBox({ at, node, chosen, faded, onHover, onChoose }: { at: Placed; n
       role="button"
       tabIndex={0}
       aria-pressed={chosen}
-      aria-label={`${node.name}, ${t.services.kind[node.kind]}, ${figures}, ${t.signal.errorRate} ${percent(node.errorRate)}, P95 ${duration(node.p95)}`}
+      aria-label={own?.title ?? `${node.name}, ${t.services.kind[node.kind]}, ${figures}, ${t.signal.errorRate} ${percent(node.errorRate)}, P95 ${duration(node.p95)}`}
       onMouseEnter={() => onHover(node.name)}
       onMouseLeave={() => onHover(undefined)}
       onFocus={() => onHover(node.name)}
@@ -142,13 +155,13 @@ function NodeBox({ at, node, chosen, faded, onHover, onChoose }: { at: Placed; n
         {middle(node.name, 9)}
       </text>
       <text className={css.figures} x="14" y="37">
-        {(node.rate > 0 || node.kind !== 'client') && figures}
-        {node.errorRate > 0 && (
+        {(own || node.rate > 0 || node.kind !== 'client') && figures}
+        {!own && node.errorRate > 0 && (
           <tspan className={failing ? css.worse : undefined} dx="6">
             {percent(node.errorRate)}
           </tspan>
         )}
-        {node.p95 >= 0 && <tspan dx="6">{duration(node.p95)}</tspan>}
+        {!own && node.p95 >= 0 && <tspan dx="6">{duration(node.p95)}</tspan>}
       </text>
     </g>
   )

@@ -4,6 +4,7 @@ import type { Schemas } from '../../api/client'
 import { logContext, logs, logVolume, type Question, status } from '../../api/queries'
 import { Button, Choice, IconButton } from '../../components/Button'
 import { FilterBar } from '../../components/FilterBar'
+import { useKernelHidden } from './KernelChip'
 import { Page } from '../../components/Page'
 import { SidePanel } from '../../components/SidePanel'
 import { Broken, Busy, NoMatch, NothingYet, Skeleton } from '../../components/States'
@@ -14,12 +15,12 @@ import { absolute } from '../../state/range'
 import { useTexts } from '../../state/texts'
 import { useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { FieldList } from './FieldList'
-import { LiveBar } from './LiveBar'
+import { LiveBar } from '../../components/LiveBar'
 import { LogList } from './LogList'
 import { LogPanel } from './LogPanel'
 import { Patterns } from './Patterns'
-import { useTail } from './tail'
-import { Volume } from './Volume'
+import { useTail } from '../../components/tail'
+import { Volume } from '../../components/Volume'
 import css from './LogsPage.module.css'
 
 type Log = Schemas['Log']
@@ -31,7 +32,9 @@ export default function LogsPage() {
   const t = useTexts()
   const url = useUrl()
   const set = useSetUrl()
-  const question = useQuestion()
+  const asked = useQuestion()
+  const kernel = useKernelHidden(asked)
+  const question = kernel.question
   const { showFields } = usePreferences()
   const [listed, setListed] = useState<Log>()
   const columns = useMemo(() => url.cols?.split(',').filter(Boolean) ?? [], [url.cols])
@@ -53,7 +56,7 @@ export default function LogsPage() {
   return (
     <Page
       title={t.logs.title}
-      bar={<FilterBar signal="logs" />}
+      bar={<FilterBar signal="logs" extra={kernel.chip} />}
       related={url.log === undefined && service !== undefined}
       side={
         url.log ? (
@@ -186,7 +189,7 @@ function Records({ question, ...shared }: Shared & { question: Question }) {
       ) : isPending ? (
         <Skeleton lines={16} />
       ) : rows.length === 0 ? (
-        live ? <p className={css.note}>{t.logs.waiting}</p> : <NoLogs filtered={Boolean(question.filter)} />
+        live ? <p className={css.note}>{t.logs.waiting}</p> : <NoLogs filtered={Boolean(url.q)} />
       ) : (
         <LogList logs={rows} wrap={wrapLogs} onEnd={onEnd} onScroll={(top) => live && setAway(top > 60)} foot={foot} {...shared} />
       )}

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { fieldOf, highlight, patternRegExp, pretty } from './record'
-import { stack } from './Volume'
+import { stack } from '../../components/Volume'
 
 test('highlight finds words without regard to case, and escapes them', () => {
   expect(highlight('GET /a.b failed', ['get', 'a.b'])).toEqual([

@@ -16,6 +16,7 @@ import { redColumns, tracesOf } from '../services/columns'
 import { Edges } from '../services/NodePanel'
 import { Errors, Instances } from './Breakdown'
 import { Golden } from './Golden'
+import { Kernel } from './Kernel'
 import { Process } from './Process'
 import css from './ServicePage.module.css'
 
@@ -60,7 +61,11 @@ export default function ServicePage() {
       ) : isPending ? (
         <Skeleton lines={14} />
       ) : data.operations.length === 0 ? (
-        <NoMatch title={t.service.notFound(name)} />
+        <>
+          <NoMatch title={t.service.notFound(name)} />
+          {/* The kernel may know a service that sends no telemetry. */}
+          <Kernel name={name} />
+        </>
       ) : (
         <Body data={data} />
       )}
@@ -103,6 +108,7 @@ function Body({ data }: { data: Detail }) {
         </section>
       </div>
       <Process name={data.name} />
+      <Kernel name={data.name} />
       <section className={css.section}>
         <h2>{t.service.instances}</h2>
         <Instances data={data} />

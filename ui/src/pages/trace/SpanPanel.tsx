@@ -11,6 +11,7 @@ import { useTexts } from '../../state/texts'
 import { keepRange, useUrl } from '../../state/url'
 import { duration, percent } from '../../state/units'
 import { length, type Model } from './model'
+import { Sockets } from './Sockets'
 import { LogLines } from './TraceLogs'
 import css from './TracePage.module.css'
 
@@ -65,6 +66,7 @@ export function SpanPanel({ model, spanId, records, onClose, onChoose }: { model
           ))}
         </Section>
       )}
+      <Sockets trace={trace} span={span} />
       <Section title={t.trace.attributes} mark={<Dropped n={span.droppedAttributes} />}>
         {span.attributes.length > 0 ? <Attributes attributes={span.attributes} prefix="span" onFilter={onFilter} /> : <p className="dim">{t.common.none}</p>}
       </Section>

@@ -21,6 +21,7 @@ import { duration, middle } from '../../state/units'
 import { Flame } from './Flame'
 import { Minimap } from './Minimap'
 import { build, following, type Model } from './model'
+import { useSocketMarks } from './Sockets'
 import { SpanPanel } from './SpanPanel'
 import { SpanTable } from './SpanTable'
 import { TraceLogs, useTraceLogs } from './TraceLogs'
@@ -68,6 +69,7 @@ function Loaded({ model, heading }: { model: Model; heading: React.ReactNode }) 
   const { trace: data } = model
   const [goTo, setGoTo] = useState<{ row: number }>()
   const logs = useTraceLogs(data)
+  const marks = useSocketMarks(data)
   const dots = useMemo(() => logDots(logs.records, parseTime(data.start)), [logs.records, data.start])
   const view: View = views.find((v) => v === url.view) ?? 'waterfall'
   const zoom = useMemo(() => parseZoom(url.zoom, model.total), [url.zoom, model.total])
@@ -111,7 +113,7 @@ function Loaded({ model, heading }: { model: Model; heading: React.ReactNode }) 
         )}
       </div>
       <div className={css.view}>
-        {view === 'waterfall' && <Waterfall model={model} zoom={zoom} onZoom={onZoom} chosen={url.span} onChoose={onChoose} matches={matches} dots={dots} goTo={goTo} />}
+        {view === 'waterfall' && <Waterfall model={model} zoom={zoom} onZoom={onZoom} chosen={url.span} onChoose={onChoose} matches={matches} dots={dots} marks={marks} goTo={goTo} />}
         {view === 'flame' && <Flame model={model} zoom={zoom} onZoom={onZoom} chosen={url.span} onChoose={onChoose} matches={matches} />}
         {view === 'table' && <SpanTable model={model} onChoose={onChoose} />}
         {view === 'logs' && <TraceLogs trace={data} logs={logs} />}

@@ -24,11 +24,13 @@ interface Props {
   onChoose: (spanId: string, how?: { replace?: boolean }) => void
   matches: ReadonlySet<number> | undefined
   dots: ReadonlyMap<string, readonly LogDot[]>
+  /** Spans whose connection had trouble, with what to say of it. */
+  marks: ReadonlyMap<string, string>
   /** A row to bring in sight; a new object each time. */
   goTo: { row: number } | undefined
 }
 
-export function Waterfall({ model, zoom, onZoom, chosen, onChoose, matches, dots, goTo }: Props) {
+export function Waterfall({ model, zoom, onZoom, chosen, onChoose, matches, dots, marks, goTo }: Props) {
   const t = useTexts()
   const { nameShare } = usePreferences()
   const scroll = useRef<HTMLDivElement>(null)
@@ -140,6 +142,7 @@ export function Waterfall({ model, zoom, onZoom, chosen, onChoose, matches, dots
                 cursor={index === cursor && chosenRow === undefined}
                 match={matches && matches.has(index)}
                 dots={dots.get(id)}
+                mark={marks.get(id)}
                 onFold={toggle}
                 onChoose={choose}
               />

@@ -30,6 +30,8 @@ export interface RowProps {
   /** undefined when nothing is searched for. */
   match: boolean | undefined
   dots: readonly LogDot[] | undefined
+  /** What the kernel saw of a connection with trouble. */
+  mark: string | undefined
   onFold: (index: number) => void
   onChoose: (index: number) => void
 }
@@ -80,6 +82,12 @@ export const WaterfallRow = memo(function WaterfallRow(p: RowProps) {
         <span className={css.span} title={span.name}>
           {span.name}
         </span>
+        {p.mark && (
+          <span className={css.skew} title={p.mark}>
+            <Icon name="socket" size={14} />
+            <span className="hidden-text">{p.mark}</span>
+          </span>
+        )}
         {span.skewed && (
           <span className={css.skew} title={t.mark.skewed}>
             <Icon name="skew" size={14} />

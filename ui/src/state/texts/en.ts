@@ -2,6 +2,7 @@
 // with a changing part is a function, so that no sentence is glued together.
 
 import type { Reason } from '../filter'
+import { kernelEn } from './kernel.en'
 
 const number = new Intl.NumberFormat('en')
 const compact = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 })
@@ -27,6 +28,7 @@ export const en = {
     traces: 'Traces',
     logs: 'Logs',
     metrics: 'Metrics',
+    kernel: 'Kernel',
     profiles: 'Profiles',
     settings: 'Settings',
     search: 'Search or jump to…',
@@ -201,6 +203,8 @@ export const en = {
     partial: 'partial',
     rounded: 'rounded',
   },
+
+  kernel: kernelEn,
 
   overview: {
     title: 'Overview',

@@ -1,5 +1,6 @@
 // 简体中文。
 
+import { kernelZh } from './kernel.zh'
 import { spanUnit, type Texts } from './en'
 
 const number = new Intl.NumberFormat('zh-CN')
@@ -18,6 +19,7 @@ export const zh: Texts = {
     traces: '链路',
     logs: '日志',
     metrics: '指标',
+    kernel: '内核',
     profiles: '剖析',
     settings: '设置',
     search: '搜索或跳转…',
@@ -191,6 +193,8 @@ export const zh: Texts = {
     partial: '不完整',
     rounded: '取整',
   },
+
+  kernel: kernelZh,
 
   overview: {
     title: '总览',

@@ -3,7 +3,7 @@
 // the newest are kept.
 
 import { useEffect, useReducer, useRef } from 'react'
-import { address, type Schemas } from '../../api/client'
+import { address, type Schemas } from '../api/client'
 
 type Log = Schemas['Log']
 

@@ -1,10 +1,10 @@
-import { Button } from '../../components/Button'
-import { Mark } from '../../components/Mark'
-import { useTexts } from '../../state/texts'
-import { useRange, useSetUrl } from '../../state/url'
-import { rate } from '../../state/units'
+import { Button } from './Button'
+import { Mark } from './Mark'
+import { useTexts } from '../state/texts'
+import { useRange, useSetUrl } from '../state/url'
+import { rate } from '../state/units'
 import type { Tail } from './tail'
-import css from './LogsPage.module.css'
+import css from './LiveBar.module.css'
 
 /** Turns following on and off, and tells how it goes. */
 export function LiveBar({ live, paused, tail, onPause }: { live: boolean; paused: boolean; tail: Tail; onPause: (paused: boolean) => void }) {

@@ -1,0 +1,226 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// play is what this program does as a process of its own, to be watched.
+func play(args []string) error {
+	switch args[0] {
+	case "serve":
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		fmt.Println(l.Addr())
+		answer := []byte(strings.Repeat("x", 200))
+		go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(answer) }))
+	case "open": // FILE RATE SECONDS, prints how many opens and what one took
+		rate, err1 := strconv.Atoi(args[2])
+		seconds, err2 := strconv.ParseFloat(args[3], 64)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		n, each := opens(args[1], rate, time.Duration(seconds*float64(time.Second)))
+		fmt.Println(n, each.Nanoseconds())
+		return nil
+	case "fill": // waits to be put into its cgroup, then takes memory until it is killed
+		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+			return err
+		}
+		var held [][]byte
+		for {
+			b := make([]byte, 1<<20)
+			for i := 0; i < len(b); i += 4096 {
+				b[i] = 1
+			}
+			held = append(held, b)
+		}
+	case "burn": // RATIO of all CPUs
+		ratio, err := strconv.ParseFloat(args[1], 64)
+		if err != nil {
+			return err
+		}
+		for range 2 {
+			go burn(ratio)
+		}
+	default:
+		return fmt.Errorf("play %q: there is no such role", args[0])
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+// opens opens and closes a file, rate times a second (0: as fast as it can), for a while.
+func opens(file string, rate int, d time.Duration) (n int, each time.Duration) {
+	const burst = 100
+	began := time.Now()
+	for time.Since(began) < d {
+		for range burst {
+			if fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_CLOEXEC, 0); err == nil {
+				_ = syscall.Close(fd)
+			}
+			n++
+		}
+		if rate > 0 {
+			time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+		}
+	}
+	return n, time.Since(began) / time.Duration(n)
+}
+
+func burn(ratio float64) {
+	const period = 10 * time.Millisecond
+	x := 1
+	for {
+		began := time.Now()
+		for time.Since(began) < time.Duration(ratio*float64(period)) {
+			for range 1000 {
+				x = x*1103515245 + 12345
+			}
+		}
+		time.Sleep(period - time.Since(began))
+	}
+}
+
+// role is a process of this program in a role.
+type role struct {
+	*exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	ended chan struct{}
+}
+
+func (s *suite) begin(args ...string) (*role, error) {
+	cmd := exec.Command(s.self, append([]string{"play"}, args...)...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("begin %v: %w", args, err)
+	}
+	r := &role{cmd, in, bufio.NewReader(out), make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig fires when the thread ends that started the child.
+		runtime.LockOSThread()
+		defer close(r.ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_, _ = cmd.Process.Wait() // not Cmd.Wait, which closes what is still to be read
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("begin %v: %w", args, err)
+	}
+	return r, nil
+}
+
+func (r *role) end() {
+	_ = r.in.Close()
+	<-r.ended
+}
+
+// cpu is what the process has used so far, user and system, to a tick of 10 ms.
+func (r *role) cpu() time.Duration {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.Process.Pid))
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(f[11])
+	system, _ := strconv.Atoi(f[12])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// client keeps connections to a server and asks over them.
+type client struct {
+	conns  [][]*conn // by worker
+	failed atomic.Int64
+}
+
+type conn struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+// dial opens n connections that workers share out.
+func dial(address string, n, workers int) (*client, error) {
+	c := &client{conns: make([][]*conn, workers)}
+	for i := range n {
+		raw, err := net.Dial("tcp", address)
+		if err != nil {
+			c.close()
+			return nil, fmt.Errorf("connect to the server: %w", err)
+		}
+		c.conns[i%workers] = append(c.conns[i%workers], &conn{raw, bufio.NewReaderSize(raw, 1024)})
+	}
+	return c, nil
+}
+
+func (c *client) close() {
+	for _, of := range c.conns {
+		for _, conn := range of {
+			_ = conn.Close()
+		}
+	}
+}
+
+var question = []byte("GET /products/42 HTTP/1.1\r\nHost: bench\r\n\r\n")
+
+func (c *conn) ask() error {
+	if _, err := c.Write(question); err != nil {
+		return err
+	}
+	answer, err := http.ReadResponse(c.answers, nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+// ask asks for a while, rate times a second over all connections (0: as fast as
+// answers come), and returns how often it was answered.
+func (c *client) ask(ctx context.Context, rate int, d time.Duration) int {
+	var done atomic.Int64
+	var all sync.WaitGroup
+	began := time.Now()
+	for w, conns := range c.conns {
+		all.Go(func() {
+			for i := 0; time.Since(began) < d && ctx.Err() == nil; i++ {
+				if rate > 0 {
+					due := began.Add(time.Duration(i*len(c.conns)+w) * time.Second / time.Duration(rate))
+					time.Sleep(time.Until(due))
+				}
+				if err := conns[i%len(conns)].ask(); err != nil {
+					c.failed.Add(1)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	return int(done.Load())
+}

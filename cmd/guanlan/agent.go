@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guanlan-io/guanlan/collector"
+	"github.com/guanlan-io/guanlan/collector/kernelreceiver"
+	"github.com/guanlan-io/guanlan/internal/kernel/telemetry"
+)
+
+// agentFeatures are those of the receiver kernel that --features chooses from.
+var agentFeatures = []string{"tcp", "oom", "audit", "profile"}
+
+// agentFlags choose what the agent watches and where it sends.
+type agentFlags struct {
+	sources
+	endpoint string
+	features []string
+}
+
+func newAgent() *cobra.Command {
+	a := &agentFlags{}
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Watch the kernel of this machine and send on what it tells",
+		Long: `Watch the kernel of this machine, by eBPF, and send on what it tells by OTLP:
+connections (tcp), kills for want of memory (oom), what processes do (audit) and
+where their time goes (profile). It keeps nothing and listens nowhere. What this
+kernel or user cannot do is said, and the rest runs: see guanlan agent check.`,
+		Example: `  sudo guanlan agent --endpoint http://guanlan.example:4318
+  sudo guanlan agent --features tcp,oom
+  sudo guanlan agent --set receivers::kernel::profile::off_cpu=true
+  guanlan agent check`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			uris, err := a.uris()
+			if err != nil {
+				return err
+			}
+			return agent(cmd.Context(), cmd.OutOrStdout(), uris)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&a.files, "config", "c", nil, "configuration file in place of "+collector.Agent+"; repeat to merge, the last wins")
+	f.StringArrayVar(&a.set, "set", nil, "set one value, for example --set receivers::kernel::tcp::interval=30s")
+	f.StringVar(&a.endpoint, "endpoint", "", "OTLP/HTTP base URL to send to (default http://127.0.0.1:4318)")
+	f.StringSliceVar(&a.features, "features", nil, "what to watch, of "+strings.Join(agentFeatures, ",")+" (default all)")
+	cmd.AddCommand(newAgentCheck())
+	return cmd
+}
+
+// uris turns the flags into locations for confmap.
+func (a *agentFlags) uris() ([]string, error) {
+	if len(a.files) == 0 {
+		a.files = []string{collector.Agent}
+	}
+	if a.endpoint != "" {
+		if u, err := url.Parse(a.endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, usageError{fmt.Errorf("--endpoint %q: want a URL like http://127.0.0.1:4318", a.endpoint)}
+		}
+		a.set = append([]string{fmt.Sprintf("exporters::otlp_http::endpoint=%q", a.endpoint)}, a.set...)
+	}
+	for _, name := range a.features {
+		if !slices.Contains(agentFeatures, name) {
+			return nil, usageError{fmt.Errorf("--features %q: want some of %s", name, strings.Join(agentFeatures, ","))}
+		}
+	}
+	if len(a.features) > 0 {
+		for _, name := range agentFeatures {
+			a.set = append(a.set, fmt.Sprintf("receivers::kernel::%s::enabled=%t", name, slices.Contains(a.features, name)))
+		}
+	}
+	return a.sources.uris()
+}
+
+const (
+	// agentMemory is where the garbage collector begins to work harder: what the
+	// memory_limiter of agent.yaml lets through, and what it does not see.
+	agentMemory = 100 << 20
+	// agentGC lets the heap grow by a quarter between two collections: it is
+	// some 10 MB, which take 5 ms to mark, and is to stay that.
+	agentGC = 25
+)
+
+const (
+	// agentUnmap is how often the agent gives back pages of the binary, which is
+	// made for more than the agent does: what runs once a report need not stay.
+	// It costs some hundred page faults without a read, less than 1 ms.
+	agentUnmap = 10 * time.Second
+	// agentFree is how often it gives back heap that is free: a collection.
+	agentFree = 2 * time.Minute
+)
+
+// stayAgentSized gives back memory until ctx ends.
+func stayAgentSized(ctx context.Context) {
+	unmap, free := time.NewTicker(agentUnmap), time.NewTicker(agentFree)
+	defer unmap.Stop()
+	defer free.Stop()
+	debug.FreeOSMemory() // what reading the configuration and the kernel's types took
+	unmapBinary()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-unmap.C:
+			unmapBinary()
+		case <-free.C:
+			debug.FreeOSMemory()
+		}
+	}
+}
+
+// agent runs the collector until ctx ends.
+func agent(ctx context.Context, screen io.Writer, uris []string) error {
+	began := time.Now()
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(agentMemory)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(agentGC)
+	}
+	sized, stopSizing := context.WithCancel(ctx)
+	defer stopSizing()
+	var once sync.Once
+	set := collector.Settings(collector.Options{
+		Version: version,
+		URIs:    uris,
+		Watching: func(all []collector.KernelFeature) {
+			fmt.Fprintf(screen, "\n  Guanlan agent %s watches this machine (%.1f s)\n\n", version, time.Since(began).Seconds())
+			for _, f := range all {
+				fmt.Fprintf(screen, "  %s\n", inOneLine(f))
+			}
+			fmt.Fprintf(screen, "\n  Ctrl-C stops it.\n\n")
+			once.Do(func() { go stayAgentSized(sized) })
+		},
+	})
+	return serve(ctx, set, func() { fmt.Fprintln(screen, "\nStopping: sending what is left…") })
+}
+
+// checked is what `guanlan agent check` prints.
+type checked struct {
+	System       string                    `json:"system"`
+	Features     []collector.KernelFeature `json:"features"`
+	Capabilities []telemetry.Capability    `json:"capabilities"`
+}
+
+func newAgentCheck() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Say what of this machine's kernel can be watched, and what is missing for the rest",
+		Long: `Start each feature, say whether it works here, what is missing if it does not and
+what to do next, and stop it again. Exit code 1 if one cannot run.`,
+		Example: `  guanlan agent check
+  sudo guanlan agent check --output json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, capabilities, err := kernelreceiver.Check(cmd.Context())
+			if err != nil {
+				return err
+			}
+			c := checked{System: runtime.GOOS + " " + kernelRelease() + " " + runtime.GOARCH, Features: all, Capabilities: capabilities}
+			if output == "json" {
+				err = printJSON(cmd.OutOrStdout(), c)
+			} else {
+				err = c.print(cmd.OutOrStdout())
+			}
+			if err == nil && slices.ContainsFunc(all, func(f collector.KernelFeature) bool { return f.Err() != nil }) {
+				err = exitCode(exitFailure)
+			}
+			return err
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// kernelRelease is what uname -r prints, "" where there is no procfs.
+func kernelRelease() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return strings.TrimSpace(string(text))
+}
+
+func (c checked) print(w io.Writer) error {
+	fmt.Fprintf(w, "%s\n\n", c.System)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "FEATURE\tSTATE\tMISSING\tNEXT STEP")
+	for _, f := range c.Features {
+		missing := f.Missing
+		if missing == "" {
+			missing = f.Error
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", f.Name, f.State, missing, f.Next)
+		for _, p := range f.Parts {
+			missing := p.Missing
+			if missing == "" {
+				missing = p.Error
+			}
+			fmt.Fprintf(t, "  %s\twithout\t%s\t%s\n", p.Name, missing, p.Next)
+		}
+	}
+	fmt.Fprintln(t, "\nCAPABILITY\tHELD\tFOR")
+	for _, k := range c.Capabilities {
+		held := "no"
+		if k.Have {
+			held = "yes"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", k.Name, held, k.For)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,138 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/testkit/otlpsink"
+)
+
+// lockedBuffer is written by the command and read by the test.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A running program is listed, attached to, its spans arrive by OTLP, and Ctrl-C detaches.
+func TestAttach(t *testing.T) {
+	exe := filepath.Join(t.TempDir(), "attachee")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../../internal/kernel/attach/testdata/server")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	service := exec.Command(exe)
+	service.Env = append(os.Environ(), "OTEL_SERVICE_NAME=attachee-service")
+	stdout, _ := service.StdoutPipe()
+	if err := service.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = service.Process.Kill(); _ = service.Wait() }()
+	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + strings.TrimSpace(addr) + "/fast"
+
+	var list lockedBuffer
+	root := newRoot()
+	root.SetArgs([]string{"attach", "--list", "--output", "json"})
+	root.SetOut(&list)
+	if err := root.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var programs []listedProgram
+	if err := json.Unmarshal([]byte(list.String()), &programs); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, p := range programs {
+		if p.PID == service.Process.Pid {
+			found = true
+			if p.Exe != exe || p.Service != "attachee-service" || !strings.HasPrefix(p.Go, "go1.") || len(p.Libraries) == 0 {
+				t.Errorf("listed as %+v", p)
+			}
+		}
+	}
+	if !found {
+		t.Errorf("%d is not among %d programs", service.Process.Pid, len(programs))
+	}
+
+	sink := otlpsink.New(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	var out, errs lockedBuffer
+	root = newRoot()
+	root.SetArgs([]string{"attach", strconv.Itoa(service.Process.Pid), "--endpoint", sink.URL})
+	root.SetOut(&out)
+	root.SetErr(&errs)
+	done := make(chan error, 1)
+	go func() { done <- root.ExecuteContext(ctx) }()
+	for end := time.Now().Add(startPatience); !strings.Contains(out.String(), "attached in"); time.Sleep(5 * time.Millisecond) {
+		select {
+		case err := <-done:
+			interrupt()
+			if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
+				t.Skip(u)
+			}
+			t.Fatal(err)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not attached: %s %s", out.String(), errs.String())
+		}
+	}
+	for range 3 {
+		resp, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	interrupt()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "net/http server") || !strings.Contains(errs.String(), "3 spans sent, 0 lost here, 0 lost in the kernel") {
+		t.Errorf("said %q and %q", out.String(), errs.String())
+	}
+	traces := sink.Received().Traces
+	if traces.SpanCount() != 3 {
+		t.Fatalf("%d spans arrived", traces.SpanCount())
+	}
+	rs := traces.ResourceSpans().At(0)
+	if name, _ := rs.Resource().Attributes().Get("service.name"); name.AsString() != "attachee-service" {
+		t.Errorf("service %q", name.AsString())
+	}
+	if span := rs.ScopeSpans().At(0).Spans().At(0); span.Name() != "GET /fast" {
+		t.Errorf("span %q", span.Name())
+	}
+}

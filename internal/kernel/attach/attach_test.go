@@ -1,0 +1,456 @@
+//go:build linux && (amd64 || arm64)
+
+package attach
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/guanlan-io/guanlan/internal/kernel"
+)
+
+var built sync.Map // program and flags → func() (string, error)
+
+func build(t *testing.T, flags ...string) string { return buildProgram(t, "service", flags...) }
+
+// buildProgram compiles a program of testdata once a set of flags.
+func buildProgram(t *testing.T, program string, flags ...string) string {
+	t.Helper()
+	once, _ := built.LoadOrStore(program+strings.Join(flags, " "), sync.OnceValues(func() (string, error) {
+		dir, err := os.MkdirTemp("", "attach")
+		if err != nil {
+			return "", err
+		}
+		cleanup = append(cleanup, dir)
+		exe := filepath.Join(dir, "service")
+		cmd := exec.Command("go", append(append([]string{"build", "-o", exe}, flags...), "./testdata/"+program)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return exe, err
+	}))
+	exe, err := once.(func() (string, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
+}
+
+var cleanup []string
+
+func TestMain(m *testing.M) {
+	if pid, err := strconv.Atoi(os.Getenv(helper)); err == nil {
+		help(pid)
+		os.Exit(0)
+	}
+	code := m.Run()
+	for _, dir := range cleanup {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// service is a running program of testdata.
+type service struct {
+	*exec.Cmd
+	addr string // of its HTTP server
+	tls  string // of its HTTPS server
+}
+
+func run(t *testing.T, exe string, args ...string) *service {
+	t.Helper()
+	s := &service{Cmd: exec.Command(exe, args...)}
+	s.Stderr = os.Stderr
+	out, err := s.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Process.Kill(); _ = s.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr, s.tls, _ = strings.Cut(strings.TrimSpace(line), " ")
+	return s
+}
+
+func get(t *testing.T, url string, header ...string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequest("GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return resp
+}
+
+var client = &http.Client{Timeout: 20 * time.Second}
+
+// spans collects what comes up.
+type spans struct {
+	f    *Feature
+	mu   sync.Mutex
+	all  []Span
+	told []Process
+}
+
+func attachTo(t *testing.T, o Options) *spans {
+	t.Helper()
+	c := &spans{}
+	o.OnSpan = func(s Span) { c.mu.Lock(); defer c.mu.Unlock(); c.all = append(c.all, s) }
+	o.OnProcess = func(p Process) { c.mu.Lock(); defer c.mu.Unlock(); c.told = append(c.told, p) }
+	c.f = New(o)
+	t.Cleanup(func() {
+		if err := c.f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	err := c.f.Start(context.Background(), kernel.NewHost(kernel.Options{}))
+	if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
+		t.Skip(u)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.processes() {
+		if u := (*kernel.Unsupported)(nil); errors.As(p.Err, &u) {
+			t.Skip(u)
+		}
+	}
+	return c
+}
+
+func (c *spans) processes() []Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]Process(nil), c.told...)
+}
+
+// wait returns the first span that ok accepts.
+func (c *spans) wait(t *testing.T, what string, ok func(Span) bool) Span {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; {
+		c.mu.Lock()
+		for _, s := range c.all {
+			if ok(s) {
+				c.mu.Unlock()
+				return s
+			}
+		}
+		var all []string
+		for _, s := range c.all {
+			all = append(all, fmt.Sprintf("%s %s %s %d", s.Kind, s.Method, s.Text, s.Status))
+		}
+		c.mu.Unlock()
+		if time.Now().After(end) {
+			t.Fatalf("no span of %s among %q; losses %v", what, all, c.f.object.Losses())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (c *spans) where(ok func(Span) bool) (out []Span) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.all {
+		if ok(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func at(kind Kind, text string) func(Span) bool {
+	return func(s Span) bool { return s.Kind == kind && s.Text == text }
+}
+
+func TestHTTPServer(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	for _, p := range c.processes() {
+		t.Logf("%v: attached=%v in %v, err %v", p.Exe, p.Attached, p.Took, p.Err)
+		for _, l := range p.Libraries {
+			t.Logf("  %+v", l)
+		}
+	}
+	before := time.Now()
+	get(t, "http://"+s.addr+"/items/7")
+	after := time.Now()
+	got := c.wait(t, "the request", at(HTTPServer, "/items/7"))
+	if got.Method != "GET" || got.Status != 201 || got.Route != "GET /items/{id}" || got.Host != s.addr || got.Process.PID != s.Process.Pid {
+		t.Errorf("got %+v", got)
+	}
+	if got.Start.Before(before.Add(-time.Millisecond)) || got.End.After(after.Add(time.Millisecond)) || got.End.Sub(got.Start) < 10*time.Millisecond {
+		t.Errorf("%v to %v, the client's %v to %v", got.Start, got.End, before, after)
+	}
+	if got.Parent != [8]byte{} || got.Trace == [16]byte{} || got.ID == [8]byte{} {
+		t.Errorf("ids of %+v", got)
+	}
+	if a := got.Peer.Addr(); !a.IsLoopback() || got.Peer.Port() == 0 {
+		t.Errorf("peer %v", got.Peer)
+	}
+}
+
+const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+func TestParentFromHeader(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	// Few headers are one group of a map, many are a table of groups.
+	for _, n := range []int{0, 3, 8, 25, 60} {
+		var header []string
+		for i := range n {
+			header = append(header, fmt.Sprintf("X-Header-%d", i), "v")
+		}
+		path := fmt.Sprintf("/items/%d", 100+n)
+		get(t, "http://"+s.addr+path, append(header, "traceparent", traceparent)...)
+		got := c.wait(t, path, at(HTTPServer, path))
+		if hex := fmt.Sprintf("00-%x-%x-01", got.Trace, got.Parent); hex != traceparent || got.Flags&Remote == 0 {
+			t.Errorf("with %d headers more: parent %s, flags %b", n, hex, got.Flags)
+		}
+	}
+	for i, bad := range []string{"", "00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff" + traceparent[2:], strings.ReplaceAll(traceparent, "a", "x")} {
+		path := fmt.Sprintf("/items/%d", 200+i)
+		get(t, "http://"+s.addr+path, "traceparent", bad)
+		if got := c.wait(t, path, at(HTTPServer, path)); got.Parent != [8]byte{} {
+			t.Errorf("%q made parent %x", bad, got.Parent)
+		}
+	}
+}
+
+func TestClientsAndGoroutines(t *testing.T) {
+	a, b := run(t, build(t)), run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	for _, path := range []string{"/call", "/spawn"} {
+		id := "/items/" + strings.TrimPrefix(path, "/")
+		get(t, "http://"+a.addr+path+"?to=http://"+b.addr+id)
+		server := c.wait(t, path, at(HTTPServer, path))
+		sent := c.wait(t, "the client of "+path, at(HTTPClient, id))
+		far := c.wait(t, "the server behind "+path, at(HTTPServer, id))
+		if sent.Trace != server.Trace || sent.Parent != server.ID || sent.Process.PID != a.Process.Pid {
+			t.Errorf("%s: client %+v of server %+v", path, sent, server)
+		}
+		if sent.Method != "GET" || sent.Status != 201 || sent.Host != b.addr || sent.Error != "" || sent.Peer.String() != b.addr {
+			t.Errorf("%s: client %+v", path, sent)
+		}
+		if sent.Start.Before(server.Start) || sent.End.After(server.End) || sent.End.Sub(sent.Start) < 10*time.Millisecond {
+			t.Errorf("%s: client %v to %v, server %v to %v", path, sent.Start, sent.End, server.Start, server.End)
+		}
+		if far.Trace != server.Trace || far.Parent != sent.ID || far.Flags&Correlated == 0 || far.Process.PID != b.Process.Pid {
+			t.Errorf("%s: the far server %+v of client %+v", path, far, sent)
+		}
+		if (path == "/spawn") == (sent.Goroutine == server.Goroutine) {
+			t.Errorf("%s: goroutines %d and %d", path, server.Goroutine, sent.Goroutine)
+		}
+	}
+	get(t, "http://"+a.addr+"/call?to=http://127.0.0.1:1/nobody")
+	refused := c.wait(t, "a refused connection", at(HTTPClient, "/nobody"))
+	if refused.Error != "*net.OpError" || refused.Status != 0 {
+		t.Errorf("refused: %+v", refused)
+	}
+	server := c.wait(t, "its server", func(s Span) bool { return s.ID == refused.Parent })
+	if server.Status != 502 {
+		t.Errorf("server of the refused: %+v", server)
+	}
+	// What came before on this connection is over.
+	get(t, "http://"+a.addr+"/items/last")
+	if last := c.wait(t, "the last", at(HTTPServer, "/items/last")); last.Parent != [8]byte{} || last.Trace == server.Trace {
+		t.Errorf("the last request is part of another: %+v", last)
+	}
+	if st := c.f.Stats(); st.Dropped != 0 {
+		t.Errorf("dropped %d: %v", st.Dropped, c.f.object.Losses())
+	}
+}
+
+func TestHandlersThatDoNotReturn(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	if _, err := client.Get("http://" + s.addr + "/panic"); err == nil {
+		t.Fatal("no error")
+	}
+	if got := c.wait(t, "the panic", at(HTTPServer, "/panic")); got.Flags&Aborted == 0 {
+		t.Errorf("panic: %+v", got)
+	}
+	get(t, "http://"+s.addr+"/hijack")
+	if got := c.wait(t, "the hijack", at(HTTPServer, "/hijack")); got.Flags&Hijacked == 0 || got.Flags&Aborted != 0 {
+		t.Errorf("hijack: %+v", got)
+	}
+}
+
+func TestHTTP2(t *testing.T) {
+	a, b := run(t, build(t)), run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	get(t, "http://"+a.addr+"/call?to=https://"+b.tls+"/items/h2", "traceparent", traceparent)
+	server := c.wait(t, "the first server", at(HTTPServer, "/call"))
+	sent := c.wait(t, "the client", at(HTTPClient, "/items/h2"))
+	far := c.wait(t, "the second server", at(HTTPServer, "/items/h2"))
+	if sent.Parent != server.ID || sent.Status != 201 || sent.Flags&TLS == 0 {
+		t.Errorf("client %+v", sent)
+	}
+	if far.Flags&HTTP2 == 0 || far.Status != 201 || far.Method != "GET" || far.Route != "GET /items/{id}" || far.End.Sub(far.Start) < 10*time.Millisecond {
+		t.Errorf("server %+v", far)
+	}
+	if n := len(c.where(at(HTTPServer, "/items/h2"))); n != 1 {
+		t.Errorf("%d spans of one request", n)
+	}
+}
+
+func TestSQL(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	get(t, "http://"+s.addr+"/sql")
+	server := c.wait(t, "the server", at(HTTPServer, "/sql"))
+	for text, want := range map[string]struct {
+		method, err string
+		n           int
+	}{
+		"SELECT name FROM items WHERE id = ?": {"SELECT", "", 1},
+		"insert into items values (1)":        {"INSERT", "", 1},
+		"BROKEN":                              {"BROKEN", "*main.toyError", 1},
+		"DELETE FROM items":                   {"DELETE", "", 2},
+	} {
+		got := c.where(at(SQL, text))
+		if len(got) != want.n {
+			t.Errorf("%d spans of %q, want %d", len(got), text, want.n)
+		}
+		for _, g := range got {
+			if g.Method != want.method || g.Error != want.err || g.Parent != server.ID || g.Trace != server.Trace || g.System != "main.toy" {
+				t.Errorf("%q: %+v", text, g)
+			}
+		}
+	}
+}
+
+// One request cannot make a trace of any size.
+func TestTraceIsBounded(t *testing.T) {
+	s := run(t, build(t))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}, SpansPerTrace: 10})
+	get(t, "http://"+s.addr+"/many")
+	server := c.wait(t, "the server", at(HTTPServer, "/many"))
+	if n := len(c.where(func(s Span) bool { return s.Trace == server.Trace })); n != 11 {
+		t.Errorf("%d spans", n)
+	}
+	if st := c.f.Stats(); st.Dropped != 20 {
+		t.Errorf("dropped %d, want 20: %v", st.Dropped, c.f.object.Losses())
+	}
+}
+
+// Without symbols and debugging data, position independent, and built with
+// other versions of Go: all is as with the plain program.
+func TestBuilds(t *testing.T) {
+	for _, flags := range [][]string{{"-ldflags=-s -w"}, {"-buildmode=pie"}, {"-buildmode=pie", "-ldflags=-s -w"}, {"-trimpath", "-ldflags=-s -w", "-gcflags=all=-N -l"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) { testBuild(t, build(t, flags...), 26) })
+	}
+}
+
+func TestVersions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each version builds its standard library first")
+	}
+	out, err := exec.Command("go", "env", "GOMODCACHE", "GOHOSTARCH").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := strings.Fields(string(out))
+	for _, v := range []string{"1.18.10", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.9", "1.25.5", "1.27.0"} {
+		root := filepath.Join(env[0], "golang.org", "toolchain@v0.0.1-go"+v+".linux-"+env[1])
+		if _, err := os.Stat(root); err != nil {
+			t.Logf("Go %s is not at hand: GOTOOLCHAIN=go%s go version fetches it", v, v)
+			continue
+		}
+		t.Run(v, func(t *testing.T) { testBuild(t, buildWith(t, root, "-ldflags=-s -w"), goMinor("go"+v)) })
+	}
+}
+
+// buildWith compiles the program with another toolchain.
+func buildWith(t *testing.T, root string, flags ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	text, err := os.ReadFile("testdata/service/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	minor := goMinor("go" + strings.SplitN(filepath.Base(root), "-go", 2)[1])
+	for name, b := range map[string][]byte{"main.go": text, "go.mod": fmt.Appendf(nil, "module service\n\ngo 1.%d\n", minor)} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Some releases take a folder of the module cache for a module when it is their GOROOT.
+	link, exe := filepath.Join(dir, "goroot"), filepath.Join(dir, "service")
+	if err := os.Symlink(root, link); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(link, "bin/go"), append(append([]string{"build", "-o", exe}, flags...), ".")...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOROOT="+link, "GOFLAGS=-buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return exe
+}
+
+func testBuild(t *testing.T, exe string, minor int) {
+	a, b := run(t, exe), run(t, exe)
+	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
+	for _, p := range c.processes() {
+		if p.Err != nil || p.Took > 2*time.Second {
+			t.Fatalf("attached in %v: %v; %+v", p.Took, p.Err, p.Libraries)
+		}
+		for _, l := range p.Libraries {
+			if len(l.Missing) > 0 || len(l.Without) > 0 && minor >= 22 {
+				t.Errorf("%s: missing %q, without %q", l.Name, l.Missing, l.Without)
+			}
+		}
+	}
+	get(t, "http://"+a.addr+"/spawn?to=http://"+b.addr+"/items/1", "traceparent", traceparent)
+	server := c.wait(t, "the server", at(HTTPServer, "/spawn"))
+	sent := c.wait(t, "the client", at(HTTPClient, "/items/1"))
+	far := c.wait(t, "the second server", at(HTTPServer, "/items/1"))
+	if got := fmt.Sprintf("00-%x-%x-01", server.Trace, server.Parent); got != traceparent || server.Status != 201 || server.Method != "GET" {
+		t.Errorf("server %+v, parent %s", server, got)
+	}
+	if sent.Parent != server.ID || sent.Status != 201 || far.Parent != sent.ID || far.Trace != server.Trace || far.Status != 201 {
+		t.Errorf("client %+v\nsecond server %+v", sent, far)
+	}
+	if minor >= 22 && far.Route != "GET /items/{id}" {
+		t.Errorf("route %q", far.Route)
+	}
+	get(t, "http://"+a.addr+"/sql")
+	server = c.wait(t, "the queries' server", at(HTTPServer, "/sql"))
+	if q := c.wait(t, "a query", at(SQL, "BROKEN")); q.Parent != server.ID || q.Error != "*main.toyError" {
+		t.Errorf("query %+v", q)
+	}
+	get(t, "http://"+a.addr+"/call?to=https://"+b.tls+"/items/h2")
+	if h2 := c.wait(t, "HTTP/2", at(HTTPServer, "/items/h2")); h2.Flags&HTTP2 == 0 || h2.Status != 201 {
+		t.Errorf("HTTP/2: %+v", h2)
+	}
+	if st := c.f.Stats(); st.Dropped != 0 {
+		t.Errorf("dropped: %v", c.f.object.Losses())
+	}
+}

@@ -1,0 +1,5 @@
+//go:build linux && (amd64 || arm64)
+
+package attach
+
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -cc clang-14 -strip llvm-strip-14 -target amd64,arm64 -go-package attach -type span -type offsets attach attach.bpf.c -- -O2 -g -mcpu=v3 -Wall -Werror -Wno-unused-function

@@ -1,0 +1,100 @@
+// What the kernel saw of a service: its network, kills, and audit findings.
+
+import { useQuery } from '@tanstack/react-query'
+import { Link } from '@tanstack/react-router'
+import { factsOf } from '../../api/kernel'
+import { Icon } from '../../components/Icon'
+import { Time } from '../../components/Time'
+import { formatFilter } from '../../state/filter'
+import { useTexts } from '../../state/texts'
+import { keepRange, useQuestion } from '../../state/url'
+import { bytes, duration, percent } from '../../state/units'
+import { nameOf } from '../kernel/flows'
+import { Health } from '../kernel/Parts'
+import kernel from '../kernel/Kernel.module.css'
+import css from './Kernel.module.css'
+import page from './ServicePage.module.css'
+
+/** Lines of each kind; the others are a click away. */
+const few = 5
+
+/** Left out where no kernel receiver tells anything. */
+export function Kernel({ name }: { name: string }) {
+  const t = useTexts()
+  const { start, end } = useQuestion()
+  const { data } = useQuery(factsOf(name, { start, end }))
+  if (!data?.seen) return null
+  const q = formatFilter([{ field: 'service.name', op: '=', value: name }])
+  const bad = data.flows.filter((f) => f.health !== 'ok').length
+  const findings = data.rules.reduce((n, r) => n + r.count, 0)
+  return (
+    <section className={page.section}>
+      <h2>{t.kernel.serviceTitle}</h2>
+      <div className={css.parts}>
+        <div className={css.part}>
+          <h3>
+            {t.kernel.serviceNetwork} <Health level={data.health} />
+          </h3>
+          <p className={css.line}>
+            <Link to="/kernel" search={(last) => ({ ...keepRange(last), q })} title={t.kernel.openNetwork} className={kernel.figure}>
+              {data.flows.length === 0 ? t.kernel.noFlows : bad === 0 ? t.kernel.serviceFine(data.flows.length) : t.kernel.serviceTrouble(bad, data.flows.length)}
+            </Link>
+          </p>
+          {data.flows.slice(0, few).map((f) => (
+            <Link key={f.id} to="/kernel" search={(last) => ({ ...keepRange(last), q, flow: f.id })} className={css.line}>
+              <Health level={f.health} />
+              <span className="cut">{t.kernel.flow(nameOf(f.source), nameOf(f.target))}</span>
+              <span className="dim">
+                {[bytes(f.bytesSent + f.bytesReceived), f.rttP99 >= 0 && `RTT P99 ${duration(f.rttP99)}`, f.retransmitRatio > 0 && `${t.kernel.retransmits} ${percent(f.retransmitRatio)}`].filter(Boolean).join(' · ')}
+              </span>
+            </Link>
+          ))}
+        </div>
+        <div className={css.part}>
+          <h3>{t.kernel.oom}</h3>
+          {data.kills === 0 ? (
+            <p className={`${css.line} dim`}>{t.kernel.noKillsShort}</p>
+          ) : (
+            <>
+              <p className={css.line}>
+                <Link to="/kernel/oom" search={(last) => ({ ...keepRange(last), q })} title={t.kernel.openKills} className={kernel.bad}>
+                  {t.kernel.kills(data.kills)}
+                </Link>
+              </p>
+              {data.oom.slice(0, few).map((s) => (
+                <Link key={s.id} to="/kernel/oom" search={(last) => ({ ...keepRange(last), q, log: s.id })} className={css.line}>
+                  <span className={kernel.bad}>
+                    <Icon name="error" size={14} />
+                  </span>
+                  <Time at={s.time} form="moment" />
+                  <span className="dim cut">{`${bytes(s.rss)} · ${s.ofHost ? s.host : bytes(s.limit)}`}</span>
+                </Link>
+              ))}
+            </>
+          )}
+        </div>
+        <div className={css.part}>
+          <h3>{t.kernel.audit}</h3>
+          {findings === 0 ? (
+            <p className={`${css.line} dim`}>{t.kernel.noFindings}</p>
+          ) : (
+            <>
+              <p className={css.line}>
+                <Link to="/kernel/audit" search={(last) => ({ ...keepRange(last), q })} title={t.kernel.openAudit} className={kernel.figure}>
+                  {t.kernel.auditFindings(findings)}
+                </Link>
+              </p>
+              {data.rules.slice(0, few).map((r) => (
+                <Link key={r.value} to="/kernel/audit" search={(last) => ({ ...keepRange(last), q: `${q} and log.kernel.audit.rule = ${JSON.stringify(r.value)}` })} className={css.line}>
+                  <Icon name="shield" size={14} />
+                  <span className="cut">{r.value.replaceAll('_', ' ')}</span>
+                  <span className="dim">{t.count(r.count)}</span>
+                </Link>
+              ))}
+            </>
+          )}
+        </div>
+      </div>
+    </section>
+  )
+}
