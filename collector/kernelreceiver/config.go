@@ -85,7 +85,7 @@ type ProfileConfig struct {
 	Hz int `mapstructure:"hz"`
 	// Interval is the time of one profile; default 10s.
 	Interval time.Duration `mapstructure:"interval"`
-	// OffCPU profiles waits as well, which costs 0.1 to 0.3 µs a switch; default false.
+	// OffCPU profiles waits as well, which costs about 1.1 µs a switch of threads; default false.
 	OffCPU bool `mapstructure:"off_cpu"`
 	// MinWait is the shortest wait that counts; default 1ms.
 	MinWait time.Duration `mapstructure:"min_wait"`

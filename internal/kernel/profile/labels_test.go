@@ -3,15 +3,16 @@
 package profile
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/pprof/profile"
 )
 
 // goRoots are the releases of Go at hand, one of each minor version.
@@ -106,20 +107,30 @@ func checkLabels(t *testing.T, bin string) {
 	t.Helper()
 	_, got := start(t, Options{Hz: 97, Interval: 300 * time.Millisecond})
 	pid, _, kill := launch(t, bin)
-	poll(t, "150 samples", func() bool { return samples(got.of(pid, CPU)) >= 150 })
+	// A process is known some time after its first sample.
+	known := func() []*profile.Profile {
+		all := got.of(pid, CPU)
+		for i, p := range all {
+			if slices.ContainsFunc(p.Sample, func(s *profile.Sample) bool { return s.Label["route"] != nil }) {
+				return all[i+1:]
+			}
+		}
+		return nil
+	}
+	poll(t, "100 samples with labels", func() bool { return samples(known()) >= 100 })
 	kill()
-	p := merged(t, got.of(pid, CPU)[1:]) // a process is known from its first sample on
+	p := merged(t, known())
 	want := map[string]map[string][]string{
 		"/cart": {"process": {"label"}, "service": {"burner"}, "route": {"/cart"}, "trace_id": {"4bf92f3577b34da6a3ce929d0e0e4736"}, "long": {strings.Repeat("x", 64)}},
 		"/pay":  {"process": {"label"}, "service": {"burner"}, "route": {"/pay"}},
 	}
-	var sum = map[string]int64{}
+	sum := map[string]int64{}
 	for _, s := range p.Sample {
 		route := ""
 		if r := s.Label["route"]; len(r) > 0 {
 			route = r[0]
 		}
-		if !bytes.Contains([]byte(strings.Join(stackOf(s), " ")), []byte("main.burn")) {
+		if !slices.Contains(stackOf(s), "main.burn") {
 			continue // the runtime's own work
 		}
 		sum[route] += s.Value[0]

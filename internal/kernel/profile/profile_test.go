@@ -319,7 +319,7 @@ func TestC(t *testing.T) {
 
 func TestOffCPU(t *testing.T) {
 	bin := buildGo(t, "block", "-ldflags=-s -w")
-	_, got := start(t, Options{Hz: -1, OffCPU: true, Interval: 500 * time.Millisecond})
+	_, got := start(t, Options{Hz: -1, OffCPU: true, WaitStacks: 1_000_000, Interval: 500 * time.Millisecond})
 	launched := time.Now()
 	pid, in, _ := launch(t, bin)
 	began := time.Now()

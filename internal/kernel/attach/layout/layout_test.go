@@ -66,6 +66,9 @@ func build(t *testing.T, root, src, arch string, flags ...string) string {
 	cmd := exec.Command(filepath.Join(link, "bin", "go"), append(append([]string{"build", "-o", bin}, flags...), ".")...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOROOT="+link, "GOFLAGS=-buildvcs=false", "GOWORK=off", "CGO_ENABLED=0", "GOARCH="+arch)
+	if src == "threads" {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build %s with %s: %v\n%s", src, root, err, out)
 	}

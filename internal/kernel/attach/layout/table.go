@@ -128,7 +128,7 @@ func (b *Binary) tabled(typ, field string) (uint64, Source, error) {
 	}
 	v, ok := b.versionOf(t.module)
 	if !ok {
-		return unknown("the program does not say its version", "keep build information, or "+nextWithDWARF)
+		return unknown("the program does not say of which release it is", "keep build information, or "+nextWithDWARF)
 	}
 	return t.find(field, v, unknown)
 }

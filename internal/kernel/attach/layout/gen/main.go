@@ -6,8 +6,9 @@
 // builds none; where they differ, it halves the distance until they are neighbours. It takes
 // the toolchains from the module proxy.
 //
-//	go generate ./internal/kernel/attach/layout          measures again what is new
-//	go run ./gen -all -out offsets.txt                   measures everything
+//	go generate ./internal/kernel/attach/layout     writes the table; what was measured before comes from the cache
+//	go run ./gen -only google.golang.org/grpc -out x.txt    one module alone
+//	go run ./gen -arch arm64 -out x.txt                     must come out equal
 package main
 
 import (
