@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/guanlan-io/guanlan/collector/kernelreceiver"
 	"github.com/guanlan-io/guanlan/internal/kernel"
@@ -21,15 +25,15 @@ import (
 	"github.com/guanlan-io/guanlan/internal/query"
 )
 
-// watching starts `guanlan up --kernel`. A test of a feature that this kernel or
-// user cannot do is skipped, by what the feature itself says is missing.
-func watching(t *testing.T, args ...string) (p *process, need func(t *testing.T, feature string)) {
+// checking asks what works here. A test of a feature that this kernel or user
+// cannot do is skipped, by what the feature itself says is missing.
+func checking(t *testing.T) (all []telemetry.Feature, need func(t *testing.T, feature string)) {
 	t.Helper()
 	all, _, err := kernelreceiver.Check(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	need = func(t *testing.T, feature string) {
+	return all, func(t *testing.T, feature string) {
 		t.Helper()
 		for _, f := range all {
 			switch {
@@ -41,7 +45,6 @@ func watching(t *testing.T, args ...string) (p *process, need func(t *testing.T,
 			}
 		}
 	}
-	return start(t, t.TempDir(), append([]string{"--kernel"}, args...)...), need
 }
 
 // records returns the log records that a filter finds.
@@ -124,7 +127,8 @@ func inContainer(t *testing.T, procs, command string) error {
 // TestUpWatchesTheKernel makes real connections, processes and a real kill, and
 // finds them through the APIs.
 func TestUpWatchesTheKernel(t *testing.T) {
-	p, need := watching(t, "--set", "receivers::kernel::tcp::interval=1s", "--set", "receivers::kernel::profile::interval=1s")
+	_, need := checking(t)
+	p := start(t, t.TempDir(), "--kernel", "--set", "receivers::kernel::tcp::interval=1s", "--set", "receivers::kernel::profile::interval=1s")
 
 	t.Run("traffic", func(t *testing.T) {
 		need(t, "tcp")
@@ -239,10 +243,7 @@ func TestUpWatchesTheKernel(t *testing.T) {
 
 // TestAgentSendsToAnother runs the agent beside a Guanlan that watches nothing.
 func TestAgentSendsToAnother(t *testing.T) {
-	all, _, err := kernelreceiver.Check(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	all, _ := checking(t)
 	p := start(t, t.TempDir())
 	exe, err := os.Executable()
 	if err != nil {
@@ -277,5 +278,117 @@ func TestAgentSendsToAnother(t *testing.T) {
 		}
 		expr := fmt.Sprintf(`count(guanlan_kernel_feature_up{kernel_feature=%q,job="guanlan-agent"} == %s)`, f.Name, up)
 		eventually(t, expr+"\n"+out.String(), func() error { return p.wantSample("", expr, 1) })
+	}
+}
+
+// TestLeastCapabilities checks as nobody, with and without the two capabilities
+// that the guide calls the least.
+func TestLeastCapabilities(t *testing.T) {
+	_, need := checking(t)
+	for _, feature := range []string{"tcp", "oom", "audit", "profile"} {
+		need(t, feature)
+	}
+	if os.Getuid() != 0 {
+		t.Skip(&kernel.Unsupported{Feature: "test", Missing: "root, to give up all but some capabilities"})
+	}
+	exe := readableByAll(t)
+	for _, tt := range []struct {
+		caps []uintptr
+		code int
+		want string
+	}{
+		{nil, exitFailure, "missing CAP_BPF, CAP_PERFMON"},
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, 0, "works"},
+	} {
+		c := exec.Command(exe)
+		c.Args = []string{"guanlan", "agent", "check", "--output", "json"}
+		c.Dir = "/"
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: tt.caps}
+		text, _ := c.Output()
+		if got := c.ProcessState.ExitCode(); got != tt.code {
+			t.Errorf("with %v: exit code %d, want %d", tt.caps, got, tt.code)
+		}
+		var found checked
+		if err := json.Unmarshal(text, &found); err != nil {
+			t.Fatalf("with %v: %v\n%s", tt.caps, err, text)
+		}
+		if len(found.Features) != 4 {
+			t.Errorf("with %v: features %+v", tt.caps, found.Features)
+		}
+		for _, f := range found.Features {
+			got := strings.TrimSpace(f.State + " " + f.Missing)
+			if got != tt.want && (got != telemetry.Partly || tt.want != telemetry.Works) {
+				t.Errorf("with %v: %s %s, want %s", tt.caps, f.Name, got, tt.want)
+			}
+		}
+		for _, k := range found.Capabilities {
+			if want := len(tt.caps) > 0 && (k.Name == "CAP_BPF" || k.Name == "CAP_PERFMON"); k.Have != want {
+				t.Errorf("with %v: %s held: %v", tt.caps, k.Name, k.Have)
+			}
+		}
+	}
+}
+
+// readableByAll copies the test binary to where nobody may run it.
+func readableByAll(t *testing.T) string {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(t.TempDir(), "guanlan")
+	if err := os.WriteFile(exe, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for d := filepath.Dir(exe); d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return exe
+}
+
+// TestAuditTail follows acts in a container, from a running Guanlan and straight
+// from the kernel.
+func TestAuditTail(t *testing.T) {
+	_, need := checking(t)
+	need(t, "audit")
+	p := start(t, t.TempDir(), "--kernel", "--set", "receivers::kernel::profile::enabled=false")
+	procs, id := newContainer(t, 256<<20)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, flags := range map[string][]string{"running": {"--server", p.api}, "local": {"--local"}} {
+		t.Run(name, func(t *testing.T) {
+			out := &output{}
+			c := exec.Command(exe)
+			c.Args = append([]string{"guanlan", "audit", "tail", "--output", "json", "--severity", "notice", "--rule", "shell_in_container", "--container", id[:20]}, flags...)
+			c.Stdout, c.Stderr = out, out
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "a line", func() error {
+				if err := inContainer(t, procs, "/bin/sh -c 'sleep 0.2'"); err != nil {
+					return err
+				}
+				if !strings.Contains(out.String(), "\n") {
+					return errors.New("nothing came")
+				}
+				return nil
+			})
+			_ = c.Process.Signal(os.Interrupt)
+			if err := c.Wait(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			first, _, _ := strings.Cut(out.String(), "\n")
+			var line auditLine
+			if err := json.Unmarshal([]byte(first), &line); err != nil {
+				t.Fatalf("%v: %s", err, first)
+			}
+			if line.Container != id || line.Event != "kernel.audit.exec" || !strings.Contains(line.Body, "A shell started in a container") && !strings.Contains(line.Body, "from outside") {
+				t.Errorf("%+v", line)
+			}
+		})
 	}
 }

@@ -22,8 +22,8 @@ func newQueryProfiles(a *asking) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profiles [FILTER...]",
 		Short: "List profiles, or what takes most in those of a type",
-		Long: `List what has profiles, by service and type. With --type, add up those of a type and
-print the functions that take most; with --pprof, write the sum for go tool pprof.`,
+		Long: `List what has profiles, by service and type. With --type, add up those of a type (heap
+and goroutine: average them) and print the functions that take most; with --pprof, write the sum for go tool pprof.`,
 		Example: `  guanlan query profiles
   guanlan query profiles --type cpu service.name = order
   guanlan query profiles --type heap --pprof heap.pb.gz service.name = order --since 10m`,
@@ -101,10 +101,16 @@ func (a *asking) topFunctions(cmd *cobra.Command, params url.Values) error {
 	if err := json.Unmarshal(answer, &f); err != nil {
 		return fmt.Errorf("decode the profiles: %w", err)
 	}
-	all := top(&f)
+	all, total := top(&f), f.Total
+	if n := int64(f.Profiles); n > 1 && query.Momentary(params.Get("type")) {
+		total /= n
+		for i := range all {
+			all[i].flat, all[i].cum = all[i].flat/n, all[i].cum/n
+		}
+	}
 	w := table(cmd.OutOrStdout(), "FLAT", "FLAT%", "CUM", "CUM%", "FUNCTION")
 	for _, t := range all[:min(len(all), a.limit)] {
-		row(w, quantity(t.flat, f.Unit), share(t.flat, f.Total), quantity(t.cum, f.Unit), share(t.cum, f.Total), t.name)
+		row(w, quantity(t.flat, f.Unit), share(t.flat, total), quantity(t.cum, f.Unit), share(t.cum, total), t.name)
 	}
 	return w.Flush()
 }

@@ -158,7 +158,7 @@ func (d *door) mergeRoute() {
 	huma.Register(d.api, huma.Operation{
 		OperationID: "mergeProfiles", Method: http.MethodGet, Path: ProfilesPath + "/merge", Tags: []string{"profiles"},
 		Summary:     "Give profiles to pprof",
-		Description: "Matching profiles added up to one, in the format of pprof, compressed by gzip: `go tool pprof` takes this address as its argument.",
+		Description: "Matching profiles added up to one (averaged, where they are the state of a moment: heap, goroutine, threadcreate), in the format of pprof, compressed by gzip: `go tool pprof` takes this address as its argument.",
 		Errors:      []int{http.StatusNotFound, http.StatusServiceUnavailable, http.StatusGatewayTimeout},
 		Responses: map[string]*huma.Response{"200": {
 			Description: "A profile.",

@@ -196,6 +196,22 @@ func TestProfiler(t *testing.T) {
 		t.Errorf("merged: %v, %v", m, err)
 	}
 
+	// States of a moment are averaged.
+	for _, n := range []string{"4", "8"} {
+		one := frames("main.run " + n)
+		one.SampleType[0] = &pprof.ValueType{Type: "goroutine", Unit: "count"}
+		var raw bytes.Buffer
+		if err := one.Write(&raw); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Add(ctx, &raw, "", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err = p.Merge(ctx, w, "goroutine"); err != nil || len(m.Sample) != 1 || m.Sample[0].Value[0] != 6 || m.Comments[0] != "average of 2 profiles" {
+		t.Errorf("averaged: %v, %v", m, err)
+	}
+
 	base.Filter = "a or b"
 	var field *FieldError
 	if _, err = p.Flame(ctx, w, "cpu", &base); !errors.As(err, &field) || field.Field != "base_filter" {

@@ -16,7 +16,8 @@ type Profiler interface {
 	// Flame adds up the profiles of a type as a tree of calls; with base, the
 	// same tree has the values of that window, too.
 	Flame(ctx context.Context, w Window, kind string, base *Window) (*Flame, error)
-	// Merge adds up the profiles of a type to one.
+	// Merge adds up the profiles of a type to one, or averages them where they
+	// are states of a moment; see Momentary.
 	Merge(ctx context.Context, w Window, kind string) (*profile.Profile, error)
 	// Add keeps a profile in the format of pprof, compressed by gzip or not.
 	// An empty kind is guessed from the types of its values.
@@ -53,7 +54,7 @@ type Flame struct {
 	Unit         string     `json:"unit" doc:"Unit of all values." example:"nanoseconds"`
 	Profiles     int        `json:"profiles" doc:"How many profiles were added up."`
 	BaseProfiles int        `json:"base_profiles" doc:"The same of the base; 0 without one."`
-	Total        int64      `json:"total" doc:"Sum of all samples."`
+	Total        int64      `json:"total" doc:"Sum of all samples. Types that are the state of a moment (heap, goroutine, threadcreate) are added up as well: divide by profiles."`
 	BaseTotal    int64      `json:"base_total" doc:"The same of the base; 0 without one."`
 	Truncated    bool       `json:"truncated" doc:"True when calls were left out to keep the answer small; their values stand in the callers' self."`
 	Names        []string   `json:"names" nullable:"false" doc:"Functions."`

@@ -101,6 +101,12 @@ func first(set map[string]bool) []string {
 	return append([]string{}, all[:min(len(all), maxSeriesValues)]...)
 }
 
+// Momentary tells whether a profile of this type is the state of one moment:
+// several are averaged, because their sum says nothing.
+func Momentary(kind string) bool {
+	return kind == pprofile.Heap || kind == pprofile.Goroutine || kind == "threadcreate"
+}
+
 func (p *profiler) Merge(ctx context.Context, w Window, kind string) (*pprof.Profile, error) {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
@@ -111,6 +117,10 @@ func (p *profiler) Merge(ctx context.Context, w Window, kind string) (*pprof.Pro
 	m, err := p.store.Merge(ctx, sel, kind, true)
 	if err != nil {
 		return nil, err
+	}
+	if n := m.Profiles; n > 1 && Momentary(kind) {
+		m.Profile.Scale(1 / float64(n))
+		m.Profile.Comments = append(m.Profile.Comments, fmt.Sprintf("average of %d profiles", n))
 	}
 	if m.Main >= 0 { // what pprof shows first
 		m.Profile.DefaultSampleType = m.Profile.SampleType[m.Main].Type

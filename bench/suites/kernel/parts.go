@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -180,9 +181,10 @@ func (s *suite) audit(ctx context.Context) error {
 			}
 			with = append(with, v)
 		}
-		s.report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectWithout, Value: median(without), Unit: "µs", Note: spread(without, "µs")})
-		s.report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectAgent, Value: median(with), Unit: "µs", Note: spread(with, "µs")})
-		s.report.Add(report.Row{Part: "audit", Metric: "more, " + kind.name, Subject: subjectAgent, Value: median(with) - median(without), Unit: "µs", Target: "<= 0.25", Note: "of both calls"})
+		// The least of the rounds: what else the machine does only adds.
+		s.report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectWithout, Value: slices.Min(without), Unit: "µs", Note: spread(without, "µs")})
+		s.report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectAgent, Value: slices.Min(with), Unit: "µs", Note: spread(with, "µs")})
+		s.report.Add(report.Row{Part: "audit", Metric: "more, " + kind.name, Subject: subjectAgent, Value: slices.Min(with) - slices.Min(without), Unit: "µs", Target: "<= 0.25", Note: "of both calls"})
 	}
 	return nil
 }

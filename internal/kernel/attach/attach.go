@@ -73,7 +73,8 @@ type Feature struct {
 	ring   *kernel.Ring
 
 	programs map[string]*ebpf.Program
-	multi    bool // uprobe.multi; else one perf event a probe
+	multi    bool // uprobe.multi (Linux 6.6); else one perf event a probe
+	single   bool // tests: as before Linux 6.6
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -121,7 +122,7 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 			return fmt.Errorf("set %s of attach: %w", name, err)
 		}
 	}
-	f.multi = features.HaveBPFLinkUprobeMulti() == nil
+	f.multi = !f.single && features.HaveBPFLinkUprobeMulti() == nil
 	if !f.multi {
 		for _, p := range spec.Programs {
 			p.AttachType = ebpf.AttachNone
@@ -219,11 +220,15 @@ func (f *Feature) probe(exe *link.Executable, s site, a *attached) error {
 	return nil
 }
 
+// detach closes all links at once: each waits until the kernel is sure that no
+// program runs any more, up to a fifth of a second.
 func (a *attached) detach() error {
-	var errs []error
-	for i := len(a.links) - 1; i >= 0; i-- {
-		errs = append(errs, a.links[i].Close())
+	errs := make([]error, len(a.links))
+	var wg sync.WaitGroup
+	for i, l := range a.links {
+		wg.Go(func() { errs[i] = l.Close() })
 	}
+	wg.Wait()
 	a.links = nil
 	return errors.Join(errs...)
 }

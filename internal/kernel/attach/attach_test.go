@@ -119,12 +119,15 @@ type spans struct {
 	told []Process
 }
 
-func attachTo(t *testing.T, o Options) *spans {
+func attachTo(t *testing.T, o Options) *spans { return attachBy(t, o, false) }
+
+func attachBy(t *testing.T, o Options, single bool) *spans {
 	t.Helper()
 	c := &spans{}
 	o.OnSpan = func(s Span) { c.mu.Lock(); defer c.mu.Unlock(); c.all = append(c.all, s) }
 	o.OnProcess = func(p Process) { c.mu.Lock(); defer c.mu.Unlock(); c.told = append(c.told, p) }
 	c.f = New(o)
+	c.f.single = single
 	t.Cleanup(func() {
 		if err := c.f.Close(); err != nil {
 			t.Error(err)
@@ -320,6 +323,60 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
+// HTTP/2 without TLS, by golang.org/x/net, past net/http's own server.
+func TestH2C(t *testing.T) {
+	s := run(t, buildProgram(t, "h2c", "-ldflags=-s -w"))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	for _, p := range c.processes() {
+		for _, l := range p.Libraries {
+			if len(l.Missing) > 0 {
+				t.Errorf("%s %s: missing %q", l.Name, l.Version, l.Missing)
+			}
+		}
+	}
+	get(t, "http://"+s.addr+"/ask?/made/1")
+	made := c.wait(t, "the request", at(HTTPServer, "/made/1"))
+	if got := fmt.Sprintf("00-%x-%x-01", made.Trace, made.Parent); got != traceparent || made.Flags&HTTP2 == 0 || made.Status != 201 || made.Route != "/made/{id}" {
+		t.Errorf("parent %s of %+v", got, made)
+	}
+	if asked := c.wait(t, "the asking", at(HTTPServer, "/ask")); asked.Flags&HTTP2 != 0 || asked.Status != 201 {
+		t.Errorf("asked: %+v", asked)
+	}
+}
+
+func TestGRPC(t *testing.T) {
+	s := run(t, buildProgram(t, "rpc", "-ldflags=-s -w"))
+	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
+	for _, p := range c.processes() {
+		for _, l := range p.Libraries {
+			if len(l.Missing) > 0 || len(l.Without) > 0 {
+				t.Errorf("%s %s: missing %q, without %q", l.Name, l.Version, l.Missing, l.Without)
+			}
+		}
+	}
+	const check, watch = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+	get(t, "http://"+s.addr+"/check?service=nobody")
+	root := c.wait(t, "the request", at(HTTPServer, "/check"))
+	called, served := c.wait(t, "the call", at(GRPCClient, check)), c.wait(t, "the called", at(GRPCServer, check))
+	if called.Parent != root.ID || called.Status != 5 || called.Error == "" || called.Host == "" {
+		t.Errorf("client %+v", called)
+	}
+	if served.Parent != called.ID || served.Trace != root.Trace || served.Status != 5 || served.Flags&Correlated == 0 {
+		t.Errorf("server %+v", served)
+	}
+	get(t, "http://"+s.addr+"/check?traceparent="+traceparent)
+	told := c.wait(t, "the call with metadata", func(s Span) bool { return s.Kind == GRPCServer && s.Flags&Remote != 0 })
+	if got := fmt.Sprintf("00-%x-%x-01", told.Trace, told.Parent); got != traceparent || told.Status != 0 {
+		t.Errorf("parent %s of %+v", got, told)
+	}
+	get(t, "http://"+s.addr+"/list")
+	root = c.wait(t, "the second request", at(HTTPServer, "/list"))
+	if stream := c.wait(t, "the stream", at(GRPCClient, watch)); stream.Parent != root.ID || stream.Trace != root.Trace {
+		t.Errorf("stream %+v", stream)
+	}
+	c.wait(t, "the stream's server", at(GRPCServer, watch))
+}
+
 func TestSQL(t *testing.T) {
 	s := run(t, build(t))
 	c := attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}})
@@ -344,6 +401,25 @@ func TestSQL(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Before Linux 6.6 each probe is an event of its own.
+func TestWithoutUprobeMulti(t *testing.T) {
+	s := run(t, build(t))
+	c := attachBy(t, Options{Targets: []Target{{PID: s.Process.Pid}}}, true)
+	for _, p := range c.processes() {
+		t.Logf("attached in %v: %v", p.Took, p.Err)
+	}
+	get(t, "http://"+s.addr+"/sql")
+	server := c.wait(t, "the server", at(HTTPServer, "/sql"))
+	if q := c.wait(t, "a query", at(SQL, "BROKEN")); q.Parent != server.ID {
+		t.Errorf("query %+v", q)
+	}
+	begin := time.Now()
+	if err := c.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("detached in %v", time.Since(begin))
 }
 
 // One request cannot make a trace of any size.

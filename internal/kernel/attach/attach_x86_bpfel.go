@@ -161,6 +161,7 @@ const (
 	attachMapStreams        = "streams"
 	attachMapTransports     = "transports"
 	attachProgGoroutineMade = "goroutine_made"
+	attachProgGrpcAttempt   = "grpc_attempt"
 	attachProgGrpcFinish    = "grpc_finish"
 	attachProgGrpcHeaders   = "grpc_headers"
 	attachProgGrpcInvoke    = "grpc_invoke"
@@ -238,6 +239,7 @@ type attachSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type attachProgramSpecs struct {
 	GoroutineMade *ebpf.ProgramSpec `ebpf:"goroutine_made"`
+	GrpcAttempt   *ebpf.ProgramSpec `ebpf:"grpc_attempt"`
 	GrpcFinish    *ebpf.ProgramSpec `ebpf:"grpc_finish"`
 	GrpcHeaders   *ebpf.ProgramSpec `ebpf:"grpc_headers"`
 	GrpcInvoke    *ebpf.ProgramSpec `ebpf:"grpc_invoke"`
@@ -357,6 +359,7 @@ type attachVariables struct {
 // It can be passed to loadAttachObjects or ebpf.CollectionSpec.LoadAndAssign.
 type attachPrograms struct {
 	GoroutineMade *ebpf.Program `ebpf:"goroutine_made"`
+	GrpcAttempt   *ebpf.Program `ebpf:"grpc_attempt"`
 	GrpcFinish    *ebpf.Program `ebpf:"grpc_finish"`
 	GrpcHeaders   *ebpf.Program `ebpf:"grpc_headers"`
 	GrpcInvoke    *ebpf.Program `ebpf:"grpc_invoke"`
@@ -389,6 +392,7 @@ type attachPrograms struct {
 func (p *attachPrograms) Close() error {
 	return _AttachClose(
 		p.GoroutineMade,
+		p.GrpcAttempt,
 		p.GrpcFinish,
 		p.GrpcHeaders,
 		p.GrpcInvoke,

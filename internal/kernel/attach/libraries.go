@@ -183,6 +183,7 @@ func libraries() []library {
 		{
 			name: "gRPC client", calls: true, module: grpcModule, present: "google.golang.org/grpc.(*ClientConn).NewStream",
 			probes: []probe{
+				{program: "grpc_attempt", function: "google.golang.org/grpc.(*clientStream).newAttemptLocked"},
 				{program: "grpc_finish", function: "google.golang.org/grpc.(*clientStream).finish"},
 				{program: "grpc_opened", function: "google.golang.org/grpc.(*ClientConn).NewStream", at: returns},
 				{program: "grpc_open", function: "google.golang.org/grpc.(*ClientConn).NewStream"},

@@ -271,29 +271,3 @@ func TestCapabilities(t *testing.T) {
 		}
 	}
 }
-
-// Objects are what clang makes of the source.
-func TestObjectsAreCurrent(t *testing.T) {
-	for _, tool := range []string{"clang-14", "llvm-strip-14"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip(&kernel.Unsupported{Feature: "this test", Missing: tool})
-		}
-	}
-	names := []string{"attach_x86_bpfel.go", "attach_x86_bpfel.o", "attach_arm64_bpfel.go", "attach_arm64_bpfel.o"}
-	was := map[string][]byte{}
-	for _, name := range names {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		was[name] = b
-	}
-	if out, err := exec.Command("go", "generate", ".").CombinedOutput(); err != nil {
-		t.Fatalf("go generate: %v\n%s", err, out)
-	}
-	for _, name := range names {
-		if is, err := os.ReadFile(name); err != nil || !bytes.Equal(was[name], is) {
-			t.Errorf("%s is not what clang makes of the source: commit the new one (%v)", name, err)
-		}
-	}
-}

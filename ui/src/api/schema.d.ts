@@ -157,7 +157,7 @@ export interface paths {
         };
         /**
          * Give profiles to pprof
-         * @description Matching profiles added up to one, in the format of pprof, compressed by gzip: `go tool pprof` takes this address as its argument.
+         * @description Matching profiles added up to one (averaged, where they are the state of a moment: heap, goroutine, threadcreate), in the format of pprof, compressed by gzip: `go tool pprof` takes this address as its argument.
          */
         get: operations["mergeProfiles"];
         put?: never;
@@ -828,7 +828,7 @@ export interface components {
             profiles: number;
             /**
              * Format: int64
-             * @description Sum of all samples.
+             * @description Sum of all samples. Types that are the state of a moment (heap, goroutine, threadcreate) are added up as well: divide by profiles.
              */
             total: number;
             /** @description True when calls were left out to keep the answer small; their values stand in the callers' self. */

@@ -40,6 +40,7 @@ func main() {
 	flag.StringVar(&d.data, "data", "guanlan-data/demo", "`folder` for data and logs")
 	flag.StringVar(&d.shop, "shop", beside("shop"), "`path` of the shop binary")
 	flag.IntVar(&d.port, "port", 24380, "first of the six `port`s that the shop listens on")
+	flag.BoolVar(&d.kernel, "kernel", true, "watch the kernel as well, where this user may")
 	flag.BoolVar(&d.once, "once", false, "check that everything arrives, then stop")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -65,7 +66,7 @@ func beside(name string) string {
 type demo struct {
 	guanlan, shop, data string
 	port                int
-	once                bool
+	once, kernel        bool
 }
 
 // run starts everything and returns once all of it has ended.
@@ -148,9 +149,11 @@ func (d *demo) start(ctx context.Context, procs *processes, guanlan endpoints, s
 	flags = append(flags, "-access-log="+d.path("access.log"), "-database="+d.path("shop.db"), "-stocktake=10s")
 
 	up := []string{"up", "--config", "guanlan:default", "--config", d.path("demo.yaml"), "--data", d.path("data")}
-	if why := noKernel(); why != "" {
+	switch why := noKernel(); {
+	case !d.kernel:
+	case why != "":
 		fmt.Println("Connections, OOM kills, audit and profiles are left out: " + why + ".")
-	} else {
+	default:
 		up = append(up, "--kernel") // what it cannot do here is in its log, and the rest runs
 	}
 	if err := procs.start("guanlan", append(env, "SHOP_METRICS="+shop[len(shop)-1].addr, "SHOP_ACCESS_LOG="+d.path("access.log")),

@@ -1,0 +1,246 @@
+/* net/http, HTTP/1 and HTTP/2. */
+#pragma once
+
+#include "work.h"
+
+/* net/http's server. serverHandler.ServeHTTP(ResponseWriter, *Request): of
+ * HTTP/1 and of HTTP/2, each request once. */
+static __always_inline int http_start(struct pt_regs *ctx, __u64 writer, __u64 request, __u32 flags)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	if (!o)
+		return 0;
+	struct context *c = context_for(&k);
+	if (!c)
+		return 0;
+	/* Major, minor, header stand side by side in all versions. */
+	struct { __u64 major, minor, header; } h = {};
+	bpf_probe_read_user(&h, sizeof(h), (void *)(request + o->request_proto));
+	if (h.major == 2)
+		flags |= HTTP2;
+	if (c->start && c->kind == HTTP_SERVER && c->flags & HTTP2) {
+		c->request = request; /* x/net/http2 hands to net/http */
+		return 0;
+	}
+	if (c->start && c->writer == writer)
+		return 0; /* the stack grew, and the function began again */
+	struct origin p = {}, *parent = 0;
+	struct str v = {};
+	__u64 first = o->swiss == 2 || o->request_header != o->request_proto + 16 ? 0 : header_find(h.header, o->swiss);
+	if (first && bpf_probe_read_user(&v, sizeof(v), (void *)first) == 0 && v.len >= 55 && parse_parent(v.at, &p)) {
+		parent = &p;
+		flags |= REMOTE;
+	}
+	if (!(flags & HTTP2) && o->response_conn != NONE) {
+		if (!c->conn) {
+			c->conn = word(writer, o->response_conn);
+			c->goroutine = word(k.g, o->g_goid);
+			__u64 tls = word(c->conn, o->conn_tls);
+			__u64 rwc = c->conn ? word(c->conn + 8, o->conn_rwc) : 0;
+			struct flow f = {};
+			read_flow(tcp_of(o, rwc, tls), k.slot, HTTP_SERVER, &f);
+			c->peer = f;
+			if (tls)
+				c->secure = TLS;
+		}
+		flags |= c->secure;
+		if (!parent && correlating && c->peer.port) {
+			struct flow f = c->peer;
+			parent = bpf_map_lookup_elem(&flows, &f);
+			if (parent) {
+				p = *parent;
+				parent = &p;
+				flags |= CORRELATED;
+			}
+		}
+	} else {
+		c->peer.port = 0;
+		c->goroutine = word(k.g, o->g_goid);
+	}
+	c->request = request;
+	c->writer = writer;
+	serve(c, parent, HTTP_SERVER, flags);
+	return 0;
+}
+
+SEC("uprobe.multi/")
+int http_serve(struct pt_regs *ctx) { return http_start(ctx, ARG2(ctx), ARG3(ctx), 0); }
+
+static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct offsets *o, struct context *c, __s32 status, __u32 flags)
+{
+	struct span *s = bpf_ringbuf_reserve(&events, sizeof(*s), 0);
+	if (!s) {
+		lose(LOSS_RING);
+		served(c);
+		return 0;
+	}
+	begin(s, c, k->slot);
+	s->flags |= flags;
+	s->status = status;
+	/* The request at one stroke, into where texts go later; route and text
+	 * lie side by side. */
+	__u64 r = c->request, url = 0;
+	struct str method = {}, host = {}, route = {}, path = {};
+	__u8 *raw = s->route;
+	if (bpf_probe_read_user(raw, REQUEST, (void *)r) == 0) {
+		url = FIELD(raw, o->request_url, __u64);
+		method = FIELD(raw, o->request_method, struct str);
+		host = FIELD(raw, o->request_host, struct str);
+		if (o->request_pattern != NONE)
+			route = FIELD(raw, o->request_pattern, struct str);
+		else if (o->request_pat != NONE) {
+			__u64 pat = FIELD(raw, o->request_pat, __u64);
+			if (pat)
+				bpf_probe_read_user(&route, sizeof(route), (void *)(pat + o->pattern_str));
+		}
+		if (url)
+			bpf_probe_read_user(&path, sizeof(path), (void *)(url + o->url_path));
+	}
+	READ_TEXT(s, method, METHOD, method.at, method.len);
+	READ_TEXT(s, host, HOST, host.at, host.len);
+	READ_TEXT(s, route, ROUTE, route.at, route.len);
+	READ_TEXT(s, text, TEXT, path.at, path.len);
+	served(c);
+	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* (*response).finishRequest() */
+SEC("uprobe.multi/")
+int http_served(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o)
+		return 0;
+	if (!c || !c->start || c->writer != ARG0(ctx)) {
+		lose(LOSS_NO_START);
+		return 0;
+	}
+	return http_end(ctx, &k, o, c, word(ARG0(ctx), o->response_status), 0);
+}
+
+/* (*response).Hijack(): what comes after is no HTTP. */
+SEC("uprobe.multi/")
+int http_hijacked(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o || !c || !c->start || c->writer != ARG0(ctx))
+		return 0;
+	return http_end(ctx, &k, o, c, word(ARG0(ctx), o->response_status), HIJACKED);
+}
+
+/* (*conn).finalFlush(), at the end of a connection: a request that is open here
+ * ended in a panic. */
+SEC("uprobe.multi/")
+int http_closed(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o || !c)
+		return 0;
+	c->conn = 0;
+	if (!c->start || c->kind != HTTP_SERVER || c->flags & HTTP2)
+		return 0;
+	return http_end(ctx, &k, o, c, word(c->writer, o->response_status), ABORTED);
+}
+
+/* net/http's client. (*Transport).roundTrip(*Request) (*Response, error) */
+SEC("uprobe.multi/")
+int http_send(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = HTTP_CLIENT };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	__u64 r = ARG1(ctx), url = 0;
+	struct str method = {}, host = {}, path = {}, scheme = {};
+	if (!o)
+		return 0;
+	struct span *s = call_start(&k, o, r);
+	if (!s)
+		return 0;
+	__u8 *raw = s->route;
+	if (bpf_probe_read_user(raw, REQUEST, (void *)r) == 0) {
+		url = FIELD(raw, o->request_url, __u64);
+		method = FIELD(raw, o->request_method, struct str);
+	}
+	if (url) {
+		bpf_probe_read_user(&host, sizeof(host), (void *)(url + o->url_host));
+		bpf_probe_read_user(&path, sizeof(path), (void *)(url + o->url_path));
+		bpf_probe_read_user(&scheme, sizeof(scheme), (void *)(url + o->url_scheme));
+	}
+	READ_TEXT(s, method, METHOD, method.at, method.len);
+	READ_TEXT(s, host, HOST, host.at, host.len);
+	READ_TEXT(s, text, TEXT, path.at, path.len);
+	if (scheme.len == 5)
+		s->flags |= TLS;
+	correlating = 1;
+	return 0;
+}
+
+/* (*persistConn).roundTrip(*transportRequest): now the connection is known. */
+SEC("uprobe.multi/")
+int http_conn(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = call_now(&k, HTTP_CLIENT);
+	__u64 pc = ARG0(ctx);
+	if (!o || !s || s->flow.port)
+		return 0;
+	__u64 conn = tcp_of(o, word(pc + 8, o->pconn_conn), word(pc, o->pconn_tls));
+	struct flow f = {};
+	struct origin from = { .span = s->id };
+	if (read_flow(conn, k.slot, HTTP_SERVER, &f)) {
+		__builtin_memcpy(s->peer_ip, f.ip, 16);
+		s->peer_port = f.port;
+	}
+	if (!read_flow(conn, k.slot, HTTP_CLIENT, &f))
+		return 0;
+	s->flow = f;
+	__builtin_memcpy(from.trace, s->trace, 16);
+	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
+		lose(LOSS_MAP);
+	return 0;
+}
+
+SEC("uprobe.multi/")
+int http_sent(struct pt_regs *ctx)
+{
+	__u32 slot;
+	struct offsets *o = offsets_of(ctx, &slot);
+	if (!o)
+		return 0;
+	return call_end(ctx, HTTP_CLIENT, ARG1(ctx), ARG0(ctx) ? word(ARG0(ctx), o->http_response_status) : 0);
+}
+
+/* HTTP/2, of net/http and of golang.org/x/net/http2: (*responseWriter).handlerDone() */
+static __always_inline int h2_served(struct pt_regs *ctx, bool x)
+{
+	struct gkey k = { .g = G(ctx) };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct context *c = bpf_map_lookup_elem(&goroutines, &k);
+	if (!o)
+		return 0;
+	if (!c || !c->start || c->kind != HTTP_SERVER || !(c->flags & HTTP2)) {
+		lose(LOSS_NO_START);
+		return 0;
+	}
+	__u64 rws = word(ARG0(ctx), x ? o->xh2_rws : o->h2_rws);
+	return http_end(ctx, &k, o, c, word(rws, x ? o->xh2_status : o->h2_status), 0);
+}
+
+SEC("uprobe.multi/")
+int h2_done(struct pt_regs *ctx) { return h2_served(ctx, false); }
+
+SEC("uprobe.multi/")
+int xh2_done(struct pt_regs *ctx) { return h2_served(ctx, true); }
+
+/* golang.org/x/net/http2: (*serverConn).runHandler(*responseWriter, *Request, …),
+ * which also serves without net/http. */
+SEC("uprobe.multi/")
+int xh2_serve(struct pt_regs *ctx) { return http_start(ctx, ARG1(ctx), ARG2(ctx), HTTP2); }
