@@ -217,7 +217,7 @@ func TestNetworkHealth(t *testing.T) {
 		t.Errorf("series of %s: got %v, %v", f.Match, samples, err)
 	}
 	records, err := e.Logs(t.Context(), Window{Start: d.window("").Start, End: d.window("").End, Filter: f.Records}, Page{})
-	if err != nil || len(records.Logs) != 2 { // the signal and the live connection
+	if err != nil || len(records.Logs) != 1 { // the signal
 		t.Errorf("records of %s: got %d, %v", f.Records, len(records.Logs), err)
 	}
 
@@ -442,7 +442,7 @@ func TestFactsOfTrace(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%s exact=%v %s retransmits %.0f of %.0f resets %.0f rtt %v %v", s.SpanID[15:], s.Exact, s.Health, s.Retransmits, s.Segments, s.Resets, time.Duration(s.RTTP99).Round(100*time.Millisecond), events))
 	}
 	want := []string{
-		"2 exact=false bad retransmits 4 of 400 resets 0 rtt 0s [connection]",
+		"2 exact=false bad retransmits 4 of 400 resets 0 rtt 0s []",
 		"3 exact=false ok retransmits 0 of 400 resets 0 rtt 0s []",
 		"4 exact=true bad retransmits 2 of 0 resets 0 rtt 300ms [closed_bad]",
 		"5 exact=false warning retransmits 0 of 0 resets 1 rtt 0s [reset_received]",

@@ -48,8 +48,9 @@ const (
 	// slowShare of samples above a limit puts their P99 above it; fewestSlow
 	// keeps one slow sample of fifty from being a finding.
 	slowShare, fewestSlow = 0.01, 3
-	// failureShare of attempts without a connection is bad, any failure a warning.
-	failureShare = 0.1
+	// failureShare of attempts without a connection is bad, a failure a warning:
+	// one or two are refused while their server starts.
+	failureShare, fewestFailures = 0.1, 3
 )
 
 const (
@@ -284,7 +285,7 @@ func (f *flow) judge() {
 	}
 	if f.Failures > 0 {
 		level := LevelWarning
-		if f.Failures > failureShare*(f.Failures+f.Connects) {
+		if f.Failures >= fewestFailures && f.Failures > failureShare*(f.Failures+f.Connects) {
 			level = LevelBad
 		}
 		f.find("tcp.connect_failures", level, f.Failures, 0, "count")

@@ -84,7 +84,7 @@ test('audit findings open with parents and technique, and are filtered by rule a
   await expect(page).toHaveURL(/sev=critical/)
   await expect(page.getByText('Nothing matches in this time range')).toBeVisible()
   await page.getByRole('button', { name: 'Rules', exact: true }).click()
-  await expect(page.getByRole('table', { name: 'Rules' })).toContainText('crypto_miner')
+  await expect(page.getByRole('table', { name: 'Rules' })).toContainText('shell_from_server')
   await accessible(page)
 })
 
@@ -125,7 +125,7 @@ test('a client span shows its sockets and says how exact that is', async ({ page
 
 test('Chinese and dark', async ({ page }) => {
   await prefer(page, { theme: 'dark', locale: 'zh-CN' })
-  for (const [path, text] of [['/kernel', '健康'], ['/kernel?view=map', '网络'], ['/kernel/audit', '服务进程启动了 shell'], ['/kernel/oom', '被杀死']] as const) {
+  for (const [path, text] of [['/kernel', '健康'], ['/kernel?view=map', '网络'], ['/kernel/audit', '严重程度'], ['/kernel/oom', '被杀死']] as const) {
     await page.goto(path)
     await expect(page.getByText(text).first()).toBeVisible()
     await settled(page)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
 // cpu is what a process used so far, without its children.
@@ -53,7 +55,7 @@ func requests(t *testing.T, s *service, n int) time.Duration {
 // left alone and asked in turn, because the machine's speed drifts.
 func TestCost(t *testing.T) {
 	if os.Getenv("GUANLAN_COST") == "" {
-		t.Skip("set GUANLAN_COST=1 on a quiet machine")
+		t.Skip(&kernel.Unsupported{Feature: "this test", Missing: "a quiet machine", Next: "set GUANLAN_COST=1 on one"})
 	}
 	t.Run("server", func(t *testing.T) { testCost(t, "server", 3*time.Microsecond) })
 	// Also each goroutine that starts is seen, one a request.

@@ -48,7 +48,8 @@ export function Volume({ volume, onRange, onSeverity }: Props) {
       choose(hover, hover)
     }
   }
-  const ticks = timeTicks(start, end, Math.max(2, width / 100), dates.offset(start))
+  // Without any record the server tells no times either.
+  const ticks = end > start ? timeTicks(start, end, Math.max(2, width / 100), dates.offset(start)) : { ticks: [], step: 0 }
   const x = (ms: number) => ((ms - start) / (end - start)) * width
   return (
     <>

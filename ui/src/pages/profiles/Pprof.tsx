@@ -11,7 +11,7 @@ import css from './ProfilesPage.module.css'
 export function Pprof({ question, type, base, service }: { question: Question; type: string; base: Question | undefined; service: string }) {
   const t = useTexts()
   const address = pprofAddress(question, type)
-  const diff = base ? ` -diff_base '${quoted(pprofAddress(base, type))}'` : ''
+  const diff = base ? ` -normalize -diff_base '${quoted(pprofAddress(base, type))}'` : ''
   return (
     <Popover.Root>
       <Popover.Trigger asChild>

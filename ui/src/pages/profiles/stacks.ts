@@ -6,6 +6,7 @@ import { fromAnswer, type Tree } from './tree'
 /** Stacks like "main;work 5" or, with two sides, "main;work 5 3". */
 export function answer(stacks: string[], more: Partial<FlameAnswer> = {}): FlameAnswer {
   const names: string[] = []
+  const indexes = new Map<string, number>()
   const nodes = { name: [] as number[], parent: [] as number[], self: [] as number[], value: [] as number[], base_value: [] as number[] }
   const known = new Map<string, number>()
   let [total, baseTotal, compared] = [0, 0, false]
@@ -22,8 +23,9 @@ export function answer(stacks: string[], more: Partial<FlameAnswer> = {}): Flame
       let i = known.get(key)
       if (i === undefined) {
         known.set(key, (i = nodes.name.length))
-        if (!names.includes(frame)) names.push(frame)
-        nodes.name.push(names.indexOf(frame))
+        const name = indexes.get(frame) ?? names.push(frame) - 1
+        indexes.set(frame, name)
+        nodes.name.push(name)
         nodes.parent.push(parent)
         for (const list of [nodes.self, nodes.value, nodes.base_value]) list.push(0)
       }
