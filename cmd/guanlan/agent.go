@@ -98,9 +98,10 @@ const (
 
 const (
 	// agentUnmap is how often the agent gives back pages of the binary, which is
-	// made for more than the agent does: what runs once a report need not stay.
-	// It costs some hundred page faults without a read, less than 1 ms.
-	agentUnmap = 10 * time.Second
+	// made for more than the agent does: what runs once in ten seconds, for a report,
+	// need not stay in between. It costs some hundred page faults without a read,
+	// less than 1 ms.
+	agentUnmap = 2 * time.Second
 	// agentFree is how often it gives back heap that is free: a collection.
 	agentFree = 2 * time.Minute
 )

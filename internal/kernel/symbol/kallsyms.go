@@ -84,7 +84,7 @@ func readKernel(r io.Reader) (*Kernel, error) {
 	for i, s := range syms {
 		k.addrs[i], k.names[i] = s.addr, s.name
 	}
-	k.text = slices.Clip(k.text)
+	k.text = bytes.Clone(k.text) // without the room to grow
 	return k, nil
 }
 
