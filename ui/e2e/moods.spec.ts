@@ -56,7 +56,7 @@ test.describe('broken', () => {
       await page.goto(path)
       const alert = page.getByRole('alert').first()
       await expect(alert).toContainText('disk full')
-      await expect(page.getByRole('navigation')).toBeVisible()
+      await expect(page.getByRole('navigation', { name: 'Places' })).toBeVisible()
       await accessible(page)
       await context.clearCookies()
       const alerts = await page.getByRole('alert').count()
