@@ -1,6 +1,7 @@
 # `make help` lists what there is. Nothing here needs root, Docker or Node, but
 # gen: clang-14, llvm-14 and libbpf-dev, for the programs in internal/kernel;
-# verifier and bench-kernel: root, to load them.
+# verifier and bench-kernel: root, to load them;
+# kernels: QEMU and a Debian's apt.
 SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOTOOLCHAIN := local
@@ -13,7 +14,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GO_BUILD = go build -tags $(TAGS) -ldflags '$(LDFLAGS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race check gen verifier ui torture fuzz clean
+.PHONY: help build demo test race check gen verifier kernels kube ui torture fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +44,17 @@ gen: ## bring generated files up to date
 
 verifier: ## say what the kernel verifies of each BPF program: instructions, states, stack (needs root)
 	@go test -count=1 -run TestVerifier -v ./internal/kernel | grep -v '^=== '
+
+# Some of the matrix, or ALL=1, or WHICH='5.10 amd64 tests': what is in the name.
+WHICH ?= $(if $(ALL),all,some)
+kernels: ## boot other kernels under QEMU and run the tests of internal/kernel there (ALL=1: the whole matrix, hours)
+	@GUANLAN_KERNELS='$(WHICH)' go test -count=1 -run TestKernels -v -timeout 12h ./internal/kernel/vm
+
+KUBE = $(CURDIR)/bin/kubeapi
+kube: ## build a Kubernetes API server, which takes minutes the first time, and test with it
+	@mkdir -p bin
+	cd internal/testkit/kubeapi/server && go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes)" -o $(KUBE) .
+	GUANLAN_KUBE=$(KUBE) go test -tags $(TAGS) -count=1 -timeout 30m -run Cluster ./internal/kube ./internal/kernel/telemetry
 
 ui: ## rebuild the web UI (needs Node)
 	cd ui && npm ci --no-audit --no-fund && npm run build

@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"internal/store":     1,
 	"internal/journal":   1,
 	"internal/kernel":    1,
+	"internal/kube":      1,
 	"internal/pprofile":  1,
 	"internal/red":       1,
 	"internal/sampling":  1,
@@ -48,38 +49,45 @@ var floors = map[string]int{
 
 // sideways lists the imports inside one floor that are meant, with the reason.
 var sideways = map[string]string{
-	"internal/store/event > internal/journal":                 "the event store is the journal's only user",
-	"internal/store/event > internal/store":                   "the treaty that engines implement",
-	"internal/store/metric > internal/store":                  "the treaty that engines implement",
-	"internal/store/profile > internal/store":                 "tenants, ranges and conditions",
-	"internal/store/profile > internal/journal":               "keeps what no segment holds yet",
-	"internal/store/logsql > internal/store":                  "the treaty that engines implement",
-	"internal/store/storetest > internal/store":               "the conformance suite of the treaty",
-	"internal/store/event > internal/store/logsql":            "one engine, two languages: LogsQL is its own",
-	"internal/kernel/tcp > internal/kernel":                   "what all features share",
-	"internal/kernel/oom > internal/kernel":                   "what all features share",
-	"internal/kernel/audit > internal/kernel":                 "what all features share",
-	"internal/kernel/profile > internal/kernel":               "what all features share",
-	"internal/kernel/profile > internal/kernel/symbol":        "names of addresses",
-	"internal/kernel/profile > internal/kernel/attach/layout": "where labels of goroutines are",
-	"internal/kernel/attach > internal/kernel/symbol":         "names of types",
-	"internal/kernel/attach > internal/kernel":                "what all features share",
-	"internal/kernel/attach > internal/kernel/attach/layout":  "where functions and fields are",
-	"internal/kernel/attach/layout > internal/kernel/symbol":  "names of functions",
-	"internal/kernel/telemetry > internal/kernel":             "what all features share",
-	"internal/kernel/telemetry > internal/kernel/*":           "turns what each of them finds into telemetry",
-	"internal/kernel/telemetry > internal/pprofile":           "pprof as OTLP",
-	"internal/red > internal/store":                           "tenants",
-	"internal/state > internal/sampling":                      "keeps its policies",
-	"internal/api > internal/api/prom":                        "one server serves all doors",
-	"internal/api/jaeger > internal/api/jaeger/apiv3":         "generated wire types of the door",
-	"internal/weave/weavetest > internal/weave":               "tests of what it builds",
-	"internal/weave > internal/weave/goroot":                  "the GOROOT that it builds with",
-	"collector > collector/*":                                 "the list of components",
-	"collector/storeexporter > collector/storeextension":      "finds the store it writes to",
-	"collector/queryextension > collector/storeextension":     "finds the store it reads from",
-	"collector/redconnector > collector/internal/metering":    "what both connectors do between flushes",
-	"collector/graphconnector > collector/internal/metering":  "what both connectors do between flushes",
+	"internal/store/event > internal/journal":                "the event store is the journal's only user",
+	"internal/store/event > internal/store":                  "the treaty that engines implement",
+	"internal/store/metric > internal/store":                 "the treaty that engines implement",
+	"internal/store/profile > internal/store":                "tenants, ranges and conditions",
+	"internal/store/profile > internal/journal":              "keeps what no segment holds yet",
+	"internal/store/profile > internal/pprofile":             "how values of samples add up",
+	"internal/store/logsql > internal/store":                 "the treaty that engines implement",
+	"internal/store/storetest > internal/store":              "the conformance suite of the treaty",
+	"internal/store/event > internal/store/logsql":           "one engine, two languages: LogsQL is its own",
+	"internal/kernel/tcp > internal/kernel":                  "what all features share",
+	"internal/kernel/dns > internal/kernel":                  "what all features share",
+	"internal/kernel/oom > internal/kernel":                  "what all features share",
+	"internal/kernel/audit > internal/kernel":                "what all features share",
+	"internal/kernel/profile > internal/kernel":              "what all features share",
+	"internal/kernel/profile > internal/kernel/symbol":       "names of addresses",
+	"internal/kernel/profile > internal/kernel/layout":       "where labels of goroutines are",
+	"internal/kernel/attach > internal/kernel/symbol":        "names of types",
+	"internal/kernel/attach > internal/kernel":               "what all features share",
+	"internal/kernel/attach > internal/kernel/layout":        "where functions and fields are",
+	"internal/kernel/layout > internal/kernel/symbol":        "names of functions",
+	"internal/kernel/vm/guest > internal/kernel/vm":          "the plan that the host gives it",
+	"internal/kernel/vm/check > internal/kernel":             "tells how all features fare in a guest",
+	"internal/kernel/vm/check > internal/kernel/*":           "tells how all features fare in a guest",
+	"internal/kernel/kerneltest > internal/kernel":           "tests of what all features share",
+	"internal/kernel/telemetry > internal/kernel":            "what all features share",
+	"internal/kernel/telemetry > internal/kernel/*":          "turns what each of them finds into telemetry",
+	"internal/kernel/telemetry > internal/kube":              "names of peers and pods",
+	"internal/kernel/telemetry > internal/pprofile":          "pprof as OTLP",
+	"internal/red > internal/store":                          "tenants",
+	"internal/state > internal/sampling":                     "keeps its policies",
+	"internal/api > internal/api/prom":                       "one server serves all doors",
+	"internal/api/jaeger > internal/api/jaeger/apiv3":        "generated wire types of the door",
+	"internal/weave/weavetest > internal/weave":              "tests of what it builds",
+	"internal/weave > internal/weave/goroot":                 "the GOROOT that it builds with",
+	"collector > collector/*":                                "the list of components",
+	"collector/storeexporter > collector/storeextension":     "finds the store it writes to",
+	"collector/queryextension > collector/storeextension":    "finds the store it reads from",
+	"collector/redconnector > collector/internal/metering":   "what both connectors do between flushes",
+	"collector/graphconnector > collector/internal/metering": "what both connectors do between flushes",
 }
 
 // engines may be imported by one corner of the house only.
@@ -87,6 +95,7 @@ var engines = []struct{ prefix, only, why string }{
 	{"github.com/VictoriaMetrics/VictoriaLogs/", "internal/store/event internal/store/logsql", "an engine stays behind one package"},
 	{"github.com/prometheus/prometheus/tsdb", "internal/store/metric", "an engine stays behind one package"},
 	{"github.com/cilium/ebpf", "internal/kernel", "an engine stays behind one package"},
+	{"k8s.io/client-go", "internal/kube", "an engine stays behind one package"},
 	{"go.opentelemetry.io/collector/otelcol", "collector cmd/guanlan", "the collector's frame is the fifth floor's"},
 	{"go.opentelemetry.io/collector/component", "collector internal/store/metric", "components are the fifth floor's; only the metric store runs one, the library that turns delta into cumulative"},
 	{"github.com/spf13/cobra", "cmd/guanlan", "only the command line parses flags"},
@@ -182,6 +191,23 @@ func TestImportsGoDown(t *testing.T) {
 	}
 }
 
+// testsOnly are packages of tests: no product links them.
+var testsOnly = []string{"internal/testkit", "internal/kernel/kerneltest", "internal/kernel/vm", "internal/weave/weavetest", "internal/store/storetest"}
+
+func TestProductsLinkNoTestCode(t *testing.T) {
+	for _, p := range packages(t) {
+		from, _ := relative(p.ImportPath)
+		for _, imp := range p.Imports {
+			to, ours := relative(imp)
+			for _, only := range testsOnly {
+				if ours && (to == only || strings.HasPrefix(to, only+"/")) && !slices.ContainsFunc(testsOnly, func(o string) bool { return strings.HasPrefix(from, o) }) {
+					t.Errorf("%s imports %s, which is for tests", from, to)
+				}
+			}
+		}
+	}
+}
+
 func TestEnginesStayBehindOnePackage(t *testing.T) {
 	for _, p := range packages(t) {
 		from, _ := relative(p.ImportPath)
@@ -239,7 +265,7 @@ func TestFilesStayReadable(t *testing.T) {
 			}
 			return nil
 		}
-		if ext := filepath.Ext(path); ext != ".go" && ext != ".ts" && ext != ".tsx" {
+		if !slices.Contains([]string{".go", ".c", ".h", ".ts", ".tsx"}, filepath.Ext(path)) {
 			return nil
 		}
 		text, err := os.ReadFile(path)

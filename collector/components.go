@@ -52,7 +52,7 @@ func components(o Options) (otelcol.Factories, error) {
 		otlpreceiver.NewFactory(),
 		scrapereceiver.NewFactory(&scraping),
 		filelogreceiver.NewFactory(),
-		kernelreceiver.NewFactory(o.Watching),
+		kernelreceiver.NewFactory(o.Watching, o.Reloader.begin()),
 	)
 	f.Processors, errs[1] = otelcol.MakeFactoryMap[processor.Factory](
 		memorylimiterprocessor.NewFactory(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -78,11 +79,16 @@ type Options struct {
 	// Watching, if not nil, is told what of the kernel is watched each time that a
 	// receiver kernel has started.
 	Watching func([]KernelFeature)
+	// Reloader, if not nil, can make the collector read its configuration again.
+	Reloader *Reloader
 }
 
 // Settings returns what otelcol needs to run the distribution.
 func Settings(o Options) otelcol.CollectorSettings {
 	allowProfiles()
+	if o.Reloader != nil {
+		o.URIs = append(slices.Clone(o.URIs), reloadScheme+":")
+	}
 	return otelcol.CollectorSettings{
 		Factories: func() (otelcol.Factories, error) { return components(o) },
 		BuildInfo: component.BuildInfo{Command: "guanlan", Description: "Guanlan", Version: o.Version},
@@ -94,6 +100,7 @@ func Settings(o Options) otelcol.CollectorSettings {
 				envprovider.NewFactory(),
 				yamlprovider.NewFactory(),
 				confmap.NewProviderFactory(func(confmap.ProviderSettings) confmap.Provider { return embedded{} }),
+				confmap.NewProviderFactory(func(confmap.ProviderSettings) confmap.Provider { return watched{o.Reloader} }),
 			},
 		}},
 	}

@@ -11,6 +11,9 @@ import (
 
 	"go.opentelemetry.io/collector/otelcol"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/guanlan-io/guanlan/collector"
@@ -86,6 +89,33 @@ type yamlBlock struct {
 // yamlKinds are what a fence may say.
 var yamlKinds = []string{"yaml", "yaml fragment", "yaml agent", "yaml rules", "yaml kubernetes"}
 
+// loadManifest reads one object as a cluster would.
+func loadManifest(text []byte) error {
+	var kind metav1.TypeMeta
+	if err := sigsyaml.Unmarshal(text, &kind); err != nil {
+		return err
+	}
+	var daemons appsv1.DaemonSet
+	var role rbacv1.ClusterRole
+	into := map[string]any{
+		"apps/v1 DaemonSet": &daemons, "v1 ServiceAccount": &corev1.ServiceAccount{},
+		"rbac.authorization.k8s.io/v1 ClusterRole": &role, "rbac.authorization.k8s.io/v1 ClusterRoleBinding": &rbacv1.ClusterRoleBinding{},
+	}[kind.APIVersion+" "+kind.Kind]
+	if into == nil {
+		return fmt.Errorf("no kind %q of %q is known here", kind.Kind, kind.APIVersion)
+	}
+	if err := sigsyaml.UnmarshalStrict(text, into); err != nil {
+		return err
+	}
+	if kind.Kind == "DaemonSet" && len(daemons.Spec.Template.Spec.Containers) == 0 {
+		return errors.New("no containers")
+	}
+	if kind.Kind == "ClusterRole" && len(role.Rules) == 0 {
+		return errors.New("no rules")
+	}
+	return nil
+}
+
 // yamlBlocks returns the fenced YAML of a Markdown text.
 func yamlBlocks(markdown string) ([]yamlBlock, error) {
 	var blocks []yamlBlock
@@ -124,12 +154,10 @@ func (b yamlBlock) load(t *testing.T) error {
 		_, err := audit.ParseRules(audit.Builtin(), []byte(b.text))
 		return err
 	case "kubernetes":
-		var manifest appsv1.DaemonSet
-		if err := sigsyaml.UnmarshalStrict([]byte(b.text), &manifest); err != nil {
-			return err
-		}
-		if manifest.APIVersion != "apps/v1" || len(manifest.Spec.Template.Spec.Containers) == 0 {
-			return errors.New("no containers")
+		for text := range strings.SplitSeq(b.text, "\n---\n") {
+			if err := loadManifest([]byte(text)); err != nil {
+				return err
+			}
 		}
 		return nil
 	}

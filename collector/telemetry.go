@@ -2,21 +2,43 @@ package collector
 
 import (
 	"context"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/service/telemetry"
 	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
-// selfTelemetry is the collector's usual telemetry, but for its end: our own
-// metrics go to our own receiver, which stops before they do. That the last
-// export finds nobody is no failure of the process.
+// selfTelemetry is the collector's usual telemetry, but for what exporters log of
+// failures (sendLog), and for its end: our own metrics go to our own receiver, which
+// stops before they do. That the last export finds nobody is no failure of the process.
 func selfTelemetry() telemetry.Factory {
 	usual := otelconftelemetry.NewFactory()
 	return telemetry.NewFactory(usual.CreateDefaultConfig,
 		telemetry.WithCreateResource(usual.CreateResource),
-		telemetry.WithCreateLogger(usual.CreateLogger),
+		telemetry.WithCreateLogger(func(ctx context.Context, set telemetry.LoggerSettings, c component.Config) (*zap.Logger, component.ShutdownFunc, error) {
+			var sending []*senders
+			build := set.BuildZapLogger
+			if build == nil {
+				build = zap.Config.Build
+			}
+			set.BuildZapLogger = func(config zap.Config, o ...zap.Option) (*zap.Logger, error) {
+				return build(config, append(o, zap.WrapCore(func(next zapcore.Core) zapcore.Core {
+					l := newSendLog(next, time.Now)
+					sending = append(sending, l.all)
+					return l
+				}))...)
+			}
+			log, shutdown, err := usual.CreateLogger(ctx, set, c)
+			return log, func(ctx context.Context) error {
+				for _, s := range sending {
+					s.flush()
+				}
+				return shutdown(ctx)
+			}, err
+		}),
 		telemetry.WithCreateTracerProvider(usual.CreateTracerProvider),
 		telemetry.WithCreateMeterProvider(func(ctx context.Context, set telemetry.MeterSettings, c component.Config) (telemetry.MeterProvider, error) {
 			p, err := usual.CreateMeterProvider(ctx, set, c)

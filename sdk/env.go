@@ -35,6 +35,7 @@ type config struct {
 	hosts     hosts
 	proxies   proxies
 	accessLog bool
+	labels    bool // of goroutines, for profiles
 }
 
 // environment reads variables and collects what is wrong with them: a service
@@ -314,6 +315,7 @@ func configure(opts Options, get func(string) string) (*config, error) {
 
 		idHeaders: e.idHeaders(&opts.IDs), hosts: e.hosts(&opts.IDs), proxies: e.proxies(&opts.HTTP),
 		accessLog: opts.HTTP.AccessLog || e.bool("GUANLAN_ACCESS_LOG"),
+		labels:    opts.ProfileLabels || e.bool("GUANLAN_PROFILE_LABELS"),
 	}
 	c.observe = c.observe && !c.metrics.none
 	if c.sampler == nil {

@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -56,13 +57,13 @@ func (s *HTTPServer) Handler(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(h, w, r, false) })
 }
 
-// request is all that a request needs, in one allocation.
+// request is all that a request needs, in one allocation. Half of what the SDK
+// costs is memory: TestRequestSize watches over it.
 type request struct {
 	Operation[requestKey]
 	response
-	r          *http.Request // with the span in its context
-	route      string        // that SetRoute was given
-	exceptions *[]Exception
+	r     *http.Request // with the span in its context
+	route string        // that SetRoute was given
 	wovenRequest
 	id idText
 }
@@ -72,6 +73,19 @@ type remoteRequest struct {
 	request
 	remote remote
 }
+
+// A request that is not the server's own has room for the copy of it, whose context
+// is another.
+type (
+	copiedRequest struct {
+		request
+		copy http.Request
+	}
+	copiedRemoteRequest struct {
+		remoteRequest
+		copy http.Request
+	}
+)
 
 // maxExceptions bounds what is kept of a request until it is known whether its
 // span is.
@@ -84,28 +98,16 @@ func (s *HTTPServer) serve(h http.Handler, w http.ResponseWriter, r *http.Reques
 		h.ServeHTTP(w, r)
 		return
 	}
-	q := s.begin(r)
+	q := s.begin(r, own)
 	q.ResponseWriter = w
 	if woven { // left when the request has been told of
 		defer q.wovenRequest.enterLocal(q).leave()
 	}
 	defer q.recovered()
-	if own {
-		q.r = r
-		setContext(r, q)
-		h.ServeHTTP(q.response.capable(), r)
-		return
-	}
-	h.ServeHTTP(q.response.capable(), q.within(r))
+	h.ServeHTTP(q.response.capable(), q.r)
 	if r.MultipartForm == nil { // whose files the server removes
 		r.MultipartForm = q.r.MultipartForm
 	}
-}
-
-// within is the request with q as its context.
-func (q *request) within(r *http.Request) *http.Request {
-	q.r = r.WithContext(q)
-	return q.r
 }
 
 // serves reports whether ctx is of a request that s serves already: who wraps
@@ -115,26 +117,47 @@ func (s *HTTPServer) serves(ctx context.Context) bool {
 	return q != nil && q.server() == s
 }
 
-func (s *HTTPServer) begin(r *http.Request) *request {
-	var q *request
-	ctx := r.Context()
-	if came := cameIn(r.Header, s.idHeaders); came == noneCame {
-		q = &request{}
-	} else {
-		both := &remoteRequest{}
-		if q = &both.request; both.remote.take(ctx, &came) {
-			ctx = &both.remote
-		}
-	}
+// begin begins with a request, which is served as q.r: itself, with another context,
+// or a copy.
+func (s *HTTPServer) begin(r *http.Request, own bool) *request {
+	q, ctx := s.room(r, own)
 	method := knownMethod(r.Method)
 	s.operations.start(&q.Operation, ctx, s.operations.sampledAs(nameOfMethod(method), r.URL.Path), &q.id)
-	if !s.quiet {
-		q.untold = q
-	}
+	setContext(q.r, q)
+	q.untold = !s.quiet
 	if q.described = q.Recording(); q.described {
 		s.describe(q.Span(), r, method)
 	}
 	return q
+}
+
+// room is room for a request, and the context that it came in.
+func (s *HTTPServer) room(r *http.Request, own bool) (q *request, ctx context.Context) {
+	ctx = r.Context()
+	came := cameIn(r.Header, s.idHeaders)
+	var with *remote
+	switch any := came != noneCame; {
+	case own && !any:
+		q = &request{r: r}
+	case own:
+		both := new(remoteRequest)
+		q, with = &both.request, &both.remote
+		q.r = r
+	case !any:
+		both := new(copiedRequest)
+		q = &both.request
+		q.r = &both.copy
+		*q.r = *r
+	default:
+		both := new(copiedRemoteRequest)
+		q, with = &both.request, &both.remote
+		q.r = &both.copy
+		*q.r = *r
+	}
+	if with != nil && with.take(ctx, &came) {
+		ctx = with
+	}
+	return q, ctx
 }
 
 // recovered is done, deferred, to see a panic that is passing by; net/http
@@ -162,12 +185,11 @@ func (q *request) panic(p any) {
 }
 
 func (q *request) note(e Exception) {
-	if q.exceptions == nil {
-		q.exceptions = new([]Exception)
-	}
-	if len(*q.exceptions) < maxExceptions {
-		*q.exceptions = append(*q.exceptions, e)
-	}
+	q.span.change(func(r *rare) {
+		if len(r.exceptions) < maxExceptions {
+			r.exceptions = append(slices.Clip(r.exceptions), e)
+		}
+	})
 }
 
 func (q *request) done() {
@@ -195,8 +217,8 @@ func (q *request) done() {
 		if !q.described {
 			q.server().describe(sp, r, key.method)
 		}
-		if q.exceptions != nil {
-			for _, e := range *q.exceptions {
+		if rare := q.span.rare.Load(); rare != nil {
+			for _, e := range rare.exceptions {
 				q.Exception(e)
 			}
 		}

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
@@ -77,8 +76,7 @@ func firstID(values []string) string {
 type idText [2 * len(core.TraceID{})]byte
 
 func (t *idText) of(id core.TraceID) string {
-	hex.Encode(t[:], id[:])
-	return unsafe.String(&t[0], len(t)) // never written again
+	return unsafe.String(&id.AppendHex(t[:0])[0], len(t)) // never written again
 }
 
 // requestIDKey finds a *string in a context.
@@ -126,7 +124,11 @@ func BizID(ctx context.Context) string {
 			ctx = r.Context
 		}
 	}
-	if id := baggage.FromContext(ours(ctx, baggageKey)).Member(attrBizID).Value(); isID(id) {
+	b := baggage.FromContext(ours(ctx, baggageKey))
+	if b.Len() == 0 {
+		return ""
+	}
+	if id := b.Member(attrBizID).Value(); isID(id) {
 		return id
 	}
 	return ""

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/hex"
 	"time"
 
 	"github.com/guanlan-io/guanlan/sdk/core"
@@ -52,9 +51,8 @@ func (ids *LogIDs) None() bool {
 func (ids *LogIDs) All(yield func(name, value string) bool) {
 	if ids.span.IsValid() {
 		var room [2 * (len(core.TraceID{}) + len(core.SpanID{}))]byte
-		n := hex.Encode(room[:], ids.span.TraceID[:])
-		hex.Encode(room[n:], ids.span.SpanID[:])
-		if text := string(room[:]); !yield("trace_id", text[:n]) || !yield("span_id", text[n:]) {
+		const n = 2 * len(core.TraceID{})
+		if text := string(ids.span.SpanID.AppendHex(ids.span.TraceID.AppendHex(room[:0]))); !yield("trace_id", text[:n]) || !yield("span_id", text[n:]) {
 			return
 		}
 	}

@@ -2,7 +2,6 @@ package sdk
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -36,6 +35,29 @@ func (f *LogFields) Add(a core.Attr) {
 		f.line = a.Value.AppendJSON(f.line)
 	}
 	f.send(a)
+}
+
+// addString is Add of a string: what most attributes are need not be put together
+// for a line alone.
+func (f *LogFields) addString(key, s string) {
+	if !f.sendOnly {
+		f.key(key)
+		f.line = core.AppendJSONString(f.line, s)
+	}
+	if !f.lineOnly {
+		f.send(core.String(key, s))
+	}
+}
+
+// addInt is Add of an integer.
+func (f *LogFields) addInt(key string, n int64) {
+	if !f.sendOnly {
+		f.key(key)
+		f.line = strconv.AppendInt(f.line, n, 10)
+	}
+	if !f.lineOnly {
+		f.send(core.Int(key, n))
+	}
 }
 
 // AddTime adds a time, as text.
@@ -212,10 +234,11 @@ func anyJSON(v any) (text []byte) {
 // fields until Write, and must not be used afterwards.
 type LogRecord struct {
 	LogFields
-	log    *Log
-	record core.Record
-	span   core.SpanContext
-	clock  clock
+	log      *Log
+	severity core.Severity
+	record   core.Record // for OTLP; empty where there is none
+	span     core.SpanContext
+	clock    clock
 }
 
 var logRecords = sync.Pool{New: func() any { return new(LogRecord) }}
@@ -230,18 +253,21 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 	r.attrs, r.groups, r.opened, r.prefix = r.attrs[:0], r.groups[:0], 0, ""
 	r.log, r.sendOnly = l, false
 	r.lineOnly = l.logger == nil
-	r.record = core.Record{Time: at, Severity: severity, Level: level, Body: message}
-	b := append(r.line[:0], '{')
-	if !at.IsZero() {
-		b = append(b, `"time":"`...)
-		b = r.clock.append(b, at)
-		b = append(b, `",`...)
+	r.severity = severity
+	if l.logger != nil {
+		r.record = core.Record{Time: at, Severity: severity, Level: level, Body: message}
 	}
-	b = append(b, `"level":`...)
+	b := r.line[:0]
+	if at.IsZero() {
+		b = append(b, `{"level":`...)
+	} else {
+		b = append(b, `{"time":"`...)
+		b = r.clock.append(b, at)
+		b = append(b, `","level":`...)
+	}
 	b = core.AppendJSONString(b, level)
 	b = append(b, `,"msg":`...)
-	b = core.AppendJSONString(b, message)
-	r.line = b
+	r.line = core.AppendJSONString(b, message)
 	if ctx == nil && woven { // what the goroutine works for is known
 		ctx = context.Background()
 	}
@@ -254,21 +280,23 @@ func (l *Log) Record(ctx context.Context, at time.Time, severity core.Severity, 
 // ids adds what a context says of the request. One that panics, as a nil pointer
 // or a struct that embeds none does, says nothing.
 func (r *LogRecord) ids(ctx context.Context) {
-	mark := r.Mark()
+	begun := len(r.line) // there is nothing else yet
 	defer func() {
 		if recover() != nil {
-			r.Rewind(mark)
-			r.record.Span = nil
+			r.line, r.attrs, r.record.Span = r.line[:begun], r.attrs[:0], nil
 		}
 	}()
-	var inSpan bool
-	if r.span, inSpan = contextOf(ctx); inSpan {
-		r.record.Span = &r.span
+	var room core.SpanContext
+	if sc := contextAt(ours(ctx, spanKey).Value(spanKey), &room); sc.IsValid() {
 		b := append(r.line, `,"trace_id":"`...)
-		b = hex.AppendEncode(b, r.span.TraceID[:])
+		b = sc.TraceID.AppendHex(b)
 		b = append(b, `","span_id":"`...)
-		b = hex.AppendEncode(b, r.span.SpanID[:])
+		b = sc.SpanID.AppendHex(b)
 		r.line = append(b, '"')
+		if r.log.logger != nil {
+			r.span = *sc
+			r.record.Span = &r.span
+		}
 	}
 	if id := requestIDOf(ctx); id != nil {
 		r.id(attrRequestID, *id)
@@ -300,16 +328,18 @@ func (r *LogRecord) Write() {
 			r.line = append(r.line, '}')
 		}
 		r.line = append(r.line, '}', '\n')
-		r.log.write(r.line, r.record.Severity)
+		r.log.write(r.line, r.severity)
 	}
 	if !r.lineOnly {
 		r.record.Attrs = r.attrs
 		r.log.logOther.emit(r.log.logger, &r.record)
 	}
 	if cap(r.line) <= keptLine {
-		clear(r.attrs)
-		clear(r.groups)
-		r.log, r.record = nil, core.Record{}
+		if clear(r.groups); r.log.logger != nil {
+			clear(r.attrs)
+			r.record = core.Record{}
+		}
+		r.log = nil
 		logRecords.Put(r)
 	}
 }
@@ -335,17 +365,12 @@ func (c *clock) append(b []byte, t time.Time) []byte {
 	}
 	b = append(b, c.text[:]...)
 	if n := t.Nanosecond(); n > 0 {
-		var digits [10]byte
-		digits[0] = '.'
-		for i := 9; i > 0; i-- {
-			digits[i] = byte('0' + n%10)
-			n /= 10
+		point := len(b)
+		b = strconv.AppendUint(b, uint64(n)+1e9, 10) // nine digits behind the first
+		b[point] = '.'
+		for b[len(b)-1] == '0' {
+			b = b[:len(b)-1]
 		}
-		end := len(digits)
-		for digits[end-1] == '0' {
-			end--
-		}
-		b = append(b, digits[:end]...)
 	}
 	return append(b, c.zone...)
 }

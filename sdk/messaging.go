@@ -152,7 +152,7 @@ func (m *Messaging) delivered(key messageKey, n int) {
 		return
 	}
 	if counts, ok := messagesConsumed.of(); ok {
-		counts.of(key).Add(int64(n))
+		counts.of(&key).Add(int64(n))
 	}
 }
 
@@ -229,7 +229,7 @@ func (op *MessageOperation) EndAs(failure string, err error) {
 	op.op.End(op.key)
 	if op.messages != nil {
 		if counts, ok := op.messages.of(); ok {
-			counts.of(op.key).Add(int64(max(op.Details.Count, 1)))
+			counts.of(&op.key).Add(int64(max(op.Details.Count, 1)))
 		}
 	}
 }

@@ -141,7 +141,8 @@ type Operation[K comparable] struct {
 	handle
 	binding *binding[K] // nil: nothing is recorded
 	name    string
-	began   time.Duration // see sinceStart
+	// took is how long it took, once it has finished. Until then it is when it
+	// began, see sinceStart.
 	took    time.Duration
 	lasting bool
 	kept    bool // at its end
@@ -178,7 +179,7 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 		return
 	}
 	b := op.binding
-	op.name, op.began = name, sinceStart()
+	op.name, op.took = name, sinceStart()
 	if woven && !fromElsewhere(b.kind) {
 		ctx = withinLocal(ctx)
 		op.Context = ctx
@@ -190,8 +191,12 @@ func (o *Operations[K]) start(op *Operation[K], ctx context.Context, name string
 		return
 	case placedWithin:
 	default:
+		first := entry(b.kind, &parent)
 		op.open(b.tracer, parent, name, b.kind)
 		parent = *op.recorded().Context()
+		if b.sdk.labels && first {
+			op.label(&parent)
+		}
 	}
 	if id != nil {
 		if came := requestIDIn(ctx); came != nil {
@@ -252,7 +257,7 @@ func (op *Operation[K]) Finish(failure string) (kept bool) {
 	if b == nil {
 		return false
 	}
-	op.took = sinceStart() - op.began
+	op.took = sinceStart() - op.took
 	sp := op.recorded()
 	certain := failure != ""
 	if b.sampler != nil {
@@ -309,19 +314,20 @@ func (op *Operation[K]) Exception(e Exception) {
 
 // End counts the operation and ends the span. Finish must have been called.
 func (op *Operation[K]) End(key K) {
-	op.measure(key)
+	op.measure(&key)
 	op.recorded().EndAfter(op.took)
+	op.unlabel()
 }
 
 // Count counts an operation that has no span.
 func (o *Operations[K]) Count(key K, took time.Duration) {
 	if b := o.of(); b != nil && b.duration != nil {
-		b.duration.of(key).Record(took.Seconds(), nil)
+		b.duration.of(&key).Record(took.Seconds(), nil)
 	}
 }
 
 // measure counts the operation. The span may go on.
-func (op *Operation[K]) measure(key K) {
+func (op *Operation[K]) measure(key *K) {
 	b := op.binding
 	if b == nil || b.duration == nil {
 		return
@@ -340,6 +346,5 @@ func (op *Operation[K]) measure(key K) {
 func (s *span) operation() string {
 	// A span of an operation stands in its handle, and that begins it. What K is
 	// changes nothing of where things are.
-	h := unsafe.Add(unsafe.Pointer(s), -int(unsafe.Offsetof(handle{}.span)))
-	return (*Operation[struct{}])(h).name
+	return (*Operation[struct{}])(unsafe.Pointer(s.handle())).name
 }

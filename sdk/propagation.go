@@ -92,7 +92,10 @@ var noneCame came
 
 // cameIn reads headers.
 func cameIn[H ~map[string][]string](h H, ids *idHeaders) (c came) {
-	c.parent, c.state, c.members = only(h, headerTraceparent), header(h, headerTracestate), header(h, headerBaggage)
+	if c.parent = only(h, headerTraceparent); c.parent != "" { // of no use without
+		c.state = header(h, headerTracestate)
+	}
+	c.members = header(h, headerBaggage)
 	c.ids(h, ids.request, ids.biz)
 	ids.without.clear(&c)
 	return c
@@ -296,13 +299,20 @@ func contextIn(ctx context.Context) (sc core.SpanContext, ok bool) {
 
 // contextFrom is that of what was found under spanKey.
 func contextFrom(found any) (sc core.SpanContext, ok bool) {
+	at := contextAt(found, &sc)
+	return *at, at.IsValid()
+}
+
+// contextAt is contextFrom that copies nothing: of spans of ours it is their own,
+// of others it is put into room.
+func contextAt(found any, room *core.SpanContext) *core.SpanContext {
 	switch s := found.(type) {
 	case *span:
-		sc = *s.core.Context()
+		return s.core.Context()
 	case *remoteSpan:
-		sc = s.sc
+		return &s.sc
 	case trace.Span:
-		sc = fromSpanContext(s.SpanContext())
+		*room = fromSpanContext(s.SpanContext())
 	}
-	return sc, sc.IsValid()
+	return room
 }

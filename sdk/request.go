@@ -60,8 +60,8 @@ func BeginRequest(r *http.Request) (Request, *http.Request) {
 	if s == nil || s.server == nil {
 		return Request{}, r
 	}
-	q := s.server.begin(r)
-	return Request{q}, q.within(r)
+	q := s.server.begin(r, false)
+	return Request{q}, q.r
 }
 
 // IsZero reports whether there is no request.
@@ -118,7 +118,7 @@ func (q Request) Lasting() {
 // that Health has answered leaves no trace.
 func (q Request) Done(status int, written int64) {
 	if q.of != nil && !q.of.response.quiet {
-		q.of.status, q.of.written = int32(status), written
+		q.of.status, q.of.written = int16(status), written
 		q.of.done()
 	}
 }

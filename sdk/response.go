@@ -14,29 +14,33 @@ import (
 type response struct {
 	http.ResponseWriter
 	written int64
-	status  int32
+	status  int16
 	quiet   bool // it is not to be told of: a probe
 	streams bool // events, for as long as the client wants
 	// These are of the request; they take no room here.
 	described, panicked bool
+	untold              bool // its ids are still to be written into the header
+}
 
-	untold *request // whose ids are still to be written into the header; or nil
+// owner is the request that a response with ids stands in.
+func (w *response) owner() *request {
+	return (*request)(unsafe.Add(unsafe.Pointer(w), -int(unsafe.Offsetof(request{}.response))))
 }
 
 // writeIDs writes the ids into the header, unless the handler has: at the last
 // moment, so that a proxy that adds what it got from behind does not double them.
 func (w *response) writeIDs() {
-	if w.untold != nil {
+	if w.untold {
 		w.writeIDsTo(w.ResponseWriter.Header())
 	}
 }
 
 func (w *response) writeIDsTo(h http.Header) {
-	q := w.untold
-	if q == nil {
+	if !w.untold {
 		return
 	}
-	w.untold = nil
+	w.untold = false
+	q := w.owner()
 	names := q.server().idHeaders
 	if _, there := h[names.request]; !there && names.request != "" {
 		h[names.request] = unsafe.Slice(&q.Operation.request, 1)
@@ -54,7 +58,7 @@ func (w *response) writeIDsTo(h http.Header) {
 func (w *response) WriteHeader(status int) {
 	w.writeIDs()
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		w.status = int32(status)
+		w.status = int16(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

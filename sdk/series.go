@@ -47,31 +47,31 @@ func newBoundSeries[K comparable](m *core.Meter, name, description string, bound
 	}
 }
 
-func (b *boundSeries[K]) of(key K) *core.Series {
+func (b *boundSeries[K]) of(key *K) *core.Series {
 	if b.slot == nil {
 		return b.find(key).series
 	}
-	place := &b.recent[b.slot(key)%recentSeries]
+	place := &b.recent[b.slot(*key)%recentSeries]
 	found := place.Load()
-	if found == nil || found.key != key {
+	if found == nil || found.key != *key {
 		found = b.find(key)
 		place.Store(found)
 	}
 	return found.series
 }
 
-func (b *boundSeries[K]) find(key K) *foundSeries[K] {
+func (b *boundSeries[K]) find(key *K) *foundSeries[K] {
 	b.mu.RLock()
-	found := b.series[key]
+	found := b.series[*key]
 	b.mu.RUnlock()
 	if found != nil {
 		return found
 	}
-	found = &foundSeries[K]{key, b.instrument.With(b.attrs(key)...)}
+	found = &foundSeries[K]{*key, b.instrument.With(b.attrs(*key)...)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.series) < maxBoundSeries {
-		b.series[key] = found
+		b.series[*key] = found
 	}
 	return found
 }

@@ -123,7 +123,10 @@ func levelText(l slog.Level) string {
 
 // addSlog adds an attribute of slog.
 func addSlog(f *LogFields, a slog.Attr) {
-	v := a.Value.Resolve()
+	v := a.Value
+	if v.Kind() == slog.KindLogValuer {
+		v = v.Resolve()
+	}
 	switch v.Kind() {
 	case slog.KindGroup:
 		if a.Key == "" { // its attributes stand here
@@ -138,9 +141,9 @@ func addSlog(f *LogFields, a slog.Attr) {
 		}
 		f.CloseGroup()
 	case slog.KindString:
-		f.Add(core.String(a.Key, v.String()))
+		f.addString(a.Key, v.String())
 	case slog.KindInt64:
-		f.Add(core.Int(a.Key, v.Int64()))
+		f.addInt(a.Key, v.Int64())
 	case slog.KindUint64:
 		f.AddUint(a.Key, v.Uint64())
 	case slog.KindFloat64:
@@ -148,7 +151,7 @@ func addSlog(f *LogFields, a slog.Attr) {
 	case slog.KindBool:
 		f.Add(core.Bool(a.Key, v.Bool()))
 	case slog.KindDuration:
-		f.Add(core.Int(a.Key, int64(v.Duration())))
+		f.addInt(a.Key, int64(v.Duration()))
 	case slog.KindTime:
 		f.AddTime(a.Key, v.Time())
 	default:

@@ -52,6 +52,10 @@ type Options struct {
 	// NoRuntime switches the observer of the Go runtime off;
 	// GUANLAN_RUNTIME_OBSERVER=off does it too.
 	NoRuntime bool
+	// ProfileLabels puts trace_id and span_id of sampled requests, messages and jobs on the
+	// goroutines that work for them, as labels of CPU profiles.
+	// GUANLAN_PROFILE_LABELS=true; default off.
+	ProfileLabels bool
 }
 
 // SDK is a running SDK. It is safe for concurrent use.
@@ -66,6 +70,7 @@ type SDK struct {
 	adaptive *core.Adaptive // or nil
 	members  []string       // of baggage, that become attributes
 	enabled  bool
+	labels   bool // goroutines say what trace they work for
 	server   *HTTPServer
 	client   *HTTPClient
 	pipe     *core.Pipe // of spans; nil when nothing is sent
@@ -161,6 +166,7 @@ func launch(ctx context.Context, opts Options, provisional bool) (*SDK, error) {
 	s.log.members = c.members
 	s.provider = NewTracerProvider(core.NewProvider(core.Options{Sampler: c.sampler, Limits: &c.limits, Pipe: s.pipe}))
 	s.members, s.provider.members = c.members, c.members
+	s.labels, s.provider.labels = c.labels, c.labels
 	s.enabled = true
 	flushAtExit()
 	s.meters = map[string]*core.Meter{}

@@ -63,7 +63,7 @@ func (t *handover) run(ctx context.Context) (err error) {
 	op := tasks.Start(ctx, t.name)
 	if waits, ok := taskWaits.of(); ok && t.waited >= 0 {
 		sc := *op.recorded().Context()
-		waits.of(t.taskKey).Record(t.waited.Seconds(), &sc)
+		waits.of(&t.taskKey).Record(t.waited.Seconds(), &sc)
 	}
 	described := op.Recording()
 	if described {

@@ -25,6 +25,7 @@ type TracerProvider struct {
 	core     *core.Provider
 	adaptive *core.Adaptive // or nil
 	members  []string       // of baggage, that become attributes
+	labels   bool           // goroutines say what trace they work for
 
 	mu      sync.Mutex
 	tracers map[scopeKey]*tracer
@@ -167,6 +168,8 @@ type rare struct {
 	face   *faceOfSpan // or nil
 	outer  *span       // the local one that this is a child of; nil: it is an operation's, or the first
 	shared *shared     // with other instrumentation; or nil
+	// exceptions of a request, kept until it is known whether its span is.
+	exceptions []Exception
 }
 
 type faceOfSpan struct {
@@ -255,6 +258,9 @@ func (t *tracer) Start(ctx context.Context, name string, opts ...trace.SpanStart
 	setMembers(ctx, &s.core, t.provider.members)
 	for _, l := range c.Links() {
 		s.AddLink(l)
+	}
+	if t.provider.labels && entry(kind, &parent) {
+		h.label(s.core.Context())
 	}
 	return h, s
 }
@@ -419,6 +425,7 @@ func (s *span) EndIn(p any, opts ...trace.SpanEndOption) {
 		s.core.AddEvent("exception", time.Time{}, attrs...)
 	}
 	s.core.End(c.Timestamp())
+	s.handle().unlabel()
 }
 
 // typeName is the name of v's type, with the path of its package.

@@ -138,7 +138,7 @@ func (c *HTTPClient) roundTrip(r *http.Request, next http.RoundTripper) (*http.R
 		}
 	}
 	kept := q.Finish(key.failure)
-	q.measure(key)
+	q.measure(&key)
 	if kept && !described {
 		key.describe(q.Span(), r)
 	}

@@ -5,7 +5,6 @@ package sdk
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"log"
 	"log/slog"
 	"time"
@@ -93,8 +92,8 @@ func slogIDs(ctx context.Context, ids *slog.GuanlanIDs) (any bool) {
 	ids.Request, ids.Biz, ids.More = "", BizID(ctx), ids.More[:0]
 	var sc core.SpanContext
 	if sc, ids.InSpan = contextOf(ctx); ids.InSpan {
-		hex.Encode(ids.Trace[:], sc.TraceID[:])
-		hex.Encode(ids.Span[:], sc.SpanID[:])
+		sc.TraceID.AppendHex(ids.Trace[:0])
+		sc.SpanID.AppendHex(ids.Span[:0])
 	}
 	if id := requestIDOf(ctx); id != nil {
 		ids.Request = *id

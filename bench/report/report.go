@@ -28,7 +28,8 @@ type Row struct {
 	Unit    string  `json:"unit"`
 	// Target is a bound like "<= 25"; empty for figures without one.
 	Target string `json:"target,omitempty"`
-	// OK tells whether the target was met; absent without one.
+	// OK tells whether the target was met; absent without one. Who adds a row as not OK has
+	// a reason besides the value, which the note says.
 	OK *bool `json:"ok,omitempty"`
 	// Note says what a reader must know, or why there is no value.
 	Note string `json:"note,omitempty"`
@@ -54,7 +55,7 @@ func (r *Report) Add(row Row) {
 	}
 	row.Value = significant(row.Value)
 	if row.Target != "" && !row.Skipped {
-		ok := meets(row.Value, row.Target)
+		ok := meets(row.Value, row.Target) && (row.OK == nil || *row.OK)
 		row.OK = &ok
 	}
 	r.rows = append(r.rows, row)

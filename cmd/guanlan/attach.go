@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,17 +27,19 @@ import (
 type attaching struct {
 	exes, containers []string
 	endpoint, output string
-	list             bool
+	list, inject     bool
+	hosts, except    []string // of inject
 
 	out, err io.Writer
 	mu       sync.Mutex // of what follows and of writing
 	at       map[int]bool
-	ended    chan struct{} // closed when all processes that were named by id ended
+	refused  map[int]bool
+	ended    chan struct{} // gets one when none is attached to of those that were named by id
 	failure  error
 }
 
 func newAttach() []*cobra.Command {
-	a := &attaching{at: map[int]bool{}, ended: make(chan struct{})}
+	a := &attaching{at: map[int]bool{}, refused: map[int]bool{}, ended: make(chan struct{}, 1)}
 	cmd := &cobra.Command{
 		Use:   "attach [PID...]",
 		Short: "Make traces of running Go programs, without a change to them",
@@ -44,11 +48,22 @@ spans of requests that net/http and gRPC serve and send, of database/sql and of
 go-redis, with parents by goroutine, by the traceparent header and, between two
 programs that are both attached, by connection. Requests go out unchanged.
 
+With --inject, requests that net/http and gRPC send get the traceparent header of
+their span, unless they have one, so that traces go on across hosts. This writes into
+buffers of the running program; where something is not as expected, a request is
+left alone and counted. All hosts get it unless --inject-hosts or --inject-except name
+some, by the host of the request's URL: a name, the end of names (*.internal), an
+address or a network (10.0.0.0/8). It also takes CAP_SYS_ADMIN and a kernel that is not in
+lockdown; elsewhere the command says so and goes on without.
+
 Attaching takes Linux 5.15 (6.6 for the cheapest probes), and CAP_BPF, CAP_PERFMON and
 CAP_SYS_PTRACE, or root. Ctrl-C detaches; so does any end of this command.`,
 		Example: `  guanlan attach --list
   guanlan attach 4711
-  guanlan attach --exe /usr/local/bin/order --endpoint http://collector:4318`,
+  guanlan attach --exe /usr/local/bin/order --endpoint http://collector:4318
+  guanlan attach --inject --exe order
+  guanlan attach --inject --inject-except '*.partner.com,api.bank.example' --exe order
+  guanlan attach --inject --inject-hosts '*.internal,10.0.0.0/8' --inject-except legacy.internal --exe order`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a.out, a.err = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if a.list {
@@ -58,6 +73,15 @@ CAP_SYS_PTRACE, or root. Ctrl-C detaches; so does any end of this command.`,
 				return a.printList()
 			}
 			targets, err := a.targets(args)
+			if err == nil {
+				_, err = spansURL(a.endpoint)
+			}
+			if err == nil && !a.inject && len(a.hosts)+len(a.except) > 0 {
+				err = errors.New("--inject-hosts and --inject-except say where --inject writes: give it, too")
+			}
+			if err == nil {
+				err = attach.CheckHosts(a.hosts, a.except)
+			}
 			if err != nil {
 				return usageError{err}
 			}
@@ -68,10 +92,43 @@ CAP_SYS_PTRACE, or root. Ctrl-C detaches; so does any end of this command.`,
 	f.BoolVar(&a.list, "list", false, "list the Go programs that run here, and what can be had of each")
 	f.StringSliceVar(&a.exes, "exe", nil, "attach to all programs with this executable, now and later: a path, or its last element")
 	f.StringSliceVar(&a.containers, "container", nil, "attach to all Go programs in the container with this id, or its first 12 digits")
+	f.BoolVar(&a.inject, "inject", false, "write the traceparent header into requests that the programs send: this changes their memory")
+	f.StringSliceVar(&a.hosts, "inject-hosts", nil, "with --inject: write it for these hosts only: names, *.ends of names, addresses, networks of IPv4")
+	f.StringSliceVar(&a.except, "inject-except", nil, "with --inject: hosts to spare; where patterns of both fit a host, the longest counts")
 	f.StringVar(&a.endpoint, "endpoint", "http://127.0.0.1:4318", "where spans go, by OTLP/HTTP")
+	for _, flag := range []string{"inject-hosts", "inject-except"} {
+		if err := cmd.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions); err != nil {
+			panic("BUG: complete --" + flag + ": " + err.Error())
+		}
+	}
 	outputFlag(cmd, &a.output)
+	completes(cmd, "exe", running(func(p attach.Program) string { return filepath.Base(p.Exe) }))
+	completes(cmd, "container", running(func(p attach.Program) string { return shortID(p.Container) }))
+	cmd.ValidArgsFunction = func(_ *cobra.Command, named []string, _ string) ([]string, cobra.ShellCompDirective) {
+		pids := running(func(p attach.Program) string { return fmt.Sprintf("%d\t%s", p.PID, p.Exe) })()
+		return slices.DeleteFunc(pids, func(s string) bool {
+			pid, _, _ := strings.Cut(s, "\t")
+			return slices.Contains(named, pid)
+		}), cobra.ShellCompDirectiveNoFileComp
+	}
 	return []*cobra.Command{cmd}
 }
+
+// running offers something of each program that can be attached to, for completion.
+func running(of func(attach.Program) string) func() []string {
+	return func() []string {
+		var out []string
+		for _, p := range attach.List(kernel.NewHost(kernel.Options{})) {
+			if s := of(p); s != "" && p.Err == nil && !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+}
+
+// shortID is as much of a container's id as runtimes show and --container takes.
+func shortID(id string) string { return id[:min(len(id), 12)] }
 
 func (a *attaching) targets(args []string) ([]attach.Target, error) {
 	var out []attach.Target
@@ -107,15 +164,20 @@ func (a *attaching) run(ctx context.Context, targets []attach.Target) error {
 			return fmt.Errorf("attach to process %d: it is this one", t.PID)
 		} else if p, ok := host.Process(t.PID); !ok || p.Ended {
 			return fmt.Errorf("attach to process %d: there is none", t.PID)
+		} else if p.Exe == "" {
+			return fmt.Errorf("attach to process %d: its executable cannot be read\n  → a thread of the kernel has none; of other users' processes only root, or CAP_SYS_PTRACE, may see it", t.PID)
 		}
 	}
 	name, _ := os.Hostname()
 	send := newSpanSender(a.endpoint, attach.Origin{Host: name, Version: version})
-	f := attach.New(attach.Options{Targets: targets, OnSpan: send.add, OnProcess: func(p attach.Process) { a.tell(p, waits) }})
+	f := attach.New(attach.Options{Targets: targets, Inject: a.inject, InjectHosts: a.hosts, InjectExcept: a.except, OnSpan: send.add, OnProcess: func(p attach.Process) { a.tell(p, waits) }})
 	if err := f.Start(ctx, host); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	host.ForgetTypes()
+	if err := f.Refused(); err != nil {
+		fmt.Fprintf(a.err, "requests go out unchanged: %v\n", err)
+	}
 	a.mu.Lock()
 	none := len(a.at) == 0 && !waits
 	err := a.failure
@@ -123,13 +185,20 @@ func (a *attaching) run(ctx context.Context, targets []attach.Target) error {
 	if none {
 		return errors.Join(cmp.Or(err, errors.New("attach: the programs ended")), f.Close())
 	}
+	if a.nothingYet() {
+		fmt.Fprintf(a.err, "no Go program of those that are named runs; waiting for one to start\n")
+	}
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	done := make(chan struct{})
 	go func() { defer close(done); send.run(sending) }()
-	select {
-	case <-ctx.Done():
-	case <-a.ended:
+	for over := false; !over; {
+		select {
+		case <-ctx.Done():
+			over = true
+		case <-a.ended:
+			over = a.over(host, targets)
+		}
 	}
 	err = f.Close()
 	stats := f.Stats()
@@ -137,10 +206,34 @@ func (a *attaching) run(ctx context.Context, targets []attach.Target) error {
 	<-done
 	sent, lost, why := send.result()
 	fmt.Fprintf(a.err, "%d spans sent, %d lost here, %d lost in the kernel\n", sent, lost, stats.Dropped)
+	if f.Injects() {
+		fmt.Fprintln(a.err, f.Injected())
+	}
 	if lost > 0 && why != nil {
 		err = errors.Join(err, why)
 	}
 	return err
+}
+
+// nothingYet reports whether no program was found.
+func (a *attaching) nothingYet() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at) == 0 && len(a.refused) == 0
+}
+
+// over reports whether nothing comes any more of processes named by id. One that
+// executes another program ends for attach, and begins with the next search.
+func (a *attaching) over(host *kernel.Host, targets []attach.Target) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, t := range targets {
+		host.Forget(t.PID) // it is looked at once more, not remembered
+		if p, ok := host.Process(t.PID); a.at[t.PID] || ok && !p.Ended && !a.refused[t.PID] {
+			return false
+		}
+	}
+	return true
 }
 
 // tell prints what became of a process.
@@ -150,16 +243,22 @@ func (a *attaching) tell(p attach.Process, waits bool) {
 	switch {
 	case p.Err != nil:
 		a.failure = errors.Join(a.failure, fmt.Errorf("attach to process %d: %w", p.PID, p.Err))
+		a.refused[p.PID] = true
 	case p.Attached:
 		a.at[p.PID] = true
+		delete(a.refused, p.PID)
 	default:
 		delete(a.at, p.PID)
-		if len(a.at) == 0 && !waits {
-			close(a.ended)
+	}
+	if len(a.at) == 0 && !waits {
+		select {
+		case a.ended <- struct{}{}:
+		default: // it is told already
 		}
 	}
 	if a.output == "json" {
 		l := listed(p.Process, "", p.Libraries, p.Err)
+		l.Injects = libraries(p.Injects)
 		_ = json.NewEncoder(a.out).Encode(struct {
 			Event string `json:"event"`
 			listedProgram
@@ -171,6 +270,9 @@ func (a *attaching) tell(p attach.Process, waits bool) {
 		fmt.Fprintf(a.out, "%d %s: %s\n", p.PID, printable(p.Exe), printable(p.Err.Error()))
 	case p.Attached:
 		fmt.Fprintf(a.out, "%d %s: attached in %v: %s\n", p.PID, printable(p.Exe), p.Took.Round(time.Millisecond), strings.Join(ready(p.Libraries), ", "))
+		if len(p.Injects) > 0 {
+			fmt.Fprintf(a.out, "%d %s: %s\n", p.PID, printable(p.Exe), printable(injects(p.Injects)))
+		}
 	default:
 		fmt.Fprintf(a.out, "%d %s: ended\n", p.PID, printable(p.Exe))
 	}
@@ -184,6 +286,7 @@ type listedProgram struct {
 	Container string          `json:"container,omitempty"`
 	Go        string          `json:"go,omitempty"`
 	Libraries []listedLibrary `json:"libraries,omitempty"`
+	Injects   []listedLibrary `json:"injects,omitempty"`
 	Error     string          `json:"error,omitempty"`
 }
 
@@ -195,15 +298,19 @@ type listedLibrary struct {
 	Without []string `json:"without,omitempty"` // what its spans lack
 }
 
-func listed(p kernel.Process, goVersion string, libraries []attach.Library, err error) listedProgram {
-	l := listedProgram{PID: p.PID, Exe: p.Exe, Service: p.Service, Container: p.Container, Go: goVersion}
-	for _, lib := range libraries {
-		l.Libraries = append(l.Libraries, listedLibrary{lib.Name, lib.Version, len(lib.Missing) == 0, lib.Missing, lib.Without})
-	}
+func listed(p kernel.Process, goVersion string, found []attach.Library, err error) listedProgram {
+	l := listedProgram{PID: p.PID, Exe: p.Exe, Service: p.Service, Container: p.Container, Go: goVersion, Libraries: libraries(found)}
 	if err != nil {
 		l.Error = err.Error()
 	}
 	return l
+}
+
+func libraries(found []attach.Library) (out []listedLibrary) {
+	for _, lib := range found {
+		out = append(out, listedLibrary{lib.Name, lib.Version, len(lib.Missing) == 0, lib.Missing, lib.Without})
+	}
+	return out
 }
 
 func (a *attaching) printList() error {
@@ -215,7 +322,15 @@ func (a *attaching) printList() error {
 		}
 		return printJSON(a.out, all)
 	}
-	w := table(a.out, "PID", "GO", "EXECUTABLE", "READY", "MISSING")
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(a.err, "only programs that this user may read are listed; root sees all")
+	}
+	contained := slices.ContainsFunc(programs, func(p attach.Program) bool { return p.Container != "" })
+	heads := []string{"PID", "GO", "EXECUTABLE", "READY", "MISSING"}
+	if contained {
+		heads = slices.Insert(heads, 2, "CONTAINER")
+	}
+	w := table(a.out, heads...)
 	for _, p := range programs {
 		var missing []string
 		if p.Err != nil {
@@ -226,7 +341,11 @@ func (a *attaching) printList() error {
 				missing = append(missing, l.Name+": "+strings.Join(l.Missing, ", "))
 			}
 		}
-		row(w, p.PID, cmp.Or(strings.TrimPrefix(p.GoVersion, "go"), "-"), p.Exe, cmp.Or(strings.Join(ready(p.Libraries), ", "), "-"), cmp.Or(strings.Join(missing, "; "), "-"))
+		cells := []any{p.PID, cmp.Or(strings.TrimPrefix(p.GoVersion, "go"), "-"), p.Exe, cmp.Or(strings.Join(ready(p.Libraries), ", "), "-"), cmp.Or(strings.Join(missing, "; "), "-")}
+		if contained {
+			cells = slices.Insert(cells, 2, any(cmp.Or(shortID(p.Container), "-")))
+		}
+		row(w, cells...)
 	}
 	return w.Flush()
 }
@@ -240,4 +359,15 @@ func ready(libraries []attach.Library) []string {
 		}
 	}
 	return names
+}
+
+// injects says which requests get a header, and why others do not.
+func injects(kinds []attach.Library) string {
+	written := cmp.Or(strings.Join(ready(kinds), ", "), "no requests")
+	for _, k := range kinds {
+		if len(k.Missing) > 0 {
+			written += "; not of " + k.Name + ": " + strings.Join(k.Missing, ", ")
+		}
+	}
+	return "traceparent goes into: " + written
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -42,15 +43,25 @@ type spanSender struct {
 	err     error // the last
 }
 
+// newSpanSender wants an endpoint that spansURL can read.
 func newSpanSender(endpoint string, o attach.Origin) *spanSender {
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "http://" + endpoint
+	target, _ := spansURL(endpoint)
+	return &spanSender{url: target, origin: o, client: &http.Client{Timeout: sendTimeout}}
+}
+
+// spansURL is where an endpoint takes spans.
+func spansURL(endpoint string) (string, error) {
+	target := strings.TrimSuffix(endpoint, "/")
+	if !strings.Contains(target, "://") {
+		target = "http://" + target
 	}
-	url := strings.TrimSuffix(endpoint, "/")
-	if !strings.HasSuffix(url, "/v1/traces") {
-		url += "/v1/traces"
+	if u, err := url.Parse(target); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", fmt.Errorf("--endpoint %q: want a URL like http://127.0.0.1:4318", endpoint)
 	}
-	return &spanSender{url: url, origin: o, client: &http.Client{Timeout: sendTimeout}}
+	if !strings.HasSuffix(target, "/v1/traces") {
+		target += "/v1/traces"
+	}
+	return target, nil
 }
 
 func (s *spanSender) add(span attach.Span) {
@@ -63,21 +74,23 @@ func (s *spanSender) add(span attach.Span) {
 	s.waiting = append(s.waiting, span)
 }
 
-// run sends until ctx ends, and then once more what is left.
+// run sends until ctx ends, and then once more what is left. A message that is on
+// its way then is waited for: sent again, its spans would be there twice.
 func (s *spanSender) run(ctx context.Context) {
+	sending := context.WithoutCancel(ctx)
 	tick := time.NewTicker(sendEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			s.flush(context.WithoutCancel(ctx))
+			s.flush(sending)
 			s.mu.Lock()
 			s.lost += len(s.waiting)
 			s.waiting = nil
 			s.mu.Unlock()
 			return
 		case <-tick.C:
-			s.flush(ctx)
+			s.flush(sending)
 		}
 	}
 }

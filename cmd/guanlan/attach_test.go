@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach"
 	"github.com/guanlan-io/guanlan/internal/testkit/otlpsink"
 )
 
@@ -39,6 +40,51 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// A process that executes another program is waited for; it is over when that is
+// none to attach to, or when it ends.
+func TestAttachOutlivesExec(t *testing.T) {
+	host := kernel.NewHost(kernel.Options{})
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	a := &attaching{at: map[int]bool{}, refused: map[int]bool{}, ended: make(chan struct{}, 1), out: io.Discard}
+	pid := child.Process.Pid
+	targets := []attach.Target{{PID: pid}}
+	over := func() bool {
+		t.Helper()
+		select {
+		case <-a.ended:
+			return a.over(host, targets)
+		default:
+			return false
+		}
+	}
+	p := attach.Process{Process: kernel.Process{PID: pid}}
+	on := p
+	on.Attached = true
+	a.tell(on, false)
+	a.tell(p, false)
+	if over() {
+		t.Error("over while the process lives")
+	}
+	a.tell(on, false)
+	a.tell(p, false)
+	p.Err = errors.New("no Go program")
+	a.tell(p, false)
+	if !over() {
+		t.Error("nothing comes of it, and it is waited for")
+	}
+	p.Err = nil
+	a.tell(on, false)
+	_ = child.Process.Kill()
+	_ = child.Wait()
+	a.tell(p, false)
+	if !over() {
+		t.Error("the process ended")
+	}
 }
 
 // A running program is listed, attached to, its spans arrive by OTLP, and Ctrl-C detaches.

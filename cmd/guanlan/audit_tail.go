@@ -2,12 +2,15 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/guanlan-io/guanlan/collector/kernelreceiver"
+	"github.com/guanlan-io/guanlan/internal/kernel/audit"
 	"github.com/guanlan-io/guanlan/internal/query"
 	"github.com/guanlan-io/guanlan/internal/semconv"
 )
@@ -52,12 +55,29 @@ this machine's kernel, with nothing else running.`,
 	fl.StringVar(&f.severity, "severity", "", "only findings of at least this severity: "+strings.Join(severities, ", "))
 	fl.StringVar(&f.rule, "rule", "", "only findings of this rule")
 	fl.StringVar(&f.container, "container", "", "only of this container: its name or the beginning of its id")
+	completes(cmd, "severity", func() []string { return severities })
+	completes(cmd, "rule", func() []string {
+		var ids []string
+		for _, r := range audit.DefaultRules().All() {
+			ids = append(ids, r.ID+"\t"+r.Title)
+		}
+		return ids
+	})
 	fl.BoolVar(&local, "local", false, "ask this machine's kernel, not a running Guanlan")
 	fl.StringArrayVar(&rules, "rules", nil, "with --local: file of rules over the built-in ones; repeat for more")
 	return cmd
 }
 
 func tailLocal(cmd *cobra.Command, rules []string, f *auditFilter, output string) error {
+	if f.rule != "" {
+		known, err := rulesWith(rules)
+		if err != nil {
+			return usageError{fmt.Errorf("--rules: %w", err)}
+		}
+		if !slices.ContainsFunc(known.All(), func(r *audit.Rule) bool { return r.ID == f.rule }) {
+			return usageError{fmt.Errorf("--rule %q: there is no such rule\n  → see their names in: guanlan audit rules", f.rule)}
+		}
+	}
 	return kernelreceiver.TailAudit(cmd.Context(), rules, func(logs plog.Logs) {
 		for _, rl := range logs.ResourceLogs().All() {
 			for _, sl := range rl.ScopeLogs().All() {

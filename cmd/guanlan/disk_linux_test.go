@@ -46,23 +46,28 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// fill takes all free space, as another program would, and keeps the disk short
-// of it: what the stores free while they merge is taken, too, but for the little
-// that they still have to write. The returned function gives all of it back.
-func fill(t *testing.T, dir string) (free func()) {
+// little is below what either store wants free, and above what they write without taking more.
+const little = 16 << 20
+
+// fill takes the free space but for what it is to leave, as another program would, and
+// keeps the disk short of it: what the stores free while they merge or give up of their
+// reserves is taken, too. The returned function gives all of it back.
+func fill(t *testing.T, dir string, leave int64) (giveBack func()) {
 	t.Helper()
-	const little = 24 << 20 // below what either store wants free, above what they write without taking more
 	path := filepath.Join(dir, "other-program")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chunk := make([]byte, 1<<20)
-	for _, n := range []int{len(chunk), 512} {
-		for err = nil; err == nil; {
-			_, err = f.Write(chunk[:n])
+	take := func() {
+		for left := free(dir) - leave; left > 0; left = free(dir) - leave {
+			if _, err := f.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
+				return
+			}
 		}
 	}
+	take()
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -73,23 +78,27 @@ func fill(t *testing.T, dir string) (free func()) {
 			case <-stop:
 				return
 			case <-tick.C:
-			}
-			var st syscall.Statfs_t
-			for syscall.Statfs(dir, &st) == nil && int64(st.Bavail)*st.Bsize > little {
-				if _, err := f.Write(chunk); err != nil {
-					break
-				}
+				take()
 			}
 		}
 	})
-	free = sync.OnceFunc(func() {
+	end := sync.OnceFunc(func() {
 		close(stop)
 		wg.Wait()
 		f.Close()
 		os.Remove(path)
 	})
-	t.Cleanup(free) // before its disk is unmounted
-	return free
+	t.Cleanup(end) // before its disk is unmounted
+	return end
+}
+
+// free is the space that a disk has, in bytes.
+func free(dir string) int64 {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0
+	}
+	return int64(st.Bavail) * st.Bsize
 }
 
 // export sends one batch of a signal and returns how the server answered.
@@ -109,16 +118,11 @@ func export(ctx context.Context, conn *grpc.ClientConn, signal, name string, row
 
 var signals = []string{"traces", "logs", "metrics"}
 
-// TestDiskFull fills the disk under a running process. Senders are told to
-// wait, readers notice nothing, and what was acknowledged stays.
-func TestDiskFull(t *testing.T) {
-	disk := smallDisk(t, "384m")
-	p := start(t, filepath.Join(disk, "data"))
-	conn := p.dial(t)
-	const rows = 20
-
-	// Senders go on all the time, as real ones do, and remember the answers.
-	ledgers := map[string]*ledger{"traces": newLedger(), "logs": newLedger(), "metrics": newLedger()}
+// sendAll sends batches of all signals until it is stopped, as real senders do, and
+// remembers the answers. refused hears of those that are errors.
+func sendAll(t *testing.T, conn *grpc.ClientConn, rows int, refused func(signal string, err error)) (ledgers map[string]*ledger, stop func()) {
+	t.Helper()
+	ledgers = map[string]*ledger{"traces": newLedger(), "logs": newLedger(), "metrics": newLedger()}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for signal, l := range ledgers {
@@ -130,14 +134,29 @@ func TestDiskFull(t *testing.T) {
 				switch {
 				case err == nil:
 					l.ack(name)
-				case ctx.Err() == nil && status.Code(err) != codes.Unavailable:
-					t.Errorf("%s: got %v, want Unavailable", signal, err)
+				case ctx.Err() == nil:
+					refused(signal, err)
 				}
 				time.Sleep(20 * time.Millisecond) // the pace of a sender, not a wait
 			}
 		})
 	}
-	stop := func() { cancel(); wg.Wait() }
+	return ledgers, func() { cancel(); wg.Wait() }
+}
+
+// TestDiskFull fills the disk under a running process. Senders are told to
+// wait, readers notice nothing, and what was acknowledged stays.
+func TestDiskFull(t *testing.T) {
+	disk := smallDisk(t, "384m")
+	p := start(t, filepath.Join(disk, "data"))
+	conn := p.dial(t)
+	const rows = 20
+
+	ledgers, stop := sendAll(t, conn, rows, func(signal string, err error) {
+		if status.Code(err) != codes.Unavailable {
+			t.Errorf("%s: got %v, want Unavailable", signal, err)
+		}
+	})
 	defer stop()
 	acked := func(signal string) int {
 		ledgers[signal].mu.Lock()
@@ -153,7 +172,7 @@ func TestDiskFull(t *testing.T) {
 		})
 	}
 
-	free := fill(t, disk)
+	giveBack := fill(t, disk, little)
 	for _, signal := range signals {
 		eventually(t, signal+" on a full disk", func() error { return wantRefusal(export(t.Context(), conn, signal, "full", 1)) })
 		eventually(t, signal+" on a full disk by HTTP", func() error { return wantRetryAfter(t, p, signal) })
@@ -173,7 +192,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	p.healthy(t)
 
-	free()
+	giveBack()
 	back := time.Now()
 	for _, signal := range signals {
 		eventually(t, signal+" after", func() error { return export(t.Context(), conn, signal, "after-"+signal, 1) })
@@ -238,7 +257,7 @@ func TestDiskFullRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	free := fill(t, disk)
+	giveBack := fill(t, disk, little)
 	conn := p.dial(t)
 	for _, signal := range signals {
 		eventually(t, signal+" on a full disk", func() error { return wantRefusal(export(t.Context(), conn, signal, "full", 1)) })
@@ -252,13 +271,93 @@ func TestDiskFullRestart(t *testing.T) {
 			t.Errorf("%s after a restart on a full disk: got %v, %v, want %d rows", signal, counts, err, rows)
 		}
 	}
-	free()
+	giveBack()
 	conn = p.dial(t)
 	for _, signal := range signals {
 		eventually(t, signal+" after", func() error { return export(t.Context(), conn, signal, "after", 1) })
 	}
 	if err := p.wantSample("", `last_over_time(disk{batch="before"}[1h])`, 1); err != nil {
 		t.Error(err)
+	}
+	p.healthy(t)
+}
+
+// TestNoByteLeft takes every byte of the disk from a running process, which an engine
+// that has to write ends it for, and then from one that starts. With room, the next
+// one has all that was acknowledged.
+func TestNoByteLeft(t *testing.T) {
+	disk := smallDisk(t, "384m")
+	dir := filepath.Join(disk, "data")
+	p := start(t, dir)
+	const rows = 20
+	var mu sync.Mutex
+	refused := map[string]int{}
+	ledgers, stop := sendAll(t, p.dial(t), rows, func(signal string, _ error) {
+		mu.Lock()
+		defer mu.Unlock()
+		refused[signal]++
+	})
+	defer stop()
+	for signal, l := range ledgers {
+		eventually(t, signal+" before", func() error {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if len(l.acked) < 50 {
+				return fmt.Errorf("%d batches acknowledged", len(l.acked))
+			}
+			return nil
+		})
+	}
+	giveBack := fill(t, disk, 0)
+	const patience = 5 * time.Minute // six seconds on a quiet machine
+	eventuallyWithin(t, patience, "no byte left, and that senders are told", func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if left := free(disk); left > 0 {
+			return fmt.Errorf("%d bytes are left", left)
+		}
+		// As long as the stores may take to write what they hold (5 s), unless that ends the process.
+		for _, signal := range signals {
+			if refused[signal] < 300 && p.alive() {
+				return fmt.Errorf("refused: %v", refused)
+			}
+		}
+		return nil
+	})
+	stop()
+	t.Logf("without a byte the process runs on: %v", p.alive())
+	if p.alive() {
+		p.kill()
+	}
+
+	next, err := launch(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := next.ready()
+	t.Logf("one that starts without a byte becomes ready: %v", began == nil)
+	if next.alive() {
+		next.kill()
+	}
+
+	giveBack()
+	p = start(t, dir)
+	for _, signal := range []string{"traces", "logs"} {
+		counts, err := p.counts("", signal, "batch", "service.name = disk")
+		if err == nil {
+			err = ledgers[signal].compare(counts)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", signal, err)
+		}
+	}
+	for name := range ledgers["metrics"].acked {
+		if err := p.wantSample("", fmt.Sprintf(`count(last_over_time(disk{batch=%q}[1h]))`, name), 1); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, signal := range signals {
+		eventually(t, signal+" after", func() error { return export(t.Context(), p.dial(t), signal, "after", 1) })
 	}
 	p.healthy(t)
 }

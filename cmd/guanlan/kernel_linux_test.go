@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,7 +30,7 @@ import (
 // cannot do is skipped, by what the feature itself says is missing.
 func checking(t *testing.T) (all []telemetry.Feature, need func(t *testing.T, feature string)) {
 	t.Helper()
-	all, _, err := kernelreceiver.Check(t.Context())
+	all, _, err := kernelreceiver.Check(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,20 +259,27 @@ func TestAgentSendsToAnother(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Wait() }()
+	want := 0
+	if telemetry.Blind(slices.DeleteFunc(slices.Clone(all), func(f telemetry.Feature) bool { return f.Name != "tcp" && f.Name != "audit" })) {
+		want = exitFailure
+	}
 	t.Cleanup(func() {
 		_ = agent.Process.Signal(os.Interrupt)
 		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("agent: %v\n%s", err, out)
+		case <-ended:
+			if got := agent.ProcessState.ExitCode(); got != want {
+				t.Errorf("agent: exit code %d, want %d\n%s", got, want, out)
 			}
 		case <-time.After(startPatience):
 			_ = agent.Process.Kill()
 			t.Errorf("agent does not stop\n%s", out)
 		}
 	})
-	// As nobody in particular it runs as well, and says that it sees nothing.
-	for _, f := range all[:1] {
+	// As nobody in particular it says that it sees nothing, and ends.
+	for _, f := range all {
+		if f.Name != "tcp" {
+			continue
+		}
 		up := "1"
 		if f.Err() != nil {
 			up = "0"
@@ -298,7 +306,9 @@ func TestLeastCapabilities(t *testing.T) {
 		want string
 	}{
 		{nil, exitFailure, "missing CAP_BPF, CAP_PERFMON"},
-		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, 0, "works"},
+		// All but dns, which asks for one more.
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON}, exitFailure, "works"},
+		{[]uintptr{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_NET_ADMIN}, 0, "works"},
 	} {
 		c := exec.Command(exe)
 		c.Args = []string{"guanlan", "agent", "check", "--output", "json"}
@@ -312,21 +322,43 @@ func TestLeastCapabilities(t *testing.T) {
 		if err := json.Unmarshal(text, &found); err != nil {
 			t.Fatalf("with %v: %v\n%s", tt.caps, err, text)
 		}
-		if len(found.Features) != 4 {
+		if len(found.Features) != 6 {
 			t.Errorf("with %v: features %+v", tt.caps, found.Features)
 		}
 		for _, f := range found.Features {
 			got := strings.TrimSpace(f.State + " " + f.Missing)
+			if f.Name == "dns" && len(tt.caps) == 2 && got == "missing CAP_NET_ADMIN" {
+				continue
+			}
 			if got != tt.want && (got != telemetry.Partly || tt.want != telemetry.Works) {
 				t.Errorf("with %v: %s %s, want %s", tt.caps, f.Name, got, tt.want)
 			}
 		}
 		for _, k := range found.Capabilities {
-			if want := len(tt.caps) > 0 && (k.Name == "CAP_BPF" || k.Name == "CAP_PERFMON"); k.Have != want {
+			if want := len(tt.caps) > 0 && (k.Name == "CAP_BPF" || k.Name == "CAP_PERFMON") || len(tt.caps) > 2 && k.Name == "CAP_NET_ADMIN"; k.Have != want {
 				t.Errorf("with %v: %s held: %v", tt.caps, k.Name, k.Have)
 			}
 		}
 	}
+}
+
+// TestAgentThatSeesNothing ends as nobody: with what is missing and what to do, and
+// the server knows.
+func TestAgentThatSeesNothing(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip(&kernel.Unsupported{Feature: "test", Missing: "root, to give up all capabilities"})
+	}
+	p := start(t, t.TempDir())
+	c := exec.Command(readableByAll(t))
+	c.Args = []string{"guanlan", "agent", "--endpoint", p.http}
+	c.Dir = "/"
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	text, _ := c.CombinedOutput()
+	if got := c.ProcessState.ExitCode(); got != exitFailure || !strings.Contains(string(text), "guanlan: nothing is watched, no feature runs: start dns: missing CAP_BPF, CAP_PERFMON\n  → ") {
+		t.Errorf("exit code %d\n%s", got, text)
+	}
+	const expr = `count(guanlan_kernel_feature_up{job="guanlan-agent"} == 0)`
+	eventually(t, expr, func() error { return p.wantSample("", expr, 5) })
 }
 
 // readableByAll copies the test binary to where nobody may run it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -27,6 +28,32 @@ func outputFlag(cmd *cobra.Command, output *string) {
 			return check(c, args)
 		}
 		return nil
+	}
+}
+
+// completes offers values for a flag, which may have descriptions after a tab. A flag
+// that takes a list is completed at its end.
+func completes(cmd *cobra.Command, flag string, values func() []string) {
+	list := cmd.Flags().Lookup(flag).Value.Type() == "stringSlice"
+	err := cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		before := ""
+		if at := strings.LastIndexByte(begun, ','); list && at >= 0 {
+			before = begun[:at+1]
+		}
+		var out []string
+		for _, v := range values() {
+			if name, _, _ := strings.Cut(v, "\t"); !list || !slices.Contains(strings.Split(before, ","), name) {
+				out = append(out, before+v)
+			}
+		}
+		directive := cobra.ShellCompDirectiveNoFileComp
+		if list {
+			directive |= cobra.ShellCompDirectiveNoSpace
+		}
+		return out, directive
+	})
+	if err != nil {
+		panic("BUG: complete --" + flag + ": " + err.Error())
 	}
 }
 

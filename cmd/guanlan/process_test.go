@@ -275,8 +275,13 @@ func (p *process) counts(tenant, signal, field, filter string) (map[string]uint6
 // eventually polls until ok answers nil.
 func eventually(t *testing.T, what string, ok func() error) {
 	t.Helper()
+	eventuallyWithin(t, seenPatience, what, ok)
+}
+
+func eventuallyWithin(t *testing.T, patience time.Duration, what string, ok func() error) {
+	t.Helper()
 	var err error
-	for deadline := time.Now().Add(seenPatience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err = ok(); err == nil {
 			return
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guanlan-io/guanlan/internal/api"
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 	"github.com/guanlan-io/guanlan/internal/query"
 )
 
@@ -133,13 +134,13 @@ func top(f *query.Flame) []function {
 			t = &function{name: name}
 			sums[name] = t
 		}
-		t.flat += n.Self[i]
+		t.flat = pprofile.Plus(t.flat, n.Self[i])
 		up := n.Parent[i]
 		for up >= 0 && f.Names[n.Name[up]] != name {
 			up = n.Parent[up]
 		}
 		if up < 0 {
-			t.cum += n.Value[i]
+			t.cum = pprofile.Plus(t.cum, n.Value[i])
 		}
 	}
 	all := make([]function, 0, len(sums))

@@ -53,7 +53,7 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 	defer stopRest()
 	var once sync.Once // pipelines start again when the configuration is reloaded
 	var watching []collector.KernelFeature
-	set := collector.Settings(collector.Options{
+	o := collector.Options{
 		Version:  version,
 		URIs:     uris,
 		Watching: func(all []collector.KernelFeature) { watching = all }, // before Ready
@@ -62,12 +62,16 @@ func up(ctx context.Context, screen io.Writer, uris []string) error {
 			unmapBinary()
 			once.Do(func() { go giveBackAtRest(atRest) })
 		},
-	})
-	return serve(ctx, set, func() { fmt.Fprintln(screen, "\nStopping: writing out what was accepted…") })
+	}
+	return serve(ctx, o, screen, func() {}, func() { fmt.Fprintln(screen, "\nStopping: writing out what was accepted…") })
 }
 
-// serve runs a collector until ctx ends, and says so.
-func serve(ctx context.Context, set otelcol.CollectorSettings, ending func()) error {
+// serve runs a collector until ctx ends, and calls ending then. SIGHUP makes it read
+// its configuration again; what became of it goes to screen. Each time that all runs,
+// running is called.
+func serve(ctx context.Context, o collector.Options, screen io.Writer, running, ending func()) error {
+	o.Reloader = &collector.Reloader{}
+	set := collector.Settings(o)
 	// Signals end ctx; otelcol must not also catch them.
 	set.DisableGracefulShutdown = true
 	col, err := otelcol.NewCollector(set)
@@ -79,7 +83,12 @@ func serve(ctx context.Context, set otelcol.CollectorSettings, ending func()) er
 		col.Shutdown()
 	})
 	defer stop()
-	err = col.Run(context.WithoutCancel(ctx))
+	hangups := newHangups(context.WithoutCancel(ctx), col)
+	defer hangups.stop()
+	reloads, stopReloads := context.WithCancel(ctx)
+	defer stopReloads()
+	go hangups.reload(reloads, o, screen, running)
+	err = col.Run(hangups)
 	switch {
 	case err == nil:
 		return nil
@@ -139,7 +148,7 @@ func welcome(w io.Writer, s collector.Summary, kernel []collector.KernelFeature,
 
 // inOneLine says how a feature of the kernel fares and what would change it.
 func inOneLine(f collector.KernelFeature) string {
-	line := fmt.Sprintf("%-8s %s", f.Name, f.State)
+	line := fmt.Sprintf("%-10s %s", f.Name, f.State)
 	say := func(missing, next, err string) {
 		switch {
 		case missing == "":
@@ -149,6 +158,9 @@ func inOneLine(f collector.KernelFeature) string {
 		default:
 			line += ": " + missing + " (" + next + ")"
 		}
+	}
+	if f.Change != "" {
+		line += " (" + f.Change + ")"
 	}
 	if f.Err() != nil {
 		say(f.Missing, f.Next, f.Error)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/guanlan-io/guanlan/internal/kernel/audit"
@@ -12,11 +13,13 @@ import (
 // Config is the configuration of the receiver. A feature that this kernel or
 // process cannot do is told as a warning, and the others run.
 type Config struct {
-	TCP     TCPConfig     `mapstructure:"tcp"`
-	OOM     OOMConfig     `mapstructure:"oom"`
-	Audit   AuditConfig   `mapstructure:"audit"`
-	Profile ProfileConfig `mapstructure:"profile"`
-	Attach  AttachConfig  `mapstructure:"attach"`
+	TCP        TCPConfig        `mapstructure:"tcp"`
+	DNS        DNSConfig        `mapstructure:"dns"`
+	OOM        OOMConfig        `mapstructure:"oom"`
+	Kubernetes KubernetesConfig `mapstructure:"kubernetes"`
+	Audit      AuditConfig      `mapstructure:"audit"`
+	Profile    ProfileConfig    `mapstructure:"profile"`
+	Attach     AttachConfig     `mapstructure:"attach"`
 	// Proc is where the host's procfs is mounted; default /proc. In a container
 	// the pid namespace must be the host's as well.
 	Proc string `mapstructure:"proc"`
@@ -27,6 +30,10 @@ type Config struct {
 	// Statistics makes the kernel measure its BPF programs, those of others too:
 	// two readings of the clock a run. Default false.
 	Statistics bool `mapstructure:"statistics"`
+	// Pin is a folder of a BPF file system, such as /sys/fs/bpf/guanlan, in which tcp,
+	// oom and audit go on when the process ends, for the next one to take over. Default:
+	// none, and nothing stays.
+	Pin string `mapstructure:"pin"`
 }
 
 // TCPConfig is about connections.
@@ -47,6 +54,22 @@ type TCPConfig struct {
 	// EachRTT takes every sample of the round-trip time, which needs
 	// CAP_NET_ADMIN, in place of the mean at each segment; default true.
 	EachRTT bool `mapstructure:"each_rtt"`
+}
+
+// DNSConfig is about the names that programs ask for, as names of TCP's peers.
+type DNSConfig struct {
+	Enabled bool `mapstructure:"enabled"` // default true
+	// AnswersPerSecond bounds what one CPU reads; default 1000.
+	AnswersPerSecond int `mapstructure:"answers_per_second"`
+}
+
+// KubernetesConfig is about the names of pods, workloads and services.
+type KubernetesConfig struct {
+	// Enabled asks the cluster's API server where this process runs in a pod, or
+	// where Kubeconfig is set; default true.
+	Enabled bool `mapstructure:"enabled"`
+	// Kubeconfig is a file with cluster and credentials; default: those of the pod.
+	Kubeconfig string `mapstructure:"kubeconfig"`
 }
 
 // OOMConfig is about kills for want of memory.
@@ -103,6 +126,14 @@ type AttachConfig struct {
 	Containers  []string `mapstructure:"containers"`
 	// SpansPerTrace bounds what one request may grow into; default 1000.
 	SpansPerTrace int `mapstructure:"spans_per_trace"`
+	// Inject writes the traceparent of client spans into requests that the programs send, where
+	// the kernel allows it: it changes their memory. Default false.
+	Inject bool `mapstructure:"inject"`
+	// InjectHosts are the only hosts whose requests get it, InjectExcept hosts to spare; where patterns of
+	// both fit, the longest counts. A pattern is a name, *. and the end of names, an address, a
+	// network of IPv4, or *. Default: all hosts.
+	InjectHosts  []string `mapstructure:"inject_hosts"`
+	InjectExcept []string `mapstructure:"inject_except"`
 }
 
 func defaultConfig() *Config {
@@ -110,10 +141,12 @@ func defaultConfig() *Config {
 		Proc: "/proc",
 		TCP: TCPConfig{Enabled: true, Interval: 10 * time.Second, SlowConnect: 100 * time.Millisecond, SlowRTT: 200 * time.Millisecond,
 			SlowAccept: 100 * time.Millisecond, MaxFlows: 8192, EventsPerSecond: 200, EachRTT: true},
-		OOM:     OOMConfig{Enabled: true, Every: 5 * time.Second, History: 5 * time.Minute},
-		Audit:   AuditConfig{Enabled: true, BuiltinRules: true, HostRoot: "/"},
-		Profile: ProfileConfig{Enabled: true, Hz: 19, Interval: 10 * time.Second, MinWait: time.Millisecond, MaxProfiles: 512},
-		Attach:  AttachConfig{SpansPerTrace: 1000},
+		DNS:        DNSConfig{Enabled: true, AnswersPerSecond: 1000},
+		Kubernetes: KubernetesConfig{Enabled: true},
+		OOM:        OOMConfig{Enabled: true, Every: 5 * time.Second, History: 5 * time.Minute},
+		Audit:      AuditConfig{Enabled: true, BuiltinRules: true, HostRoot: "/"},
+		Profile:    ProfileConfig{Enabled: true, Hz: 19, Interval: 10 * time.Second, MinWait: time.Millisecond, MaxProfiles: 512},
+		Attach:     AttachConfig{SpansPerTrace: 1000},
 	}
 }
 
@@ -142,12 +175,14 @@ func (c *Config) Validate() error {
 	count := func(field string, n, low, high int) {
 		want(n >= low && n <= high, field, n, fmt.Sprintf("%d to %d", low, high))
 	}
+	want(c.Pin == "" || filepath.IsAbs(c.Pin), "pin", c.Pin, "the whole path of a folder, such as /sys/fs/bpf/guanlan")
 	between("tcp::interval", c.TCP.Interval, minInterval, maxInterval)
 	between("tcp::slow_connect", c.TCP.SlowConnect, time.Millisecond, time.Minute)
 	between("tcp::slow_rtt", c.TCP.SlowRTT, time.Millisecond, time.Minute)
 	between("tcp::slow_accept", c.TCP.SlowAccept, time.Millisecond, time.Minute)
 	count("tcp::max_flows", c.TCP.MaxFlows, 64, maxFlows)
 	count("tcp::events_per_second", c.TCP.EventsPerSecond, 1, 100_000)
+	count("dns::answers_per_second", c.DNS.AnswersPerSecond, 1, 100_000)
 	between("oom::every", c.OOM.Every, minInterval, time.Hour)
 	if c.OOM.Every >= minInterval {
 		between("oom::history", c.OOM.History, c.OOM.Every, maxKept*c.OOM.Every)
@@ -161,6 +196,9 @@ func (c *Config) Validate() error {
 	want(!c.Attach.Enabled || len(c.Attach.Executables)+len(c.Attach.Containers) > 0, "attach::executables", "[]", "at least one, or one of containers")
 	for i, id := range c.Attach.Containers {
 		want(len(id) >= minContainer, fmt.Sprintf("attach::containers::%d", i), id, fmt.Sprintf("at least %d digits of an id", minContainer))
+	}
+	if err := checkHosts(c.Attach.InjectHosts, c.Attach.InjectExcept); err != nil {
+		errs = append(errs, fmt.Errorf("attach::inject_hosts and inject_except: %w", err))
 	}
 	if _, err := c.Audit.scopes(); err != nil {
 		errs = append(errs, err)

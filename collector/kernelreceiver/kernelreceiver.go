@@ -18,9 +18,13 @@ import (
 )
 
 // NewFactory returns the factory of the receiver. started, if not nil, is told how
-// the features fare when an instance has started.
-func NewFactory(started func([]telemetry.Feature)) receiver.Factory {
-	all := &instances{byConfig: map[*Config]*instance{}, started: started}
+// the features fare when an instance has started. kept, if not nil, hands what runs
+// from one factory's instances to the next one's.
+func NewFactory(started func([]telemetry.Feature), kept *Kept) receiver.Factory {
+	if kept == nil {
+		kept = &Kept{}
+	}
+	all := &instances{byConfig: map[*Config]*instance{}, started: started, kept: kept}
 	return xreceiver.NewFactory(component.MustNewType("kernel"), func() component.Config { return defaultConfig() },
 		xreceiver.WithTraces(func(_ context.Context, set receiver.Settings, c component.Config, next consumer.Traces) (receiver.Traces, error) {
 			i := all.of(set, c.(*Config))
@@ -49,6 +53,7 @@ func NewFactory(started func([]telemetry.Feature)) receiver.Factory {
 // configuration get the same.
 type instances struct {
 	started  func([]telemetry.Feature)
+	kept     *Kept
 	mu       sync.Mutex
 	byConfig map[*Config]*instance
 }
@@ -90,6 +95,7 @@ type instance struct {
 // watch is telemetry.Watch where there is one.
 type watch interface {
 	Features() []telemetry.Feature
+	Hold()
 	Close(context.Context) error
 }
 
@@ -107,7 +113,7 @@ func (i *instance) Start(context.Context, component.Host) error {
 func (i *instance) Shutdown(ctx context.Context) (err error) {
 	i.shutdown.Do(func() {
 		i.all.forget(i.config)
-		if i.watch != nil {
+		if i.watch != nil && !i.all.kept.put(i.set.ID, i.watch) {
 			err = i.watch.Close(ctx)
 		}
 	})

@@ -21,26 +21,29 @@ func TestValidateNamesTheField(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, change := range map[string]func(*Config){
-		"tcp::interval 1ms: want 1s to 5m0s":                           func(c *Config) { c.TCP.Interval = time.Millisecond },
-		"tcp::slow_connect 0s: want":                                   func(c *Config) { c.TCP.SlowConnect = 0 },
-		"tcp::slow_rtt 2m0s: want":                                     func(c *Config) { c.TCP.SlowRTT = 2 * time.Minute },
-		"tcp::slow_accept -1ns: want":                                  func(c *Config) { c.TCP.SlowAccept = -1 },
-		"tcp::max_flows 1: want 64 to":                                 func(c *Config) { c.TCP.MaxFlows = 1 },
-		"tcp::events_per_second 0: want 1 to":                          func(c *Config) { c.TCP.EventsPerSecond = 0 },
-		"oom::every 0s: want 1s to":                                    func(c *Config) { c.OOM.Every = 0 },
-		"oom::history 1s: want 5s to":                                  func(c *Config) { c.OOM.History = time.Second },
-		"profile::hz 1001: want 0 to 1000":                             func(c *Config) { c.Profile.Hz = 1001 },
-		"profile::hz 0: want more than 0, or off_cpu":                  func(c *Config) { c.Profile.Hz = 0 },
-		"profile::interval 1ms: want":                                  func(c *Config) { c.Profile.Interval = time.Millisecond },
-		"profile::min_wait 0s: want":                                   func(c *Config) { c.Profile.MinWait = 0 },
-		"profile::max_profiles 0: want":                                func(c *Config) { c.Profile.MaxProfiles = 0 },
-		"attach::executables []: want at least one":                    func(c *Config) { c.Attach.Enabled = true },
-		"attach::containers::0 4f2a: want at least 12":                 func(c *Config) { c.Attach.Containers = []string{"4f2a"} },
-		"attach::spans_per_trace 0: want":                              func(c *Config) { c.Attach.SpansPerTrace = 0 },
-		"audit::scopes::opne: no such kind":                            func(c *Config) { c.Audit.Scopes = map[string]string{"opne": "never"} },
-		`audit::scopes::open "here": want never`:                       func(c *Config) { c.Audit.Scopes = map[string]string{"open": "here"} },
-		"audit::rules::0: open nowhere.yaml":                           func(c *Config) { c.Audit.Rules = []string{"nowhere.yaml"} },
-		"audit::rules::0 " + broken + ": parse rule file 2: version 2": func(c *Config) { c.Audit.Rules = []string{broken} },
+		"pin bpf: want the whole path":                           func(c *Config) { c.Pin = "bpf" },
+		"tcp::interval 1ms: want 1s to 5m0s":                     func(c *Config) { c.TCP.Interval = time.Millisecond },
+		"tcp::slow_connect 0s: want":                             func(c *Config) { c.TCP.SlowConnect = 0 },
+		"tcp::slow_rtt 2m0s: want":                               func(c *Config) { c.TCP.SlowRTT = 2 * time.Minute },
+		"tcp::slow_accept -1ns: want":                            func(c *Config) { c.TCP.SlowAccept = -1 },
+		"tcp::max_flows 1: want 64 to":                           func(c *Config) { c.TCP.MaxFlows = 1 },
+		"tcp::events_per_second 0: want 1 to":                    func(c *Config) { c.TCP.EventsPerSecond = 0 },
+		"dns::answers_per_second 0: want 1 to 100000":            func(c *Config) { c.DNS.AnswersPerSecond = 0 },
+		"oom::every 0s: want 1s to":                              func(c *Config) { c.OOM.Every = 0 },
+		"oom::history 1s: want 5s to":                            func(c *Config) { c.OOM.History = time.Second },
+		"profile::hz 1001: want 0 to 1000":                       func(c *Config) { c.Profile.Hz = 1001 },
+		"profile::hz 0: want more than 0, or off_cpu":            func(c *Config) { c.Profile.Hz = 0 },
+		"profile::interval 1ms: want":                            func(c *Config) { c.Profile.Interval = time.Millisecond },
+		"profile::min_wait 0s: want":                             func(c *Config) { c.Profile.MinWait = 0 },
+		"profile::max_profiles 0: want":                          func(c *Config) { c.Profile.MaxProfiles = 0 },
+		"attach::executables []: want at least one":              func(c *Config) { c.Attach.Enabled = true },
+		"attach::containers::0 4f2a: want at least 12":           func(c *Config) { c.Attach.Containers = []string{"4f2a"} },
+		"attach::spans_per_trace 0: want":                        func(c *Config) { c.Attach.SpansPerTrace = 0 },
+		`inject_except: host "*.com:80": want it without a port`: func(c *Config) { c.Attach.InjectExcept = []string{"*.com:80"} },
+		"audit::scopes::opne: no such kind":                      func(c *Config) { c.Audit.Scopes = map[string]string{"opne": "never"} },
+		`audit::scopes::open "here": want never`:                 func(c *Config) { c.Audit.Scopes = map[string]string{"open": "here"} },
+		"audit::rules::0: open nowhere.yaml":                     func(c *Config) { c.Audit.Rules = []string{"nowhere.yaml"} },
+		"audit::rules::0 " + broken + ": parse rules: version 2": func(c *Config) { c.Audit.Rules = []string{broken} },
 	} {
 		c := defaultConfig()
 		change(c)
@@ -58,7 +61,7 @@ func TestValidateNamesTheField(t *testing.T) {
 func TestOneInstanceServesAllPipelines(t *testing.T) {
 	type counted struct{ starts int }
 	var told counted
-	f := NewFactory(func([]telemetry.Feature) { told.starts++ })
+	f := NewFactory(func([]telemetry.Feature) { told.starts++ }, nil)
 	config := f.CreateDefaultConfig().(*Config)
 	// What a kernel can do is no matter here.
 	config.TCP.Enabled, config.OOM.Enabled, config.Audit.Enabled, config.Profile.Enabled = false, false, false, false

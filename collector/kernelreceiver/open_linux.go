@@ -4,23 +4,28 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pprofile"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/zap/exp/zapslog"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
 	"github.com/guanlan-io/guanlan/internal/kernel/attach"
 	"github.com/guanlan-io/guanlan/internal/kernel/audit"
+	"github.com/guanlan-io/guanlan/internal/kernel/dns"
 	"github.com/guanlan-io/guanlan/internal/kernel/oom"
 	"github.com/guanlan-io/guanlan/internal/kernel/profile"
 	"github.com/guanlan-io/guanlan/internal/kernel/tcp"
 	"github.com/guanlan-io/guanlan/internal/kernel/telemetry"
 	"github.com/guanlan-io/guanlan/internal/semconv"
 )
+
+func checkHosts(hosts, except []string) error { return attach.CheckHosts(hosts, except) }
 
 // open starts the features.
 func (i *instance) open() (watch, error) {
@@ -46,18 +51,60 @@ func (i *instance) open() (watch, error) {
 	if i.profiles != nil {
 		o.Profiles = i.profiles.ConsumeProfiles
 	}
-	return telemetry.Start(o), nil
+	o.Answer = true
+	if kept := i.all.kept.take(i.set.ID); kept != nil {
+		w := kept.(*telemetry.Watch)
+		if w.CanChange(o) {
+			return w, w.Change(o)
+		}
+		if err := w.Close(ended()); err != nil {
+			o.Logger.Warn("stop what watched the kernel", "error", err)
+		}
+	}
+	w, err := started(o)
+	if err == nil {
+		warnOfOthers(o.Logger)
+	}
+	return w, err
+}
+
+// warnOfOthers says who else watches this machine: nothing is wrong with that if
+// they send to different places, and nobody would find out where they do not.
+func warnOfOthers(log *slog.Logger) {
+	others, _ := telemetry.Ask(context.Background()) // who does not answer is another user's
+	for _, r := range others {
+		if r.PID != os.Getpid() {
+			log.Warn("another process watches the kernel of this machine as well: what both send to one place counts twice",
+				"process", r.PID, "service", r.Service, "next", "stop one of them, or share the work by --features")
+		}
+	}
+}
+
+// started keeps a nil *telemetry.Watch from being a watch.
+func started(o telemetry.Options) (watch, error) {
+	w, err := telemetry.Start(o)
+	if err != nil {
+		return nil, fmt.Errorf("start receiver kernel: %w", err)
+	}
+	return w, nil
 }
 
 // Check starts all features, says how they fare and stops them, and which
-// capabilities this process has.
-func Check(ctx context.Context) ([]telemetry.Feature, []telemetry.Capability, error) {
-	o, err := defaultConfig().options()
+// capabilities this process has. kubeconfig names a cluster, "" the one around this process.
+func Check(ctx context.Context, kubeconfig string) ([]telemetry.Feature, []telemetry.Capability, error) {
+	c := defaultConfig()
+	c.Kubernetes.Kubeconfig = kubeconfig
+	o, err := c.options()
 	if err != nil {
 		return nil, nil, err
 	}
 	o.Profiles = func(context.Context, pprofile.Profiles) error { return nil } // or it is not wanted
-	w := telemetry.Start(o)
+	o.Traces = func(context.Context, ptrace.Traces) error { return nil }
+	o.Attach = &attach.Options{Inject: true}
+	w, err := telemetry.Start(o)
+	if err != nil {
+		return nil, nil, err
+	}
 	return w.Features(), telemetry.Capabilities(), w.Close(ctx)
 }
 
@@ -65,7 +112,7 @@ func Check(ctx context.Context) ([]telemetry.Feature, []telemetry.Capability, er
 // hands over its log records until ctx ends.
 func TailAudit(ctx context.Context, files []string, f func(plog.Logs)) error {
 	c := defaultConfig()
-	c.TCP.Enabled, c.OOM.Enabled, c.Profile.Enabled = false, false, false
+	c.TCP.Enabled, c.DNS.Enabled, c.Kubernetes.Enabled, c.OOM.Enabled, c.Profile.Enabled = false, false, false, false, false
 	c.Audit.Rules = files
 	o, err := c.options()
 	if err != nil {
@@ -75,7 +122,10 @@ func TailAudit(ctx context.Context, files []string, f func(plog.Logs)) error {
 		f(l)
 		return nil
 	}
-	w := telemetry.Start(o)
+	w, err := telemetry.Start(o)
+	if err != nil {
+		return err
+	}
 	for _, f := range w.Features() {
 		if err := f.Err(); err != nil {
 			return errors.Join(err, w.Close(ctx))
@@ -93,7 +143,8 @@ func (c *Config) options() (telemetry.Options, error) {
 	host, _ := os.Hostname()
 	o := telemetry.Options{
 		Origin:     telemetry.Origin{Host: cmp.Or(c.HostName, host)},
-		Host:       kernel.Options{Proc: c.Proc, Cgroup2: c.Cgroup},
+		Host:       kernel.Options{Proc: c.Proc, Cgroup2: c.Cgroup, Root: c.Audit.HostRoot},
+		Pin:        c.Pin,
 		Permanent:  consumererror.IsPermanent,
 		Statistics: c.Statistics, FindingsOnly: c.Audit.FindingsOnly,
 	}
@@ -103,6 +154,12 @@ func (c *Config) options() (telemetry.Options, error) {
 		limits := tcp.DefaultLimits()
 		limits.SlowRTT, limits.SlowConnect = t.SlowRTT, t.SlowConnect
 		o.Limits = &limits
+	}
+	if c.DNS.Enabled {
+		o.DNS = &dns.Options{AnswersPerSecond: c.DNS.AnswersPerSecond}
+	}
+	if c.Kubernetes.Enabled {
+		o.Kubernetes = &telemetry.Kubernetes{Kubeconfig: c.Kubernetes.Kubeconfig}
 	}
 	if c.OOM.Enabled {
 		o.OOM = &oom.Options{Every: c.OOM.Every, Keep: int(c.OOM.History / c.OOM.Every)}
@@ -116,13 +173,17 @@ func (c *Config) options() (telemetry.Options, error) {
 		if err != nil {
 			return o, err
 		}
-		o.Audit = &audit.Options{Rules: rules, Scopes: scopes, HostRoot: a.HostRoot, RingSize: auditRing}
+		if a.BuiltinRules {
+			o.RuleSources = append(o.RuleSources, "")
+		}
+		o.RuleSources = append(o.RuleSources, a.Rules...)
+		o.Audit = &audit.Options{Rules: rules, Scopes: scopes, RingSize: auditRing}
 	}
 	if p := c.Profile; p.Enabled {
 		o.Profile = &profile.Options{Hz: cmp.Or(p.Hz, -1), Interval: p.Interval, OffCPU: p.OffCPU, MinWait: p.MinWait, MaxProfiles: p.MaxProfiles}
 	}
 	if a := c.Attach; a.Enabled {
-		o.Attach = &attach.Options{SpansPerTrace: a.SpansPerTrace}
+		o.Attach = &attach.Options{SpansPerTrace: a.SpansPerTrace, Inject: a.Inject, InjectHosts: a.InjectHosts, InjectExcept: a.InjectExcept}
 		for _, exe := range a.Executables {
 			o.Attach.Targets = append(o.Attach.Targets, attach.Target{Exe: exe})
 		}

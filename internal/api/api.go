@@ -38,6 +38,8 @@ type Options struct {
 	Now func() time.Time
 	// Logger takes what clients cannot be told; nil means slog.Default().
 	Logger *slog.Logger
+
+	uploads *uploads // nil: newUploads()
 }
 
 // door is the JSON API with what its routes share.
@@ -46,7 +48,7 @@ type door struct {
 	status   StatusSource
 	rules    Policies
 	profiles query.Profiler
-	uploads  gate // of profiles
+	uploads  *uploads // of profiles
 	now      func() time.Time
 	log      *slog.Logger
 	api      huma.API
@@ -67,8 +69,11 @@ func newMux(o Options) (*http.ServeMux, []byte) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.uploads == nil {
+		o.uploads = newUploads()
+	}
 	mux := http.NewServeMux()
-	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, uploads: newGate(maxUploads), now: o.Now, log: o.Logger, mux: mux}
+	d := &door{engine: o.Engine, status: o.Status, rules: o.Policies, profiles: o.Profiles, uploads: o.uploads, now: o.Now, log: o.Logger, mux: mux}
 	d.api = humago.New(mux, config())
 	d.api.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) {
 		ctx.SetHeader("Cache-Control", "no-store")

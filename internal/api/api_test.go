@@ -104,6 +104,9 @@ func (r *recorder) NetworkHealth(_ context.Context, w query.Window) (*query.Netw
 func (r *recorder) Audit(_ context.Context, w query.Window, atLeast string, p query.Page) (*query.AuditList, error) {
 	return ask[query.AuditList](r, "audit %v %q %v", w, atLeast, p)
 }
+func (r *recorder) AuditRules(_ context.Context, w query.Window) (*query.AuditRules, error) {
+	return ask[query.AuditRules](r, "rules %v", w)
+}
 func (r *recorder) OOM(_ context.Context, w query.Window, p query.Page) (*query.OOMList, error) {
 	return ask[query.OOMList](r, "oom %v %v", w, p)
 }
@@ -383,8 +386,8 @@ func TestKernelRoutes(t *testing.T) {
 	f("/oom?from=soon", 422, "query.from")
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", KernelPath+"/audit/rules", nil))
-	var rules AuditRules
-	if err := json.Unmarshal(w.Body.Bytes(), &rules); err != nil || len(rules.Rules) < 20 || rules.Rules[0].Technique == "" || len(rules.Rules[0].On) == 0 {
+	var rules query.AuditRules
+	if err := json.Unmarshal(w.Body.Bytes(), &rules); err != nil || r.asked != `rules [-1h0m0s 0s ""]` || !rules.Rules[0].Enabled || len(rules.Rules) < 20 || rules.Rules[0].Technique == "" || len(rules.Rules[0].On) == 0 {
 		t.Errorf("rules: got %s", w.Body)
 	}
 }

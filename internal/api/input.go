@@ -24,6 +24,17 @@ func (w Window) window(now time.Time) (query.Window, error) {
 	return query.Window{Start: from, End: to, Filter: w.Filter}, err
 }
 
+// Span is the time range of questions below /api/v1, where it is called from and to.
+type Span struct {
+	Tenant
+	From string `query:"from" doc:"Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to." example:"now-1h"`
+	To   string `query:"to" doc:"Exclusive, same forms. Default: now." example:"now"`
+}
+
+func (s Span) window(filter string, now time.Time) (query.Window, error) {
+	return windowOf("from", s.From, "to", s.To, filter, now)
+}
+
 // Steps asks for series of so many points.
 type Steps struct {
 	Steps int `query:"steps" minimum:"0" maximum:"500" default:"30" doc:"Points of each series; 0 leaves series out."`
@@ -84,12 +95,12 @@ type compareInput struct {
 }
 
 type fieldsInput struct {
-	Signal query.Signal `path:"signal" enum:"traces,logs" doc:"Kind of telemetry."`
+	Signal query.Signal `path:"signal" enum:"traces,logs,profiles" doc:"Kind of telemetry."`
 	Window
 }
 
 type valuesInput struct {
-	Signal query.Signal `path:"signal" enum:"traces,logs" doc:"Kind of telemetry."`
+	Signal query.Signal `path:"signal" enum:"traces,logs,profiles" doc:"Kind of telemetry."`
 	Window
 	Field  string `query:"field" required:"true" minLength:"1" maxLength:"256" doc:"Field as in filters." example:"service.name"`
 	Prefix string `query:"prefix" doc:"Only values that start so." example:"ord"`

@@ -13,14 +13,12 @@ const KernelPath = "/api/v1/kernel"
 
 // KernelWindow is the time range and filter of a question about the kernel.
 type KernelWindow struct {
-	Tenant
-	From   string `query:"from" doc:"Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to." example:"now-1h"`
-	To     string `query:"to" doc:"Exclusive, same forms. Default: now." example:"now"`
+	Span
 	Filter string `query:"filter" maxLength:"16384" doc:"Conditions in the filter grammar; empty matches all." example:"service.name = order"`
 }
 
 func (w KernelWindow) window(now time.Time) (query.Window, error) {
-	return windowOf("from", w.From, "to", w.To, w.Filter, now)
+	return w.Span.window(w.Filter, now)
 }
 
 type auditInput struct {
@@ -36,28 +34,10 @@ type oomInput struct {
 }
 
 type factsInput struct {
-	Tenant
+	Span
 	TraceID string `query:"trace_id" doc:"Facts of the sockets behind this trace's client spans." example:"4bf92f3577b34da6a3ce929d0e0e4736"`
 	Near    string `query:"near" doc:"A time close to the trace, in the forms of from; makes the search faster." example:"now-10m"`
 	Service string `query:"service" doc:"Without a trace: facts of this service in the window." example:"order"`
-	From    string `query:"from" doc:"In the forms of from elsewhere. Default: one hour before to." example:"now-1h"`
-	To      string `query:"to" doc:"Exclusive. Default: now." example:"now"`
-}
-
-// AuditRules is the rules that come with the program.
-type AuditRules struct {
-	Rules []AuditRule `json:"rules" nullable:"false"`
-}
-
-// AuditRule is one rule of the audit.
-type AuditRule struct {
-	ID        string   `json:"id"`
-	Title     string   `json:"title"`
-	Why       string   `json:"why" doc:"Why it matters, or what its noise is; may be empty."`
-	Severity  string   `json:"severity" enum:"info,notice,warning,critical"`
-	Technique string   `json:"technique" doc:"MITRE ATT&CK id."`
-	On        []string `json:"on" nullable:"false" doc:"Kinds of event that it looks at."`
-	In        string   `json:"in" doc:"container, host, or empty for both."`
 }
 
 func (d *door) kernelRoutes() {
@@ -80,8 +60,18 @@ func (d *door) kernelRoutes() {
 			return d.engine.Audit(ctx, w, in.Severity, in.page())
 		})
 	getAt(d, op{"listAuditRules", KernelPath + "/audit/rules", "kernel", "List the rules of the audit",
-		"The rules that come with this version. Receivers may add, replace and disable rules by files of their own."},
-		func(context.Context, *struct{ Tenant }) (*AuditRules, error) { return builtinRules(), nil })
+		"The rules in force on the hosts whose audit told them around the window, and those that their files disable. Where none did, the rules that come with this version."},
+		func(ctx context.Context, in *struct{ Span }) (*query.AuditRules, error) {
+			w, err := in.window("", d.now())
+			if err != nil {
+				return nil, err
+			}
+			rules, err := d.engine.AuditRules(ctx, w)
+			if err == nil && len(rules.Hosts) == 0 {
+				rules = builtinRules()
+			}
+			return rules, err
+		})
 	getAt(d, op{"listOOM", KernelPath + "/oom", "kernel", "List kills for want of memory",
 		"Each with the limit that was hit, who held the memory and how it grew, newest first. The filter is that of logs."},
 		func(ctx context.Context, in *oomInput) (*query.OOMList, error) {
@@ -92,10 +82,10 @@ func (d *door) kernelRoutes() {
 			return d.engine.OOM(ctx, w, query.Page{Limit: in.Limit, Cursor: in.Cursor})
 		})
 	getAt(d, op{"getKernelFacts", KernelPath + "/facts", "kernel", "Show what the kernel saw behind a trace or a service",
-		"Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings."},
+		"Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings. Of both: the profiles that were taken, with the filter that shows them."},
 		func(ctx context.Context, in *factsInput) (*query.KernelFacts, error) {
 			now := d.now()
-			w, err := windowOf("from", in.From, "to", in.To, "", now)
+			w, err := in.window("", now)
 			if err != nil {
 				return nil, err
 			}
@@ -107,12 +97,17 @@ func (d *door) kernelRoutes() {
 		})
 }
 
-func builtinRules() *AuditRules {
-	out := &AuditRules{Rules: []AuditRule{}}
+func builtinRules() *query.AuditRules {
+	out := &query.AuditRules{Rules: []query.AuditRule{}, Hosts: []string{}}
 	for _, r := range audit.DefaultRules().All() {
-		out.Rules = append(out.Rules, AuditRule{
+		o := query.AuditRule{
 			ID: r.ID, Title: r.Title, Why: r.Why, Severity: r.Severity, Technique: r.Attack, On: append([]string{}, r.On...), In: r.In,
-		})
+			LooksFor: r.Match.String(), Unless: []string{}, Enabled: true, Hosts: []string{},
+		}
+		for i := range r.Unless {
+			o.Unless = append(o.Unless, r.Unless[i].String())
+		}
+		out.Rules = append(out.Rules, o)
 	}
 	return out
 }

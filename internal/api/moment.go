@@ -34,7 +34,8 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 		if rest[0] == '-' {
 			d = -d
 		}
-		return now.Add(d), nil
+		t := now.Add(d)
+		return t, check(t)
 	}
 	if t, err := time.Parse(time.RFC3339Nano, strings.Replace(s, " ", "+", 1)); err == nil {
 		return t, check(t)

@@ -3,43 +3,28 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/guanlan-io/guanlan/internal/query"
-	"github.com/guanlan-io/guanlan/internal/store"
 )
 
 // ProfilesPath is where profiles are taken and given: an address that stands in
 // `go tool pprof` commands and in the configuration of agents.
 const ProfilesPath = "/api/v1/profiles"
 
-// maxProfileBody bounds an uploaded profile as it is sent, compressed or not:
-// a heap profile of a large service is some megabytes.
-const maxProfileBody = 32 << 20
-
-// maxUploads is how many profiles are read at a time: a profile unpacked takes
-// some hundred megabytes at worst.
-const maxUploads = 4
-
 // ProfileWindow is the time range and filter of a question about profiles.
 type ProfileWindow struct {
-	Tenant
-	From   string `query:"from" doc:"Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to." example:"now-1h"`
-	To     string `query:"to" doc:"Exclusive, same forms. Default: now." example:"now"`
+	Span
 	Filter string `query:"filter" maxLength:"16384" doc:"Conditions on resource attributes and on labels of samples, in the filter grammar; a bare word must stand in a function of the stack; empty matches all." example:"service.name = order and service.version = 1.2"`
 }
 
 func (w ProfileWindow) window(now time.Time) (query.Window, error) {
-	return windowOf("from", w.From, "to", w.To, w.Filter, now)
+	return w.Span.window(w.Filter, now)
 }
 
 func windowOf(fromName, from, toName, to, filter string, now time.Time) (w query.Window, err error) {
@@ -80,8 +65,12 @@ type flameInput struct {
 	ProfileType
 	BaseFrom   string `query:"base_from" doc:"Start of the profiles to compare with, in the forms of from. Default with another base parameter: from." example:"now-2h"`
 	BaseTo     string `query:"base_to" doc:"End of the profiles to compare with. Default: to." example:"now-1h"`
-	BaseFilter string `query:"base_filter" maxLength:"16384" doc:"Filter of the profiles to compare with. Default: filter, when base_from or base_to is given." example:"service.name = order and service.version = 1.1"`
+	BaseFilter string `query:"base_filter" maxLength:"16384" doc:"Filter of the profiles to compare with; * compares with all of them, whatever filter says. Default: filter, when base_from or base_to is given." example:"service.name = order and service.version = 1.1"`
 }
+
+// allProfiles as base_filter says that there is no condition; an empty one is a
+// parameter that was not given. Quoted, it is a text to search for.
+const allProfiles = "*"
 
 // base is the window to compare with, nil when none of its parameters is given.
 func (in *flameInput) base(w query.Window, now time.Time) (*query.Window, error) {
@@ -95,8 +84,11 @@ func (in *flameInput) base(w query.Window, now time.Time) (*query.Window, error)
 	if to == "" {
 		to = w.End.Format(time.RFC3339Nano)
 	}
-	if filter == "" {
+	switch filter {
+	case "":
 		filter = in.Filter
+	case allProfiles:
+		filter = ""
 	}
 	b, err := windowOf("base_from", from, "base_to", to, filter, now)
 	return &b, err
@@ -176,13 +168,9 @@ func (d *door) mergeRoute() {
 		if err != nil {
 			return nil, err
 		}
-		merged, err := p.Merge(ctx, w, in.Type)
-		if err != nil {
-			return nil, d.problem(ctx, err)
-		}
 		var out bytes.Buffer
-		if err := merged.Write(&out); err != nil {
-			return nil, d.problem(ctx, fmt.Errorf("write the profile: %w", err))
+		if err := p.Merge(ctx, w, in.Type, &out); err != nil {
+			return nil, d.problem(ctx, err)
 		}
 		return &mergeOutput{ContentType: pprofType, Disposition: `attachment; filename="` + plainName(in.Type) + `.pb.gz"`, Body: out.Bytes()}, nil
 	})
@@ -196,90 +184,4 @@ func plainName(s string) string {
 		}
 		return '_'
 	}, s)
-}
-
-// addRoute takes profiles. Its parameters are named by the sender, which
-// routes of huma cannot have, so that it only describes this one.
-func (d *door) addRoute() {
-	document := d.api.OpenAPI()
-	added := document.Components.Schemas.Schema(reflect.TypeFor[query.ProfileAdded](), true, "")
-	problem := document.Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")
-	text := &huma.Schema{Type: huma.TypeString}
-	o := &huma.Operation{
-		OperationID: "addProfile", Method: http.MethodPost, Path: ProfilesPath, Tags: []string{"profiles"},
-		Summary:     "Add a profile",
-		Description: fmt.Sprintf("Keeps a profile in the format of pprof, compressed by gzip or not, at most %d MiB. It is on the disk when the answer is 200. Further parameters are attributes of the resource: `?service.name=order&service.version=1.2`.", maxProfileBody>>20),
-		Parameters: []*huma.Param{
-			{Name: "type", In: "query", Schema: text, Description: "What is measured. Default: guessed from the types of the profile's values.", Example: "heap"},
-			{Name: "service.name", In: "query", Schema: text, Description: "The service that was measured; so any other attribute of the resource.", Example: "order"},
-			{Name: "X-Scope-OrgID", In: "header", Schema: text, Description: "Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0.", Example: "12:3"},
-		},
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-			pprofType: {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-		}},
-		Responses: map[string]*huma.Response{
-			"200":     {Description: "OK", Content: map[string]*huma.MediaType{"application/json": {Schema: added}}},
-			"default": {Description: "Error", Content: map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}},
-		},
-	}
-	document.AddOperation(o)
-	d.mux.HandleFunc("POST "+ProfilesPath, d.addProfile)
-}
-
-func (d *door) addProfile(w http.ResponseWriter, r *http.Request) {
-	added, err := d.takeProfile(w, r)
-	if err != nil {
-		refuse(w, d.problem(r.Context(), err))
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(added) // a broken connection is all that can fail now
-}
-
-// refuse writes a problem as huma would.
-func refuse(w http.ResponseWriter, problem error) {
-	var headers huma.HeadersError
-	if errors.As(problem, &headers) {
-		for k, v := range headers.GetHeaders() {
-			w.Header()[k] = v
-		}
-	}
-	var m *huma.ErrorModel
-	if !errors.As(problem, &m) {
-		panic("BUG: a problem of another form: " + problem.Error())
-	}
-	writeProblem(w, m.Status, m.Detail, m.Errors...)
-}
-
-func (d *door) takeProfile(w http.ResponseWriter, r *http.Request) (*query.ProfileAdded, error) {
-	p, err := d.profiler()
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case d.uploads <- struct{}{}:
-		defer func() { <-d.uploads }()
-	default:
-		return nil, fmt.Errorf("%d profiles are being read: %w", maxUploads, store.ErrUnavailable)
-	}
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, huma.Error422UnprocessableEntity("the parameters cannot be read: " + err.Error())
-	}
-	kind, resource := values.Get("type"), map[string]string{}
-	for k, v := range values {
-		if k == "type" {
-			continue
-		}
-		if len(v) != 1 {
-			return nil, &query.FieldError{Field: k, Value: strings.Join(v, ","), Msg: "given more than once", Next: "an attribute has one value"}
-		}
-		resource[k] = v[0]
-	}
-	added, err := p.Add(r.Context(), http.MaxBytesReader(w, r.Body, maxProfileBody), kind, resource)
-	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-		return nil, huma.NewError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the profile has more than %d MiB; shorten it, or compress it by gzip", maxProfileBody>>20))
-	}
-	return added, err
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,20 +36,27 @@ func (r *profileRecorder) Flame(_ context.Context, w query.Window, kind string, 
 	return ask[query.Flame](&r.recorder, "flame %v %s base %v", w, kind, *base)
 }
 
-func (r *profileRecorder) Merge(_ context.Context, w query.Window, kind string) (*profile.Profile, error) {
+func (r *profileRecorder) Merge(_ context.Context, w query.Window, kind string, out io.Writer) error {
 	p, err := ask[profile.Profile](&r.recorder, "merge %v %s", w, kind)
-	if p != nil {
-		p.SampleType = []*profile.ValueType{{Type: "cpu", Unit: "nanoseconds"}}
+	if err != nil {
+		return err
 	}
-	return p, err
+	p.SampleType = []*profile.ValueType{{Type: "cpu", Unit: "nanoseconds"}}
+	return p.Write(out)
 }
 
-func (r *profileRecorder) Add(ctx context.Context, body io.Reader, kind string, resource map[string]string) (*query.ProfileAdded, error) {
-	var err error
-	if r.body, err = io.ReadAll(body); err != nil {
-		return nil, err
-	}
+func (r *profileRecorder) Add(ctx context.Context, body []byte, kind string, resource map[string]string) (*query.ProfileAdded, error) {
+	r.body = body
 	return ask[query.ProfileAdded](&r.recorder, "add %v %q %v of %d bytes", query.TenantOf(ctx), kind, resource, len(r.body))
+}
+
+// The questions of completion come by the engine.
+func (r *profileRecorder) Fields(context.Context, query.Window) (*query.FieldList, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func (r *profileRecorder) Values(context.Context, query.Window, string, string, int) (*query.ValueList, error) {
+	return nil, errors.ErrUnsupported
 }
 
 func TestProfiles(t *testing.T) {
@@ -74,6 +82,7 @@ func TestProfiles(t *testing.T) {
 	f("/api/v1/profiles/flame", `flame [-1h0m0s 0s ""] cpu`)
 	f("/api/v1/profiles/flame?type=heap&filter=a%3Db&base_from=now-2h", `flame [-1h0m0s 0s "a=b"] heap base [-2h0m0s 0s "a=b"]`)
 	f("/api/v1/profiles/flame?filter=a%3Db&base_filter=a%3Dc", `flame [-1h0m0s 0s "a=b"] cpu base [-1h0m0s 0s "a=c"]`)
+	f("/api/v1/profiles/flame?filter=a%3Db&base_filter=*", `flame [-1h0m0s 0s "a=b"] cpu base [-1h0m0s 0s ""]`)
 	f("/api/v1/profiles/merge?type=off_cpu&from=now-5m", `merge [-5m0s 0s ""] off_cpu`)
 	f("/api/v1/profiles/merge?seconds=30", `merge [-30s 0s ""] cpu`)
 

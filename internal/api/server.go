@@ -142,9 +142,9 @@ func (s *Server) handler(d Doors, concurrent int) http.Handler {
 	}
 	door(Prefix+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door(Prefix+"/logs/tail", d.API, follow, withTenant, sameOrigin.Handler)
-	// Profiles are larger than questions; their route has its own bound.
-	profiles := func(h http.Handler) http.Handler { return questions.limit(compress(h)) }
-	door(ProfilesPath, d.API, profiles, withTenant, sameOrigin.Handler)
+	// Profiles are larger than questions and may come slowly: their route has bounds of its own.
+	door("POST "+ProfilesPath, d.API, newGate(maxUploads).limit, withTenant, sameOrigin.Handler)
+	door(ProfilesPath, d.API, answer, withTenant, sameOrigin.Handler)
 	door(ProfilesPath+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door(KernelPath+"/", d.API, answer, withTenant, sameOrigin.Handler)
 	door("/api/v1/", d.Prometheus)

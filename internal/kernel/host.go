@@ -3,8 +3,12 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -18,10 +22,12 @@ import (
 type Host struct {
 	proc    string
 	cgroup2 string // "" if there is none
+	pins    *Pins  // nil: nothing outlives the process
 
 	processes *processes
 	cgroups   *cgroups
 	memory    *cgroups // of the memory controller's own hierarchy
+	images    *images
 
 	clock struct {
 		sync.Mutex
@@ -40,6 +46,8 @@ type Host struct {
 type Options struct {
 	Proc    string // where the host's procfs is mounted; default /proc
 	Cgroup2 string // where the host's cgroup v2 is mounted; default: what Proc/self/mountinfo says
+	Root    string // where the host's root is mounted, for the files of container runtimes; default /
+	Pins    *Pins  // where objects outlive the process; default: nowhere
 }
 
 // NewHost makes a Host. It asks nothing of the kernel that needs privileges.
@@ -51,18 +59,33 @@ func NewHost(o Options) *Host {
 		o.Cgroup2 = cgroup2Mount(o.Proc)
 	}
 	return &Host{
-		proc: o.Proc, cgroup2: o.Cgroup2,
+		proc: o.Proc, cgroup2: o.Cgroup2, pins: o.Pins,
 		processes: newProcesses(o.Proc),
 		cgroups:   newCgroups(o.Cgroup2),
 		memory:    newCgroups(memoryMount(o.Proc)),
+		images:    newImages(cmp.Or(o.Root, "/")),
 	}
 }
 
 // Proc is where the host's procfs is mounted.
 func (h *Host) Proc() string { return h.proc }
 
+// Self is the id of this process as the kernel's programs see it, where procfs is
+// the host's: in a container that has ids of its own, os.Getpid is another's.
+func (h *Host) Self() int {
+	if name, err := os.Readlink(filepath.Join(h.proc, "self")); err == nil {
+		if pid, err := strconv.Atoi(name); err == nil {
+			return pid
+		}
+	}
+	return os.Getpid()
+}
+
 // Cgroup2 is where the host's cgroup v2 is mounted, "" if it is not.
 func (h *Host) Cgroup2() string { return h.cgroup2 }
+
+// Pinned reports whether objects may outlive the process (LoadPinned).
+func (h *Host) Pinned() bool { return h.pins != nil }
 
 // clockEvery bounds how long timestamps are off after the wall clock was stepped.
 const clockEvery = time.Second

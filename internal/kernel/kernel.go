@@ -9,8 +9,8 @@
 // has what they share: loading and attaching (Object), reading rings (Drain), who
 // a process and a cgroup are and what time a kernel's timestamp is (Host).
 //
-// Nothing is pinned: when the process ends, by Close or by SIGKILL, the kernel
-// takes all probes away with its file descriptors.
+// Nothing is pinned unless somebody asks for it (Pins): when the process ends, by
+// Close or by SIGKILL, the kernel takes all probes away with its file descriptors.
 package kernel
 
 import (
@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -73,37 +74,58 @@ func (u *Unsupported) Error() string {
 
 func (u *Unsupported) Unwrap() error { return u.Err }
 
-// Running is a set of features that was started.
+// Running is a set of features that was started. Safe for concurrent use.
 type Running struct {
+	mu       sync.Mutex
 	features []Feature
 	refused  []error // by index of features
 }
 
 // Status is how one feature fares.
 type Status struct {
-	Name  string
-	Err   error // nil while it runs; *Unsupported if it cannot
-	Stats Stats
+	Name    string
+	Err     error // nil while it runs; *Unsupported if it cannot
+	Stats   Stats
+	Feature Feature
 }
 
 // Start starts the features one by one. A feature that is refused is closed, kept for
 // Status, and does not hinder the others.
 func Start(ctx context.Context, h *Host, features ...Feature) *Running {
-	r := &Running{features: features, refused: make([]error, len(features))}
-	for i, f := range features {
-		if err := f.Start(ctx, h); err != nil {
-			r.refused[i] = errors.Join(err, f.Close())
+	r := &Running{}
+	r.start(ctx, h, features)
+	return r
+}
+
+func (r *Running) start(ctx context.Context, h *Host, features []Feature) {
+	for _, f := range features {
+		err := f.Start(ctx, h)
+		if err != nil {
+			err = errors.Join(err, f.Close())
 		}
+		r.features, r.refused = append(r.features, f), append(r.refused, err)
 	}
 	h.ForgetTypes()
-	return r
+}
+
+// Change closes the features that are not among next, the last first, and starts
+// those that are new. The others go on as if nothing was.
+func (r *Running) Change(ctx context.Context, h *Host, next ...Feature) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.close(func(f Feature) bool { return !slices.Contains(next, f) })
+	was := r.features
+	r.start(ctx, h, slices.DeleteFunc(slices.Clone(next), func(f Feature) bool { return slices.Contains(was, f) }))
+	return err
 }
 
 // Status lists all features in the order of Start.
 func (r *Running) Status() []Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	out := make([]Status, len(r.features))
 	for i, f := range r.features {
-		out[i] = Status{Name: f.Name(), Err: r.refused[i]}
+		out[i] = Status{Name: f.Name(), Err: r.refused[i], Feature: f}
 		if r.refused[i] == nil {
 			out[i].Stats = f.Stats()
 		}
@@ -113,12 +135,35 @@ func (r *Running) Status() []Status {
 
 // Close closes what runs, the last first.
 func (r *Running) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.close(func(Feature) bool { return true })
+}
+
+func (r *Running) close(which func(Feature) bool) error {
 	var errs []error
 	for i, f := range slices.Backward(r.features) {
+		if !which(f) {
+			continue
+		}
 		if r.refused[i] == nil {
 			errs = append(errs, f.Close())
 		}
+		r.features, r.refused = slices.Delete(r.features, i, i+1), slices.Delete(r.refused, i, i+1)
 	}
-	r.features, r.refused = nil, nil
 	return errors.Join(errs...)
+}
+
+// Every calls f, from this goroutine, each time that d has passed, until ctx ends.
+func Every(ctx context.Context, d time.Duration, f func()) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f()
+		}
+	}
 }

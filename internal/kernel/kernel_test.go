@@ -185,9 +185,12 @@ func TestCgroupByID(t *testing.T) {
 func TestWall(t *testing.T) {
 	h := NewHost(Options{})
 	var m unix.Timespec
+	before := time.Now()
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &m)
-	if d := time.Since(h.Wall(uint64(m.Nano()))); d < -100*time.Millisecond || d > time.Second {
-		t.Errorf("Wall is off by %v", d)
+	after := time.Now()
+	const exact = 100 * time.Millisecond
+	if got := h.Wall(uint64(m.Nano())); got.Before(before.Add(-exact)) || got.After(after.Add(exact)) {
+		t.Errorf("Wall is %v, want between %v and %v", got, before, after)
 	}
 }
 
@@ -256,5 +259,44 @@ func TestRefusedFeatureDoesNotHinderOthers(t *testing.T) {
 	want := []string{"start a", "start b", "close b", "start c", "close c", "close a"}
 	if d := cmp.Diff(want, calls); d != "" {
 		t.Error(d)
+	}
+}
+
+// What a process says of itself is text of bounded length, and costs no reading for each question.
+func TestProcessOfAnyBytes(t *testing.T) {
+	proc := t.TempDir()
+	dir := filepath.Join(proc, "7")
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("stat", "7 (a\xff) S 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5 0")
+	write("cmdline", "")
+	write("environ", "OTEL_SERVICE_NAME=\xfe"+strings.Repeat("x", 1000))
+	write("cgroup", "0::/\xfd\n")
+	if err := os.Symlink("/bin/\xfcx", filepath.Join(dir, "exe")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("7", filepath.Join(proc, "self")); err != nil {
+		t.Fatal(err)
+	}
+	h := NewHost(Options{Proc: proc})
+	start := time.Now()
+	p, ok := h.Process(7)
+	if !ok || p.Comm != "a\uFFFD" || p.Exe != "/bin/\uFFFDx" || p.Cgroup != "/\uFFFD" || !strings.HasPrefix(p.Service, "\uFFFDxxx") || len(p.Service) > maxService+2 {
+		t.Errorf("got %+v", p)
+	}
+	// Without arguments it may be in the middle of an exec, but not for each of many questions.
+	write("environ", "OTEL_SERVICE_NAME=other")
+	if p, _ := h.Process(7); p.Service == "other" && time.Since(start) < recheckExec {
+		t.Error("asked again at once")
+	}
+	if got := h.Self(); got != 7 {
+		t.Errorf("this process is %d, want 7", got)
 	}
 }

@@ -3,13 +3,8 @@
 package kernel
 
 import (
-	"bufio"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // MemoryMount is where the memory controller's own hierarchy (cgroup v1, alone
@@ -20,49 +15,28 @@ func (h *Host) MemoryMount() string { return h.memory.mount }
 // MemoryCgroup is Cgroup for ids of the memory controller's own hierarchy.
 func (h *Host) MemoryCgroup(id uint64) (path string, ok bool) { return h.memory.path(id) }
 
+// containers are the cgroups that tell containers apart: of the memory
+// controller's own hierarchy or, where there is none, of v2.
+func (h *Host) containers() *cgroups {
+	if h.memory.mount != "" {
+		return h.memory
+	}
+	return h.cgroups
+}
+
 // EachCgroup calls f with id and path of the cgroups that there are: those of
 // the memory controller's own hierarchy or, where there is none, of v2. It
 // stops after a bound or when f returns false.
 func (h *Host) EachCgroup(f func(id uint64, path string) bool) {
-	mount := h.memory.mount
-	if mount == "" {
-		mount = h.cgroup2
-	}
-	if mount == "" {
-		return
-	}
-	seen := 0
-	_ = filepath.WalkDir(mount, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return nil // a cgroup may go at any time
-		}
-		if seen++; seen > maxCgroupWalk {
-			return fs.SkipAll
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return nil
-		}
-		if st, ok := fi.Sys().(*syscall.Stat_t); ok && !f(st.Ino, "/"+strings.TrimPrefix(strings.TrimPrefix(p, mount), "/")) {
-			return fs.SkipAll
-		}
-		return nil
+	c := h.containers()
+	c.each(func(id uint64, file string) bool {
+		return f(id, "/"+strings.TrimPrefix(strings.TrimPrefix(file, c.mount), "/"))
 	})
 }
 
 // memoryMount finds the mount of the memory controller's own hierarchy.
 func memoryMount(proc string) string {
-	f, err := os.Open(filepath.Join(proc, "self/mountinfo"))
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		before, after, ok := strings.Cut(s.Text(), " - ")
-		at, fs := strings.Fields(before), strings.Fields(after)
-		if ok && len(at) > 4 && len(fs) > 2 && fs[0] == "cgroup" && at[3] == "/" && slices.Contains(strings.Split(fs[2], ","), "memory") {
-			return unescapeMount(at[4])
-		}
-	}
-	return ""
+	return findMount(proc, func(kind string, options []string) bool {
+		return kind == "cgroup" && slices.Contains(options, "memory")
+	})
 }

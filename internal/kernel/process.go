@@ -23,6 +23,10 @@ const (
 	maxEnviron = 128 << 10
 	// recheck is how long a process is believed to be the one that had its id.
 	recheck = time.Second
+	// recheckExec is the same for one without arguments, which execs, or has none.
+	recheckExec = 10 * time.Millisecond
+	// maxService bounds a service's name: it becomes a label of many series.
+	maxService = 256
 	// ticksPerSecond is USER_HZ, 100 on all architectures that Go runs on.
 	ticksPerSecond = 100
 )
@@ -83,7 +87,7 @@ func (p *processes) get(pid int) (Process, bool) {
 	now := time.Now()
 	if e != nil {
 		p.used.MoveToFront(e)
-		if k := e.Value.(*knownProcess); now.Sub(k.checked) < recheck && !k.execs() || k.still(p.proc, now) {
+		if k := e.Value.(*knownProcess); now.Sub(k.checked) < k.believed() || k.still(p.proc, now) {
 			return k.Process, true
 		}
 	}
@@ -114,6 +118,13 @@ func (p *processes) get(pid int) (Process, bool) {
 // new file and name, but neither arguments nor environment yet.
 func (k *knownProcess) execs() bool { return k.Exe != "" && len(k.Args) == 0 }
 
+func (k *knownProcess) believed() time.Duration {
+	if k.execs() {
+		return recheckExec
+	}
+	return recheck
+}
+
 // still checks that the id was not given to another process. A changed name
 // means an exec: all but the id is new.
 func (k *knownProcess) still(proc string, now time.Time) bool {
@@ -121,7 +132,7 @@ func (k *knownProcess) still(proc string, now time.Time) bool {
 		return false
 	}
 	st, ok := readStat(proc, k.PID)
-	if !ok || st.start != k.Start || st.comm != k.Comm {
+	if !ok || st.start != k.Start || Text(st.comm) != k.Comm {
 		return false
 	}
 	k.checked = now
@@ -134,20 +145,25 @@ func read(proc string, pid int) (Process, bool) {
 		return Process{}, false
 	}
 	dir := filepath.Join(proc, strconv.Itoa(pid))
-	out := Process{PID: pid, Parent: st.parent, Start: st.start, Comm: st.comm}
+	out := Process{PID: pid, Parent: st.parent, Start: st.start, Comm: Text(st.comm)}
 	out.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))
-	out.Exe = strings.TrimSuffix(out.Exe, " (deleted)")
+	out.Exe = Text(strings.TrimSuffix(out.Exe, " (deleted)"))
 	if b := readSome(filepath.Join(dir, "cmdline"), maxArgs); len(b) > 0 {
-		out.Args = strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+		out.Args = strings.Split(strings.TrimSuffix(Text(string(b)), "\x00"), "\x00")
 	}
-	out.Cgroup, out.Container, out.Pod = cgroupOf(string(readSome(filepath.Join(dir, "cgroup"), maxArgs)))
+	out.Cgroup, out.Container, out.Pod = cgroupOf(Text(string(readSome(filepath.Join(dir, "cgroup"), maxArgs))))
 	out.Service = serviceIn(readSome(filepath.Join(dir, "environ"), maxEnviron))
+	out.Service = Text(out.Service[:min(len(out.Service), maxService)])
 	// The id may have changed hands while its files were read.
 	if again, ok := readStat(proc, pid); ok && again.start != st.start {
 		return Process{}, false
 	}
 	return out, true
 }
+
+// Text is s as valid UTF-8. Names and arguments are what bytes a process likes; one
+// that is no text would be refused further on, with all that it travels with.
+func Text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 type stat struct {
 	comm   string
@@ -219,6 +235,7 @@ func serviceIn(environ []byte) string {
 	return fromAttributes
 }
 
+// readSome reads the beginning of a file, at most limit bytes; nothing where it cannot.
 func readSome(name string, limit int64) []byte {
 	f, err := os.Open(name)
 	if err != nil {

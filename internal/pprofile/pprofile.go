@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/google/pprof/profile"
@@ -31,6 +32,14 @@ const (
 	// MaxFrames bounds the locations of all samples' stacks together, which
 	// OTLP shares between samples and pprof does not.
 	MaxFrames = 1 << 24
+	// MaxTypes bounds the types of values; Go's profiles have at most four, Java's
+	// some ten. Sums look for each type among all.
+	MaxTypes = 64
+	// MaxComments bounds the comments of a profile.
+	MaxComments = 1 << 10
+	// MaxLabels bounds the labels of all samples together: pprof takes near a
+	// kilobyte for the labels of one.
+	MaxLabels = 1 << 19
 	// MaxBytes bounds an uncompressed pprof profile.
 	MaxBytes = 128 << 20
 	// MaxSymbols bounds the locations of a profile, its functions, its mappings
@@ -50,10 +59,10 @@ const (
 )
 
 // Read reads a profile in the format of pprof, compressed by gzip or not. The
-// error wraps ErrInvalid, or is the reader's.
-func Read(r io.Reader) (*profile.Profile, error) {
-	data, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
-	if err == nil && len(data) > 2 && data[0] == 0x1f && data[1] == 0x8b {
+// error wraps ErrInvalid.
+func Read(data []byte) (*profile.Profile, error) {
+	var err error
+	if len(data) > 2 && data[0] == 0x1f && data[1] == 0x8b {
 		data, err = unzip(data)
 	}
 	switch {
@@ -107,6 +116,18 @@ func check(p *profile.Profile) error {
 		return fmt.Errorf("the stacks of its samples have %d locations, more than %d", frames, MaxFrames)
 	}
 	return nil
+}
+
+// Plus adds values of samples. A sum beyond what an int64 holds stays at its end:
+// a sender may say any value, and wrapped it would be told as one that is near.
+func Plus(a, b int64) int64 {
+	switch sum := a + b; {
+	case sum > a == (b > 0):
+		return sum
+	case b > 0:
+		return math.MaxInt64
+	}
+	return math.MinInt64
 }
 
 // Kind guesses what a profile measures from the types of its values. What has

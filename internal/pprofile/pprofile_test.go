@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"math"
+	"math/big"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -74,7 +76,7 @@ func TestRoundTripOfOwnProfiles(t *testing.T) {
 		if err := pprof.Lookup(name).WriteTo(&raw, 0); err != nil {
 			t.Fatal(err)
 		}
-		p, err := Read(&raw)
+		p, err := Read(raw.Bytes())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +275,7 @@ sample [3 150000000] map[thread.name:[worker] trace_id:[010000000000000000000000
 	if err := got[0].Pprof.Write(&out); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(&out); err != nil {
+	if _, err := Read(out.Bytes()); err != nil {
 		t.Errorf("what pprof would read: %v", err)
 	}
 }
@@ -315,12 +317,35 @@ func TestIndicesThatPointNowhere(t *testing.T) {
 	})
 }
 
+// TestMessagesAreBounded: what sums would look through for each profile is few.
+func TestMessagesAreBounded(t *testing.T) {
+	p := own(MaxTypes+1, 0)
+	if _, err := ToPprof(FromPprof(p, nil, "x")); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "65 types of values in one, more than 64") {
+		t.Errorf("many types: %v", err)
+	}
+	if _, err := ToPprof(FromPprof(own(1, MaxComments+1), nil, "x")); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "1025 comments, more than 1024") {
+		t.Errorf("many comments: %v", err)
+	}
+	if _, err := ToPprof(FromPprof(own(MaxTypes, MaxComments), nil, "x")); err != nil {
+		t.Errorf("as many as there may be: %v", err)
+	}
+}
+
+// own is a profile of one sample.
+func own(types, comments int) *profile.Profile {
+	p := &profile.Profile{Sample: []*profile.Sample{{Value: make([]int64, types)}}, Comments: make([]string, comments)}
+	for i := range types {
+		p.SampleType = append(p.SampleType, &profile.ValueType{Type: fmt.Sprint("t", i)})
+	}
+	return p
+}
+
 // TestReadIsBounded: what would take much more memory than it has bytes is
 // refused before it is parsed, with the name of the field.
 func TestReadIsBounded(t *testing.T) {
 	f := func(want string, one string, n int) {
 		t.Helper()
-		_, err := Read(strings.NewReader(strings.Repeat(one, n)))
+		_, err := Read([]byte(strings.Repeat(one, n)))
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -329,8 +354,13 @@ func TestReadIsBounded(t *testing.T) {
 	f("location: 1048577, more than", "\x22\x00", MaxSymbols+1)
 	f("function: 1048577, more than", "\x2a\x00", MaxSymbols+1)
 	f("string_table: 1048577, more than", "\x32\x00", MaxSymbols+1)
-	f("sample.label: 4194360, more than", "\x12\x78"+strings.Repeat("\x1a\x00", 60), 4*MaxSamples/60+1)
-	f("sample.location_id: 67109888, more than", "\x12\x83\x08\x0a\x80\x08"+strings.Repeat("\x01", 1024), 4*MaxFrames/1024+1)
+	f("sample.label: 524340, more than", "\x12\x78"+strings.Repeat("\x1a\x00", 60), MaxLabels/60+1)
+	f("sample.location_id: 16778240, more than", "\x12\x83\x08\x0a\x80\x08"+strings.Repeat("\x01", 1024), MaxFrames/1024+1)
+	f("sample.location_id: 16778240, more than", "\x12\x80\x10"+strings.Repeat("\x08\x01", 1024), MaxFrames/1024+1)
+	f("sample.value: 16778240, more than", "\x12\x83\x10\x12\x80\x10"+strings.Repeat("\x80\x01", 1024), MaxFrames/1024+1)
+	f("sample_type: 65, more than", "\x0a\x00", MaxTypes+1)
+	f("comment: 2048, more than", "\x6a\x80\x08"+strings.Repeat("\x01", 1024), 2)
+	f("comment: 1025, more than", "\x68\x01", MaxComments+1)
 	f("location.line: 4194360, more than", "\x22\x78"+strings.Repeat("\x22\x00", 60), 4*MaxSymbols/60+1)
 	f("it is empty", "", 1)
 	f("malformed", "\x48\x01", 1)
@@ -344,7 +374,7 @@ func TestReadIsBounded(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := bytes.NewReader(bytes.Repeat(bomb.Bytes(), MaxBytes>>20+1))
+	again := bytes.Repeat(bomb.Bytes(), MaxBytes>>20+1)
 	if _, err := Read(again); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "more than 128 MiB") {
 		t.Errorf("a bomb: %v", err)
 	}
@@ -393,7 +423,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(raw.Bytes())
 	f.Add([]byte{0x1f, 0x8b})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		p, err := Read(bytes.NewReader(raw))
+		p, err := Read(raw)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) {
 				t.Fatal(err)
@@ -403,6 +433,22 @@ func FuzzRead(f *testing.F) {
 		_ = Kind(p)
 		if got, err := ToPprof(FromPprof(p, nil, "x")); err != nil || len(got) != 1 {
 			t.Fatalf("%d profiles, %v", len(got), err)
+		}
+	})
+}
+
+func TestSumsStayAtTheEnds(t *testing.T) {
+	ends := rapid.OneOf(rapid.Int64(), rapid.SampledFrom([]int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64 - 1, math.MaxInt64}))
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := ends.Draw(t, "a"), ends.Draw(t, "b")
+		want := new(big.Int).Add(big.NewInt(a), big.NewInt(b))
+		for _, end := range []int64{math.MinInt64, math.MaxInt64} {
+			if end := big.NewInt(end); !want.IsInt64() && want.Sign() == end.Sign() {
+				want = end
+			}
+		}
+		if got := Plus(a, b); got != want.Int64() {
+			t.Errorf("%d + %d = %d, want %d", a, b, got, want)
 		}
 	})
 }

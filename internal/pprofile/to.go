@@ -177,6 +177,9 @@ type converter struct {
 }
 
 func (c *converter) convert(sp pprofile.ScopeProfiles, group []int) (Profile, error) {
+	if len(group) > MaxTypes {
+		return Profile{}, fmt.Errorf("profiles: %d types of values in one, more than %d", len(group), MaxTypes)
+	}
 	c.out = &profile.Profile{}
 	c.functions, c.mappings = map[int32]*profile.Function{}, map[int32]*profile.Mapping{}
 	c.locations, c.stacks = map[int32]*profile.Location{}, map[int32][]*profile.Location{}
@@ -196,6 +199,9 @@ func (c *converter) convert(sp pprofile.ScopeProfiles, group []int) (Profile, er
 	}
 	if v, ok := sp.Scope().Attributes().Get(semconv.PprofScopeDefaultSampleType); ok {
 		c.out.DefaultSampleType = v.AsString()
+	}
+	if n := len(c.out.Comments); n > MaxComments {
+		return Profile{}, fmt.Errorf("profiles[%d]: %d comments, more than %d", group[0], n, MaxComments)
 	}
 	for _, a := range common {
 		if err := c.spend(a.size() * len(c.out.Sample)); err != nil {
@@ -321,7 +327,7 @@ func value(os pprofile.Sample) int64 {
 	}
 	var sum int64
 	for _, v := range os.Values().All() {
-		sum += v
+		sum = Plus(sum, v)
 	}
 	return sum
 }

@@ -35,11 +35,9 @@ func (e *engine) Audit(ctx context.Context, w Window, atLeast string, page Page)
 	if err != nil {
 		return nil, err
 	}
-	sel = and(sel, store.Cond{Field: "event_name", Op: store.OpRe, Value: auditEvents})
-	all := sel
-	if i := slices.Index(auditSeverities, atLeast); i >= 0 {
-		sel = and(sel, store.Cond{Field: "log.kernel.audit.severity", Op: store.OpRe, Value: "^(" + strings.Join(auditSeverities[i:], "|") + ")$"})
-	} else if atLeast != "" && atLeast != "none" {
+	all := findings(sel, "")
+	sel = findings(sel, atLeast)
+	if atLeast != "" && atLeast != "none" && severityOf(atLeast) < 0 {
 		return nil, &FieldError{Field: "severity", Value: atLeast, Msg: "no such severity", Next: "one of none, " + strings.Join(auditSeverities, ", ")}
 	}
 	out := &AuditList{Events: []AuditEvent{}, Filter: Filter(sel.Where).Text(Logs)}
@@ -58,7 +56,11 @@ func (e *engine) Audit(ctx context.Context, w Window, atLeast string, page Page)
 			return err
 		},
 		values(all, "log.kernel.audit.severity", &out.Severities),
-		values(sel, "log.kernel.audit.rule", &out.Rules),
+		func(ctx context.Context) error {
+			counts, err := e.logs.LogValues(ctx, sel, "log.kernel.audit.findings", maxValues)
+			out.Rules = byRule(counts)
+			return err
+		},
 	)
 	if err != nil {
 		return nil, fmt.Errorf("read audit events: %w", err)
@@ -68,6 +70,37 @@ func (e *engine) Audit(ctx context.Context, w Window, atLeast string, page Page)
 		out.Events = append(out.Events, auditEvent(row))
 	}
 	return out, nil
+}
+
+// byRule counts events by each rule that they meet, from counts of their findings:
+// events that meet the same rules have the same text.
+func byRule(counts []store.Count) []Tally {
+	n := map[string]uint64{}
+	for _, c := range counts {
+		seen := map[string]bool{}
+		for _, f := range decodeList[AuditFinding](c.Value) {
+			if f.Rule != "" && !seen[f.Rule] {
+				seen[f.Rule] = true
+				n[f.Rule] += c.Count
+			}
+		}
+	}
+	out := make([]Tally, 0, len(n))
+	for rule, count := range n {
+		out = append(out, Tally{Value: rule, Count: count})
+	}
+	slices.SortFunc(out, func(a, b Tally) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Value, b.Value)) })
+	return out
+}
+
+// findings narrows sel to audit events or, with a severity, to findings at least
+// so severe.
+func findings(sel store.Select, atLeast string) store.Select {
+	sel = and(sel, store.Cond{Field: "event_name", Op: store.OpRe, Value: auditEvents})
+	if i := severityOf(atLeast); i >= 0 {
+		sel = and(sel, store.Cond{Field: "log.kernel.audit.severity", Op: store.OpRe, Value: "^(" + strings.Join(auditSeverities[i:], "|") + ")$"})
+	}
+	return sel
 }
 
 func auditEvent(row store.LogRow) AuditEvent {
@@ -166,7 +199,7 @@ func oomStory(row store.LogRow) OOMStory {
 		ID: string(row.ID), Time: row.Time.UTC(), Text: text(row.Record.Body()),
 		Service: r.service, Host: r.of("host.name"), PID: r.whole("process.pid"),
 		Executable: r.of("process.executable.path"), CommandLine: r.of("process.command_line"),
-		Container: r.of("container.id"), Pod: r.of("k8s.pod.name"),
+		Container: r.of("container.id"), ContainerName: r.of("container.name"), Image: r.of("container.image.name"), Pod: r.of("k8s.pod.name"),
 		RSS: r.number("kernel.oom.rss"), Anonymous: r.number("kernel.oom.anonymous"), File: r.number("kernel.oom.file"), Swap: r.number("kernel.oom.swap"),
 		OfHost: r.text("kernel.oom.host") == "true", LimitCgroup: r.text("kernel.oom.limit_cgroup"),
 		Limit: r.number("kernel.oom.limit"), Usage: r.number("kernel.oom.usage"), PageCache: r.number("kernel.oom.page_cache"),

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -62,20 +63,21 @@ func (f *flame) add(p *pprof.Profile, main, side int) {
 			continue
 		}
 		if side == 0 {
-			f.out.Total += v
+			f.out.Total = pprofile.Plus(f.out.Total, v)
 		} else {
-			f.out.BaseTotal += v
+			f.out.BaseTotal = pprofile.Plus(f.out.BaseTotal, v)
 		}
 		at := -1
 		for _, l := range slices.Backward(s.Location) {
 			for _, name := range f.functions(l) {
 				at = f.step(at, name)
-				f.nodes[at].value[side] += v
-				f.nodes[at].weight += magnitude(v)
+				n := &f.nodes[at]
+				n.value[side] = pprofile.Plus(n.value[side], v)
+				n.weight += min(magnitude(v), math.MaxUint64-n.weight)
 			}
 		}
 		if at >= 0 {
-			f.nodes[at].self[side] += v
+			f.nodes[at].self[side] = pprofile.Plus(f.nodes[at].self[side], v)
 		}
 	}
 }
@@ -211,7 +213,8 @@ func (f *flame) finish(limit int) *Flame {
 	for i, n := range slices.Backward(f.nodes) {
 		if placed[i] < 0 && n.parent >= 0 { // callees come after their callers
 			for side, v := range f.nodes[i].self {
-				f.nodes[n.parent].self[side] += v
+				to := &f.nodes[n.parent].self[side]
+				*to = pprofile.Plus(*to, v)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,22 @@ func TestFlame(t *testing.T) {
 	}
 }
 
+// TestFlameOfValuesNearTheEnd: sums stay at the end, and what is largest stays when
+// a tree is cut.
+func TestFlameOfValuesNearTheEnd(t *testing.T) {
+	const end = math.MaxInt64
+	f := newFlame(false)
+	f.add(frames(fmt.Sprint("main.run;main.a ", end-1), fmt.Sprint("main.run;main.b ", end), "main.idle 5", "main.run;main.b 9"), 0, 0)
+	got := f.finish(2)
+	want := []string{
+		fmt.Sprintf("main.run (go) %d/%d", end-1, end), // with main.a, which is cut
+		fmt.Sprintf(" main.b (go) %d/%d", end, end),
+	}
+	if diff := cmp.Diff(want, drawn(got)); diff != "" || got.Total != end {
+		t.Errorf("total %d (-want +got):\n%s", got.Total, diff)
+	}
+}
+
 // TestFlameIsBounded: whatever is left out, sums stay and callers are there.
 func TestFlameIsBounded(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -153,7 +170,7 @@ func TestProfiler(t *testing.T) {
 		if err := one.Write(&raw); err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.Add(ctx, &raw, "", map[string]string{"service.name": "shop", "service.version": version, "host.name": host})
+		got, err := p.Add(ctx, raw.Bytes(), "", map[string]string{"service.name": "shop", "service.version": version, "host.name": host})
 		if err != nil || got.Type != "cpu" || got.ID == "" {
 			t.Fatalf("add: %+v, %v", got, err)
 		}
@@ -191,7 +208,14 @@ func TestProfiler(t *testing.T) {
 		t.Errorf("no profiles: %+v, %v", f, err)
 	}
 	w.Filter = ""
-	m, err := p.Merge(ctx, w, "cpu")
+	merge := func(kind string) (*pprof.Profile, error) {
+		var out bytes.Buffer
+		if err := p.Merge(ctx, w, kind, &out); err != nil {
+			return nil, err
+		}
+		return pprof.Parse(&out)
+	}
+	m, err := merge("cpu")
 	if err != nil || m.DefaultSampleType != "cpu" || len(m.Sample) != 2 {
 		t.Errorf("merged: %v, %v", m, err)
 	}
@@ -204,11 +228,11 @@ func TestProfiler(t *testing.T) {
 		if err := one.Write(&raw); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.Add(ctx, &raw, "", nil); err != nil {
+		if _, err := p.Add(ctx, raw.Bytes(), "", nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if m, err = p.Merge(ctx, w, "goroutine"); err != nil || len(m.Sample) != 1 || m.Sample[0].Value[0] != 6 || m.Comments[0] != "average of 2 profiles" {
+	if m, err = merge("goroutine"); err != nil || len(m.Sample) != 1 || m.Sample[0].Value[0] != 6 || m.Comments[0] != "average of 2 profiles" {
 		t.Errorf("averaged: %v, %v", m, err)
 	}
 
@@ -217,7 +241,7 @@ func TestProfiler(t *testing.T) {
 	if _, err = p.Flame(ctx, w, "cpu", &base); !errors.As(err, &field) || field.Field != "base_filter" {
 		t.Errorf("a wrong filter of the base: %v", err)
 	}
-	if _, err = p.Add(ctx, strings.NewReader("no profile"), "", nil); !errors.Is(err, store.ErrInvalid) {
+	if _, err = p.Add(ctx, []byte("no profile"), "", nil); !errors.Is(err, store.ErrInvalid) {
 		t.Errorf("no profile: %v", err)
 	}
 	old := frames("main.f 1")
@@ -226,7 +250,7 @@ func TestProfiler(t *testing.T) {
 	if err := old.Write(&raw); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = p.Add(ctx, &raw, "", nil); !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), "older than profiles are kept") {
+	if _, err = p.Add(ctx, raw.Bytes(), "", nil); !errors.Is(err, store.ErrInvalid) || !strings.Contains(err.Error(), "older than profiles are kept") {
 		t.Errorf("an old profile: %v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // values are what a flow has for a field of a filter; nil for a field that it
-// does not have. A condition holds when it holds for one of them, != and !~
+// does not have or that was not measured. A condition holds when it holds for one of them, != and !~
 // when it holds for all.
 //
 // service.name and address are those of either side; source and target are
@@ -18,6 +18,12 @@ import (
 // take units.
 func (f *flow) values(field string) []string {
 	number := func(x float64) []string { return []string{strconv.FormatFloat(x, 'f', -1, 64)} }
+	measured := func(x float64) []string {
+		if x < 0 {
+			return nil
+		}
+		return number(x)
+	}
 	both := func(of func(Endpoint) string) (out []string) {
 		for _, p := range []Endpoint{f.Source, f.Target} {
 			if v := of(p); v != "" {
@@ -68,11 +74,11 @@ func (f *flow) values(field string) []string {
 	case "connections":
 		return number(f.Connections)
 	case "rtt_p50":
-		return number(f.RTTP50)
+		return measured(f.RTTP50)
 	case "rtt_p99":
-		return number(f.RTTP99)
+		return measured(f.RTTP99)
 	case "connect_p99":
-		return number(f.ConnectP99)
+		return measured(f.ConnectP99)
 	}
 	return nil
 }
@@ -92,9 +98,9 @@ func (f *flow) holds(c store.Cond) bool {
 	case store.OpExists:
 		return len(values) > 0
 	case store.OpEq:
-		return slices.Contains(values, c.Value)
+		return slices.Contains(values, c.Value) || c.Value == "" && len(values) == 0
 	case store.OpNe:
-		return !slices.Contains(values, c.Value)
+		return !slices.Contains(values, c.Value) && (c.Value != "" || len(values) > 0)
 	case store.OpRe, store.OpNre:
 		re, err := regexp.Compile(c.Value)
 		if err != nil {
@@ -108,7 +114,7 @@ func (f *flow) holds(c store.Cond) bool {
 	}
 	return slices.ContainsFunc(values, func(s string) bool {
 		v, err := strconv.ParseFloat(s, 64)
-		if err != nil || v < 0 { // -1: not measured
+		if err != nil {
 			return false
 		}
 		switch c.Op {

@@ -43,7 +43,7 @@ type NetworkHealth struct {
 // KernelFeature is one part of the kernel receiver on one host.
 type KernelFeature struct {
 	Host    string `json:"host"`
-	Feature string `json:"feature" doc:"tcp, oom, audit, profile or attach."`
+	Feature string `json:"feature" doc:"tcp, dns, oom, audit, profile or attach."`
 	Up      bool   `json:"up"`
 	Missing string `json:"missing" doc:"What this kernel or process lacks for it; empty while it is up."`
 }
@@ -53,7 +53,7 @@ type Endpoint struct {
 	Service string `json:"service" doc:"Empty when only the address is known."`
 	Address string `json:"address" doc:"Empty for the side that was observed: it may have many."`
 	Port    string `json:"port" doc:"Empty for ephemeral ports."`
-	NamedBy string `json:"namedBy" enum:"kernel,spans,resource,none" doc:"How the service is known: by the kernel (its own process or a process of the same host), by client spans to the address, by the address in a service's resource, or not."`
+	NamedBy string `json:"namedBy" enum:"kernel,spans,resource,kubernetes,dns,none" doc:"How the service is known: by the kernel (its own process or a process of the same host), by client spans to the address, by the address in a service's resource, as the workload or service that has the address in Kubernetes, as the name that the client asked a name server for, or not."`
 }
 
 // Name is what people call the endpoint.
@@ -148,7 +148,7 @@ type AuditList struct {
 	Events     []AuditEvent `json:"events" nullable:"false" doc:"Newest first."`
 	Next       string       `json:"next" doc:"Cursor of the next page; empty at the end."`
 	Severities []Tally      `json:"severities" nullable:"false" doc:"Findings of the whole window by severity."`
-	Rules      []Tally      `json:"rules" nullable:"false" doc:"Findings of the whole window by rule, most first."`
+	Rules      []Tally      `json:"rules" nullable:"false" doc:"Events of the whole window by rule, most first; one that meets two rules counts for both."`
 	Filter     string       `json:"filter" doc:"The filter of logs that shows exactly these events."`
 }
 
@@ -203,30 +203,32 @@ type OOMList struct {
 
 // OOMStory is one victim and what led to it. Sizes are bytes.
 type OOMStory struct {
-	ID          string         `json:"id" doc:"Names the log record."`
-	Time        time.Time      `json:"time"`
-	Text        string         `json:"text" doc:"One English sentence."`
-	Service     string         `json:"service"`
-	Host        string         `json:"host"`
-	PID         int64          `json:"pid"`
-	Executable  string         `json:"executable"`
-	CommandLine string         `json:"commandLine"`
-	Container   string         `json:"container"`
-	Pod         string         `json:"pod"`
-	RSS         float64        `json:"rss" doc:"What the victim held."`
-	Anonymous   float64        `json:"anonymous"`
-	File        float64        `json:"file"`
-	Swap        float64        `json:"swap"`
-	OfHost      bool           `json:"ofHost" doc:"No limit was hit: the machine had no memory left."`
-	LimitCgroup string         `json:"limitCgroup" doc:"Whose limit was hit."`
-	Limit       float64        `json:"limit"`
-	Usage       float64        `json:"usage"`
-	PageCache   float64        `json:"pageCache"`
-	By          string         `json:"by" doc:"Process whose request for memory could not be met."`
-	ScoreAdj    float64        `json:"scoreAdj" doc:"oom_score_adj of the victim."`
-	LagNs       float64        `json:"lagNs" doc:"From the kill until the story was complete."`
-	Top         []MemoryUser   `json:"top" nullable:"false" doc:"Largest processes below the limit."`
-	History     []MemorySample `json:"history" nullable:"false" doc:"Memory below the limit in the minutes before, the oldest first."`
+	ID            string         `json:"id" doc:"Names the log record."`
+	Time          time.Time      `json:"time"`
+	Text          string         `json:"text" doc:"One English sentence."`
+	Service       string         `json:"service"`
+	Host          string         `json:"host"`
+	PID           int64          `json:"pid"`
+	Executable    string         `json:"executable"`
+	CommandLine   string         `json:"commandLine"`
+	Container     string         `json:"container"`
+	ContainerName string         `json:"containerName"`
+	Image         string         `json:"image"`
+	Pod           string         `json:"pod"`
+	RSS           float64        `json:"rss" doc:"What the victim held."`
+	Anonymous     float64        `json:"anonymous"`
+	File          float64        `json:"file"`
+	Swap          float64        `json:"swap"`
+	OfHost        bool           `json:"ofHost" doc:"No limit was hit: the machine had no memory left."`
+	LimitCgroup   string         `json:"limitCgroup" doc:"Whose limit was hit."`
+	Limit         float64        `json:"limit"`
+	Usage         float64        `json:"usage"`
+	PageCache     float64        `json:"pageCache"`
+	By            string         `json:"by" doc:"Process whose request for memory could not be met."`
+	ScoreAdj      float64        `json:"scoreAdj" doc:"oom_score_adj of the victim."`
+	LagNs         float64        `json:"lagNs" doc:"From the kill until the story was complete."`
+	Top           []MemoryUser   `json:"top" nullable:"false" doc:"Largest processes below the limit."`
+	History       []MemorySample `json:"history" nullable:"false" doc:"Memory below the limit in the minutes before, the oldest first."`
 }
 
 // MemoryUser is a process and what it held.
@@ -256,15 +258,18 @@ type KernelAnchor struct {
 
 // KernelFacts is what the kernel knows of a trace or of a service.
 type KernelFacts struct {
-	Spans   []SpanSockets `json:"spans" nullable:"false" doc:"Of a trace: its client spans whose sockets were seen, by span id."`
-	Flows   []Flow        `json:"flows" nullable:"false" doc:"Of a service: its flows, worst first, at most 50."`
-	Health  Level         `json:"health" enum:"ok,warning,bad" doc:"The worst of the flows."`
-	OOM     []OOMStory    `json:"oom" nullable:"false" doc:"Newest first, at most 10."`
-	Kills   uint64        `json:"kills" doc:"All kills for want of memory."`
-	Audit   []AuditEvent  `json:"audit" nullable:"false" doc:"The newest findings, at most 10."`
-	Rules   []Tally       `json:"rules" nullable:"false" doc:"Audit findings by rule."`
-	Seen    bool          `json:"seen" doc:"Whether any kernel receiver reported around that time."`
-	Skipped int           `json:"skipped" doc:"Client spans of the trace that were not looked at."`
+	Spans    []SpanSockets `json:"spans" nullable:"false" doc:"Of a trace: its client spans whose sockets were seen, by span id."`
+	Flows    []Flow        `json:"flows" nullable:"false" doc:"Of a service: its flows, worst first, at most 50."`
+	Health   Level         `json:"health" enum:"ok,warning,bad" doc:"The worst of the flows."`
+	OOM      []OOMStory    `json:"oom" nullable:"false" doc:"Newest first, at most 10."`
+	Kills    uint64        `json:"kills" doc:"All kills for want of memory."`
+	Audit    []AuditEvent  `json:"audit" nullable:"false" doc:"The newest findings, at most 10."`
+	Findings uint64        `json:"findings" doc:"Audit events that meet a rule."`
+	Rules    []Tally       `json:"rules" nullable:"false" doc:"Audit findings by rule."`
+	Seen     bool          `json:"seen" doc:"Whether any kernel receiver reported around that time."`
+	Skipped  int           `json:"skipped" doc:"Client spans of the trace that were not looked at."`
+	// Profiles may be there without any kernel receiver.
+	Profiles []FoundProfiles `json:"profiles" nullable:"false" doc:"Of a trace: profiles with samples of it, and of the processes that had spans in it while they had, the busiest 12. Of a service: by type."`
 }
 
 // SpanSockets is what was seen of the sockets behind a client span.

@@ -239,6 +239,68 @@ func TestNetworkHealth(t *testing.T) {
 	}
 }
 
+// What the cluster and name servers call an address is shown; who the services
+// themselves say is there is believed before, and names of hosts in spans are not.
+func TestNamesOfPeersBySurety(t *testing.T) {
+	d, e := openDoors(t)
+	o := d.origin
+	o.Names = &telemetry.Names{
+		Asked: func(_ kernel.Process, _ uint32, a netip.Addr) string {
+			return map[string]string{"10.2.3.4": "orders-db.internal", "10.2.3.6": "mail.example"}[a.String()]
+		},
+		Workload: func(a netip.AddrPort) (string, string) {
+			if w := map[string]string{"10.1.0.5": "cart", "10.1.0.6": "pay"}[a.Addr().String()]; w != "" {
+				return w, "shop"
+			}
+			return "", ""
+		},
+	}
+	d.network = telemetry.NewNetwork(o)
+	d.report(0, []tcp.Flow{
+		flowOf("shop", "10.2.3.4:5432", nil), flowOf("shop", "10.2.3.6:25", nil), flowOf("shop", "10.1.0.5:80", nil), flowOf("shop", "10.1.0.6:80", nil),
+	})
+	attrs := func(address, key, name string) map[string]any {
+		return map[string]any{"network.peer.address": address, key: name}
+	}
+	d.spans(
+		sp{trace: 1, id: 1, service: "shop", name: "SELECT", kind: ptrace.SpanKindClient, to: time.Second, attrs: attrs("10.2.3.4", "server.address", "db")},
+		sp{trace: 1, id: 2, service: "shop", name: "SEND", kind: ptrace.SpanKindClient, to: time.Second, attrs: attrs("10.2.3.6", "service.peer.name", "mailer")},
+		sp{trace: 1, id: 3, service: "shop", name: "GET", kind: ptrace.SpanKindClient, to: time.Second, attrs: attrs("10.1.0.5", "server.address", "cart.shop.svc")},
+		sp{trace: 1, id: 4, service: "payments", name: "GET /", kind: server, to: time.Second, resource: map[string]any{"k8s.pod.ip": "10.1.0.6"}},
+		sp{trace: 2, id: 5, service: "shop", name: "SELECT", kind: ptrace.SpanKindClient, to: time.Second, attrs: map[string]any{"server.address": "orders-db.internal", "server.port": 5432}},
+	)
+	got, err := e.NetworkHealth(t.Context(), d.window(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, f := range got.Flows {
+		lines = append(lines, fmt.Sprintf("%s:%s %s (%s)", f.Target.Address, f.Target.Port, f.Target.Name(), f.Target.NamedBy))
+		samples, err := stored{d.metrics}.Instant(t.Context(), store.Tenant{}, "count(last_over_time(kernel_tcp_connections{"+f.Match+"}[10m]))", d.window("").End)
+		if err != nil || len(samples) != 1 || samples[0].Value != 1 {
+			t.Errorf("series of %s: got %v, %v", f.Match, samples, err)
+		}
+	}
+	slices.Sort(lines)
+	want := []string{
+		"10.1.0.5:80 cart (kubernetes)", "10.1.0.6:80 payments (resource)",
+		"10.2.3.4:5432 orders-db.internal (dns)", "10.2.3.6:25 mailer (spans)",
+	}
+	if diff := gocmp.Diff(want, lines); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	for filter, want := range map[string]int{"target = orders-db.internal": 1, "service.name = cart": 1, "orders-db": 1, "address = 10.2.3.4": 1} {
+		if got, err := e.NetworkHealth(t.Context(), d.window(filter)); err != nil || len(got.Flows) != want {
+			t.Errorf("%s: got %d flows, %v, want %d", filter, len(got.Flows), err, want)
+		}
+	}
+	// A span that tells a name and no address finds the socket by what was asked for.
+	facts, err := e.KernelFacts(t.Context(), KernelAnchor{TraceID: "2"})
+	if err != nil || len(facts.Spans) != 1 {
+		t.Errorf("facts by name: got %+v, %v", facts, err)
+	}
+}
+
 func TestNamespacesAndFeatures(t *testing.T) {
 	d, e := openDoors(t)
 	gate := kernel.Process{PID: 9, Comm: "gate", Exe: "/gate", Service: "gate"}
@@ -317,6 +379,7 @@ func TestAuditAndOOM(t *testing.T) {
 	r.Audit(&lost)
 	r.OOM(&oom.Event{
 		Time: d.at(4 * time.Second), Lag: 3 * time.Millisecond, PID: 77, Comm: "shop", Exe: "/shop", Args: []string{"/shop", "serve"}, Service: "shop", By: 78, ByComm: "helper",
+		Container: shell.Container, ContainerName: "shop-1", Image: "shop:1.2",
 		Anonymous: 60 << 20, File: 4 << 20, Limit: 64 << 20, Usage: 64 << 20, PageCache: 1 << 20, LimitCgroup: "/pod/shop",
 		Top:     []oom.Usage{{PID: 77, Comm: "shop", Exe: "/shop", Resident: 64 << 20}},
 		History: []oom.Sample{{Time: d.at(0), Usage: 32 << 20}, {Time: d.at(2 * time.Second), Usage: 60 << 20, Cache: 1 << 20}},
@@ -375,6 +438,7 @@ func TestAuditAndOOM(t *testing.T) {
 	s := kills.Stories[0]
 	wantStory := OOMStory{
 		ID: s.ID, Time: d.at(4 * time.Second).UTC(), Text: s.Text, Service: "shop", Host: "node-a", PID: 77, Executable: "/shop", CommandLine: "/shop serve",
+		Container: shell.Container, ContainerName: "shop-1", Image: "shop:1.2",
 		RSS: 64 << 20, Anonymous: 60 << 20, File: 4 << 20, LimitCgroup: "/pod/shop", Limit: 64 << 20, Usage: 64 << 20, PageCache: 1 << 20, By: "helper(78)", LagNs: 3e6,
 		Top:     []MemoryUser{{77, "shop", "/shop", 64 << 20, 0}},
 		History: []MemorySample{{d.at(0).UTC(), 32 << 20, 0}, {d.at(2 * time.Second).UTC(), 60 << 20, 1 << 20}},
@@ -384,10 +448,10 @@ func TestAuditAndOOM(t *testing.T) {
 	}
 
 	facts, err := e.KernelFacts(t.Context(), KernelAnchor{Service: "shop", Start: d.window("").Start, End: d.window("").End})
-	if err != nil || facts.Kills != 1 || len(facts.OOM) != 1 || len(facts.Audit) != 1 || !facts.Seen {
+	if err != nil || facts.Kills != 1 || len(facts.OOM) != 1 || len(facts.Audit) != 1 || facts.Findings != 1 || !facts.Seen {
 		t.Errorf("facts: got %+v, %v", facts, err)
 	}
-	if diff := gocmp.Diff([]Tally{{"shell_from_server", 1}}, facts.Rules); diff != "" {
+	if diff := gocmp.Diff([]Tally{{"shell_from_server", 1}, {"shell_in_container", 1}}, facts.Rules); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 }
@@ -452,5 +516,102 @@ func TestFactsOfTrace(t *testing.T) {
 	}
 	if got.Health != LevelBad || !got.Seen {
 		t.Errorf("got health %s, seen %v", got.Health, got.Seen)
+	}
+}
+
+// TestAuditRules reads which rules the hosts judge by, as the receiver tells them.
+func TestAuditRules(t *testing.T) {
+	d, e := openDoors(t)
+	if none, err := e.AuditRules(t.Context(), d.window("")); err != nil || len(none.Rules) != 0 || len(none.Hosts) != 0 {
+		t.Errorf("before any told: %+v, %v", none, err)
+	}
+	own := []byte(`version: 1
+rules:
+  - {id: own, title: Our own, severity: critical, attack: T1611, on: mount, source: /dev/sda}
+allow: [{rule: shell_in_container, reason: scripts, image: "batch:*"}]
+disable: kernel_module_in_container
+`)
+	builtin := string(audit.Builtin())
+	if !strings.Contains(builtin, "id: kernel_module_in_container") {
+		t.Fatal("a rule has another name now")
+	}
+	changed, err := audit.ParseRules([]byte(builtin), own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell := func(host string, after time.Duration, rules *audit.Rules, sources ...string) {
+		r := telemetry.Records{Origin: telemetry.Origin{Host: host, Service: "guanlan-agent"}}
+		r.Rules(d.at(after), rules, sources)
+		d.logs(&r)
+	}
+	tell("a", -time.Hour, audit.DefaultRules(), "") // an hour before the window
+	tell("b", -time.Minute, audit.DefaultRules(), "")
+	tell("b", time.Minute, changed, "", "/etc/own.yaml")
+	got, err := e.AuditRules(t.Context(), d.window(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff([]string{"a", "b"}, got.Hosts); diff != "" {
+		t.Errorf("hosts (-want +got):\n%s", diff)
+	}
+	f := func(id string, want ...string) {
+		t.Helper()
+		var lines []string
+		for _, r := range got.Rules {
+			if r.ID == id {
+				lines = append(lines, fmt.Sprintf("%v %q %s %s unless %d on %v", r.Enabled, r.Source, r.Severity, r.Technique, len(r.Unless), r.Hosts))
+			}
+		}
+		if diff := gocmp.Diff(want, lines); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
+	}
+	f("shell_with_terminal", `true "" warning T1609 unless 0 on [a b]`)
+	f("shell_in_container", `true "" notice T1059.004 unless 2 on [b]`, `true "" notice T1059.004 unless 1 on [a]`)
+	f("own", `true "/etc/own.yaml" critical T1611 unless 0 on [b]`)
+	last := got.Rules[len(got.Rules)-1]
+	if last.ID != "kernel_module_in_container" || last.Enabled || len(last.Hosts) != 1 {
+		t.Errorf("disabled rules are last: %+v", last)
+	}
+	// They are no events of the audit.
+	if l, err := e.Audit(t.Context(), d.window(""), "none", Page{}); err != nil || len(l.Events) != 0 {
+		t.Errorf("events %+v, %v", l, err)
+	}
+}
+
+// TestRelatedKernel counts what the pages of the kernel then show.
+func TestRelatedKernel(t *testing.T) {
+	d, e := openDoors(t)
+	lines := func(a Anchor) (out []string) {
+		t.Helper()
+		a.Start, a.End = d.window("").Start, d.window("").End
+		r, err := e.Related(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range r.Items {
+			if slices.Contains([]string{"network", "sockets", "oom", "audit"}, i.Kind) {
+				out = append(out, fmt.Sprintf("%s %d %s: %s", i.Kind, i.Count, i.Level, i.Filter))
+			}
+		}
+		return out
+	}
+	if got := lines(Anchor{Service: "order"}); got != nil {
+		t.Errorf("nobody watches: %q", got)
+	}
+	d.report(0, []tcp.Flow{flowOf("order", "10.0.0.9:5432", nil)})
+	r := telemetry.Records{Origin: d.origin}
+	r.OOM(&oom.Event{Time: d.at(time.Minute), PID: 9, Comm: "order", Service: "order"})
+	r.Audit(&audit.Event{Time: d.at(time.Minute), Kind: audit.Exec, Comm: "order", Service: "order", Findings: []audit.Finding{{Rule: "x", Title: "X", Severity: audit.Notice, Technique: "T1059"}}})
+	r.Audit(&audit.Event{Time: d.at(time.Minute), Kind: audit.Exec, Comm: "order", Service: "order"})
+	r.Audit(&audit.Event{Time: d.at(time.Minute), Kind: audit.Exec, Comm: "sh", Service: "stock", Findings: []audit.Finding{{Rule: "x", Title: "X", Severity: audit.Notice, Technique: "T1059"}}})
+	d.logs(&r)
+	want := []string{
+		"network 1 ok: service.name = order",
+		`sockets 0 ok: event_name =~ ^kernel\.tcp\. and service.name = order`,
+		"oom 1 ok: service.name = order", "audit 1 ok: service.name = order",
+	}
+	if diff := gocmp.Diff(want, lines(Anchor{Service: "order"})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

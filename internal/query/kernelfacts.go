@@ -47,11 +47,11 @@ func (e *engine) KernelFacts(ctx context.Context, a KernelAnchor) (*KernelFacts,
 	case a.Service != "":
 		return e.factsOfService(ctx, a)
 	}
-	return nil, &FieldError{Field: "traceId", Msg: "neither a trace nor a service", Next: "for example service=order"}
+	return nil, &FieldError{Field: "trace_id", Msg: "neither a trace nor a service", Next: "for example service=order"}
 }
 
 func noFacts() *KernelFacts {
-	return &KernelFacts{Spans: []SpanSockets{}, Flows: []Flow{}, Health: LevelOK, OOM: []OOMStory{}, Audit: []AuditEvent{}, Rules: []Tally{}}
+	return &KernelFacts{Spans: []SpanSockets{}, Flows: []Flow{}, Health: LevelOK, OOM: []OOMStory{}, Audit: []AuditEvent{}, Rules: []Tally{}, Profiles: []FoundProfiles{}}
 }
 
 func (e *engine) factsOfService(ctx context.Context, a KernelAnchor) (*KernelFacts, error) {
@@ -90,7 +90,14 @@ func (e *engine) factsOfService(ctx context.Context, a KernelAnchor) (*KernelFac
 			l, err := e.Audit(ctx, records, auditSeverities[0], Page{Limit: factEvents})
 			if err == nil {
 				out.Audit, out.Rules = l.Events, l.Rules
+				for _, s := range l.Severities {
+					out.Findings += s.Count
+				}
 			}
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			out.Profiles, err = e.foundFor(ctx, []profiledProcess{{service: a.Service, resource: pcommon.NewMap(), start: a.Start, end: a.End}})
 			return err
 		},
 	)
@@ -160,16 +167,30 @@ func socketSpans(td ptrace.Traces) []socketSpan {
 func (e *engine) factsOfTrace(ctx context.Context, a KernelAnchor) (*KernelFacts, error) {
 	id, err := ParseTraceID(a.TraceID)
 	if err != nil {
-		return nil, &FieldError{Field: "traceId", Value: a.TraceID, Msg: err.Error(), Next: "for example 4bf92f3577b34da6a3ce929d0e0e4736"}
+		return nil, &FieldError{Field: "trace_id", Value: a.TraceID, Msg: err.Error(), Next: "for example 4bf92f3577b34da6a3ce929d0e0e4736"}
 	}
 	td, _, err := e.find(ctx, id, a.Near)
 	if err != nil {
 		return nil, err
 	}
 	out := noFacts()
-	spans := socketSpans(td)
+	err = together(ctx,
+		func(ctx context.Context) error { return e.socketsOf(ctx, out, socketSpans(td), id) },
+		func(ctx context.Context) (err error) {
+			out.Profiles, err = e.foundFor(ctx, profiledIn(td, id.String()))
+			return err
+		},
+	)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// socketsOf fills in what was seen of the sockets behind a trace's client spans.
+func (e *engine) socketsOf(ctx context.Context, out *KernelFacts, spans []socketSpan, id pcommon.TraceID) error {
 	if len(spans) == 0 {
-		return out, nil
+		return nil
 	}
 	out.Skipped = max(0, len(spans)-maxSockets)
 	spans = spans[:min(len(spans), maxSockets)]
@@ -189,7 +210,7 @@ func (e *engine) factsOfTrace(ctx context.Context, a KernelAnchor) (*KernelFacts
 	around := Window{Start: start.Add(-reportEvery), End: end.Add(reportEvery)}
 	var flows []*flow
 	var rows []store.LogRow
-	err = together(ctx,
+	err := together(ctx,
 		func(ctx context.Context) error {
 			found, err := e.flows(ctx, around, `kernel_tcp_role!="server", job=~`+quoteLabel(jobsOf(services)))
 			for _, f := range found {
@@ -215,7 +236,7 @@ func (e *engine) factsOfTrace(ctx context.Context, a KernelAnchor) (*KernelFacts
 		},
 	)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	events := make([]socketEvent, len(rows))
 	for i, row := range rows {
@@ -229,7 +250,7 @@ func (e *engine) factsOfTrace(ctx context.Context, a KernelAnchor) (*KernelFacts
 		}
 	}
 	out.Seen = out.Seen || len(out.Spans) > 0
-	return out, nil
+	return nil
 }
 
 // jobsOf matches the services with or without a namespace before them.
@@ -256,7 +277,7 @@ func socketEventOf(row store.LogRow) socketEvent {
 	const second = float64(time.Second)
 	return socketEvent{
 		SocketRecord: SocketRecord{ID: string(row.ID), Time: row.Time.UTC(), Event: strings.TrimPrefix(row.Record.EventName(), "kernel.tcp."), Text: text(row.Record.Body())},
-		service:      r.service, address: r.text("network.peer.address"), port: r.text("network.peer.port"), local: r.text("network.local.port"), peer: r.text("service.peer.name"),
+		service:      r.service, address: r.text("network.peer.address"), port: r.text("network.peer.port"), local: r.text("network.local.port"), peer: cmp.Or(r.text("service.peer.name"), r.text("server.address")),
 		retransmits: r.number("kernel.tcp.retransmits"),
 		rtt:         max(r.number("kernel.tcp.rtt.max"), r.number("kernel.tcp.srtt")) * second, took: r.number("kernel.tcp.duration") * second,
 	}
@@ -325,7 +346,7 @@ func (s *socketSpan) facts(flows []*flow, events []socketEvent, around Window) (
 	}
 	found := false
 	for _, f := range flows {
-		if f.key.service() != s.service || !s.reaches(f.key.address, f.key.port, f.key.peer) {
+		if f.key.service() != s.service || !s.reaches(f.key.address, f.key.port, cmp.Or(f.key.peer, f.key.server)) {
 			continue
 		}
 		found = true

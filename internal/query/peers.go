@@ -35,18 +35,33 @@ var naming = []struct {
 		[]string{"span.service.peer.name", "span.peer.service", "span.server.address", "span.net.peer.name"}, "spans"},
 }
 
-// namePeers finds services for the addresses that the kernel could not name.
+// hostFields hold names of machines, which are no better than what the cluster or
+// a name server called the address.
+var hostFields = []string{"span.server.address", "span.net.peer.name"}
+
+// settled reports whether the other end is a process that the kernel knows.
+func (k flowKey) settled() bool { return k.peer != "" && k.peerNamespace == "" }
+
+// namePeers finds services for the addresses that the kernel could not name, and
+// better names for those that only the cluster or a name server did.
 func (e *engine) namePeers(ctx context.Context, w Window, list []*flow) error {
-	traffic := map[string]float64{}
+	traffic, unnamed := map[string]float64{}, map[string]bool{}
 	for _, f := range list {
-		if f.key.peer == "" && f.key.address != "" && f.key.address != "other" {
+		if !f.key.settled() && f.key.address != "" && f.key.address != "other" {
 			traffic[f.key.address] += f.sent + f.got
+			if f.key.peer == "" && f.key.server == "" {
+				unnamed[f.key.address] = true
+			}
 		}
 	}
 	if len(traffic) == 0 {
 		return nil
 	}
-	names := map[string]Endpoint{}
+	type name struct {
+		Endpoint
+		host bool // of hostFields
+	}
+	names := map[string]name{}
 	sel := store.Select{Tenant: TenantOf(ctx), Range: store.Range{Start: w.Start, End: w.End}}
 	for _, n := range naming {
 		for _, field := range n.at {
@@ -64,14 +79,20 @@ func (e *engine) namePeers(ctx context.Context, w Window, list []*flow) error {
 				}
 			}
 			slices.SortFunc(wanted, func(a, b namedAddress) int {
+				if unnamed[a.address] != unnamed[b.address] {
+					if unnamed[a.address] {
+						return -1
+					}
+					return 1
+				}
 				return cmp.Or(cmp.Compare(traffic[b.address], traffic[a.address]), strings.Compare(a.address, b.address))
 			})
 			wanted = wanted[:min(len(wanted), maxNamed)]
-			found := make([]string, len(wanted))
+			found, from := make([]string, len(wanted)), make([]string, len(wanted))
 			parts := make([]func(context.Context) error, len(wanted))
 			for i, a := range wanted {
 				parts[i] = func(ctx context.Context) (err error) {
-					found[i], err = e.nameOf(ctx, and(sel, append(slices.Clone(n.where), eq(field, a.value))...), n.names)
+					found[i], from[i], err = e.nameOf(ctx, and(sel, append(slices.Clone(n.where), eq(field, a.value))...), n.names)
 					return err
 				}
 			}
@@ -80,14 +101,14 @@ func (e *engine) namePeers(ctx context.Context, w Window, list []*flow) error {
 			}
 			for i, a := range wanted {
 				if found[i] != "" {
-					names[a.address] = Endpoint{Service: found[i], NamedBy: n.by}
+					names[a.address] = name{Endpoint{Service: found[i], NamedBy: n.by}, slices.Contains(hostFields, from[i])}
 				}
 			}
 		}
 	}
 	for _, f := range list {
 		name, ok := names[f.key.address]
-		if !ok || f.key.peer != "" {
+		if !ok || f.key.settled() || name.host && (f.key.peer != "" || f.key.server != "") {
 			continue
 		}
 		other := &f.Target
@@ -115,18 +136,18 @@ func addressesIn(value string) []string {
 
 // nameOf is the value of the first field that has one and only one: several
 // services behind an address are none.
-func (e *engine) nameOf(ctx context.Context, sel store.Select, fields []string) (string, error) {
+func (e *engine) nameOf(ctx context.Context, sel store.Select, fields []string) (name, field string, err error) {
 	for _, field := range fields {
 		counts, err := e.traces.SpanValues(ctx, sel, field, 2)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		counts = slices.DeleteFunc(counts, func(c store.Count) bool { return c.Value == "" || isAddress(c.Value) })
 		if len(counts) == 1 {
-			return counts[0].Value, nil
+			return counts[0].Value, field, nil
 		}
 	}
-	return "", nil
+	return "", "", nil
 }
 
 func isAddress(s string) bool {

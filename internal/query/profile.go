@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"time"
-
-	"github.com/google/pprof/profile"
 )
 
 // Profiler answers questions about profiles. Implemented by NewProfiler's
@@ -17,11 +15,16 @@ type Profiler interface {
 	// same tree has the values of that window, too.
 	Flame(ctx context.Context, w Window, kind string, base *Window) (*Flame, error)
 	// Merge adds up the profiles of a type to one, or averages them where they
-	// are states of a moment; see Momentary.
-	Merge(ctx context.Context, w Window, kind string) (*profile.Profile, error)
+	// are states of a moment; see Momentary. It is written to out in the format of
+	// pprof, compressed by gzip.
+	Merge(ctx context.Context, w Window, kind string, out io.Writer) error
+	// Fields lists what profiles can be asked for: attributes of the resource and
+	// labels of samples. Values lists the values of one that begin with prefix.
+	Fields(ctx context.Context, w Window) (*FieldList, error)
+	Values(ctx context.Context, w Window, field, prefix string, limit int) (*ValueList, error)
 	// Add keeps a profile in the format of pprof, compressed by gzip or not.
 	// An empty kind is guessed from the types of its values.
-	Add(ctx context.Context, body io.Reader, kind string, resource map[string]string) (*ProfileAdded, error)
+	Add(ctx context.Context, pprof []byte, kind string, resource map[string]string) (*ProfileAdded, error)
 }
 
 // ProfileAdded names a profile that is kept.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	pprof "github.com/google/pprof/profile"
-
 	"github.com/guanlan-io/guanlan/internal/pprofile"
 	"github.com/guanlan-io/guanlan/internal/semconv"
 	"github.com/guanlan-io/guanlan/internal/store"
@@ -25,7 +23,9 @@ const maxSeriesValues = 50
 // ProfileStore keeps profiles; profile.Store does.
 type ProfileStore interface {
 	Series(ctx context.Context, sel store.Select) ([]profile.Series, error)
-	Merge(ctx context.Context, sel store.Select, kind string, labels bool) (*profile.Merged, error)
+	Merge(ctx context.Context, sel store.Select, kind string, labels bool, use func(*profile.Merged) error) error
+	Fields(ctx context.Context, sel store.Select) ([]store.Count, error)
+	Values(ctx context.Context, sel store.Select, field string, limit int) ([]store.Count, error)
 	Write(ctx context.Context, tenant store.Tenant, profiles []profile.New) (id string, err error)
 }
 
@@ -64,7 +64,7 @@ func listSeries(found []profile.Series) *ProfileList {
 		}
 		g.Profiles += s.Profiles
 		if s.Unit == g.Unit { // else they cannot be added up
-			g.Total += s.Total
+			g.Total = pprofile.Plus(g.Total, s.Total)
 		}
 		if s.First.Before(g.First) {
 			g.First = s.First
@@ -107,25 +107,26 @@ func Momentary(kind string) bool {
 	return kind == pprofile.Heap || kind == pprofile.Goroutine || kind == "threadcreate"
 }
 
-func (p *profiler) Merge(ctx context.Context, w Window, kind string) (*pprof.Profile, error) {
+func (p *profiler) Merge(ctx context.Context, w Window, kind string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
 	defer cancel()
 	sel, err := selectOf(ctx, w, Profiles)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m, err := p.store.Merge(ctx, sel, kind, true)
-	if err != nil {
-		return nil, err
-	}
-	if n := m.Profiles; n > 1 && Momentary(kind) {
-		m.Profile.Scale(1 / float64(n))
-		m.Profile.Comments = append(m.Profile.Comments, fmt.Sprintf("average of %d profiles", n))
-	}
-	if m.Main >= 0 { // what pprof shows first
-		m.Profile.DefaultSampleType = m.Profile.SampleType[m.Main].Type
-	}
-	return m.Profile, nil
+	return p.store.Merge(ctx, sel, kind, true, func(m *profile.Merged) error {
+		if n := m.Profiles; n > 1 && Momentary(kind) {
+			m.Profile.Scale(1 / float64(n))
+			m.Profile.Comments = append(m.Profile.Comments, fmt.Sprintf("average of %d profiles", n))
+		}
+		if m.Main >= 0 { // what pprof shows first
+			m.Profile.DefaultSampleType = m.Profile.SampleType[m.Main].Type
+		}
+		if err := m.Profile.Write(out); err != nil {
+			return fmt.Errorf("write the profile: %w", err)
+		}
+		return nil
+	})
 }
 
 func (p *profiler) Flame(ctx context.Context, w Window, kind string, base *Window) (*Flame, error) {
@@ -140,21 +141,48 @@ func (p *profiler) Flame(ctx context.Context, w Window, kind string, base *Windo
 		if err != nil {
 			return nil, baseError(err, side)
 		}
-		m, err := p.store.Merge(ctx, sel, kind, false)
-		if errors.Is(err, store.ErrNotFound) {
-			continue // an empty side
-		}
-		if err != nil {
+		err = p.store.Merge(ctx, sel, kind, false, func(m *profile.Merged) error {
+			f.add(m.Profile, m.Main, side)
+			if side == 0 {
+				f.out.Profiles = m.Profiles
+			} else {
+				f.out.BaseProfiles = m.Profiles
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, store.ErrNotFound) { // an empty side
 			return nil, err
-		}
-		f.add(m.Profile, m.Main, side)
-		if side == 0 {
-			f.out.Profiles = m.Profiles
-		} else {
-			f.out.BaseProfiles = m.Profiles
 		}
 	}
 	return f.finish(MaxFlameNodes), nil
+}
+
+func (p *profiler) Fields(ctx context.Context, w Window) (*FieldList, error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	sel, err := selectOf(ctx, w, Profiles)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := p.store.Fields(ctx, sel)
+	if err != nil {
+		return nil, err
+	}
+	return &FieldList{Fields: tallies(counts, true)}, nil
+}
+
+func (p *profiler) Values(ctx context.Context, w Window, field, prefix string, limit int) (*ValueList, error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	sel, limit, err := selectValues(ctx, w, Profiles, field, prefix, limit)
+	if err != nil {
+		return nil, err
+	}
+	counts, err := p.store.Values(ctx, sel, field, limit)
+	if err != nil {
+		return nil, err
+	}
+	return &ValueList{Values: tallies(counts, true)}, nil
 }
 
 // baseError names the parameters of the base as the API does.
@@ -168,8 +196,8 @@ func baseError(err error, side int) error {
 	return err
 }
 
-func (p *profiler) Add(ctx context.Context, body io.Reader, kind string, resource map[string]string) (*ProfileAdded, error) {
-	read, err := pprofile.Read(body)
+func (p *profiler) Add(ctx context.Context, pprof []byte, kind string, resource map[string]string) (*ProfileAdded, error) {
+	read, err := pprofile.Read(pprof)
 	if errors.Is(err, pprofile.ErrInvalid) {
 		return nil, fmt.Errorf("%w: %w", store.ErrInvalid, err)
 	}

@@ -41,6 +41,7 @@ type Engine interface {
 	Related(ctx context.Context, a Anchor) (*Related, error)
 	NetworkHealth(ctx context.Context, w Window) (*NetworkHealth, error)
 	Audit(ctx context.Context, w Window, atLeast string, page Page) (*AuditList, error)
+	AuditRules(ctx context.Context, w Window) (*AuditRules, error)
 	OOM(ctx context.Context, w Window, page Page) (*OOMList, error)
 	KernelFacts(ctx context.Context, a KernelAnchor) (*KernelFacts, error)
 }
@@ -381,13 +382,15 @@ type Related struct {
 
 // RelatedItem is one other signal with a count and where to see it.
 type RelatedItem struct {
-	Kind  string `json:"kind" enum:"trace,traces,logs,errors,metrics,profiles,service"`
+	Kind  string `json:"kind" enum:"trace,traces,logs,errors,metrics,profiles,service,network,sockets,oom,audit"`
 	Title string `json:"title" doc:"English name of the set; the UI translates by kind."`
 	Count uint64 `json:"count"`
 	// Window and filter with which the target page shows exactly these.
 	Filter  string    `json:"filter"`
 	TraceID string    `json:"traceId"`
 	Query   string    `json:"query" doc:"PromQL, for kind metrics."`
+	Type    string    `json:"type" doc:"Type of profile, for kind profiles; empty where there are none." example:"cpu"`
+	Level   Level     `json:"level" enum:"ok,warning,bad" doc:"For kind network: how the worst of them does; else ok."`
 	Start   time.Time `json:"start"`
 	End     time.Time `json:"end"`
 }

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"github.com/guanlan-io/guanlan/internal/store"
 )
@@ -26,24 +28,28 @@ func (e *engine) Related(ctx context.Context, a Anchor) (*Related, error) {
 	if !a.Start.Before(a.End) {
 		return nil, &FieldError{Field: "start", Value: a.Start.Format(time.RFC3339Nano), Msg: "not before end", Next: "start is inclusive, end exclusive"}
 	}
-	r := around{e: e, tenant: TenantOf(ctx), Anchor: a}
+	r := around{e: e, tenant: TenantOf(ctx), Anchor: a, from: a.Start, to: a.End}
 	if a.TraceID != "" {
 		if err := r.locate(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var ofTrace, ofService, metrics, profiles []RelatedItem
+	var ofTrace, ofService, metrics, kernel, profiles []RelatedItem
 	err := together(ctx,
 		func(ctx context.Context) (err error) { ofTrace, err = r.ofTrace(ctx); return err },
 		func(ctx context.Context) (err error) { ofService, err = r.ofService(ctx); return err },
 		func(ctx context.Context) (err error) { metrics, err = r.ofMetrics(ctx); return err },
+		func(ctx context.Context) (err error) { kernel, err = r.ofKernel(ctx); return err },
 		func(ctx context.Context) (err error) { profiles, err = r.ofProfiles(ctx); return err },
 	)
 	if err != nil {
 		return nil, err
 	}
 	out := &Related{Items: []RelatedItem{}}
-	out.Items = slices.Concat(out.Items, ofTrace, ofService, metrics, profiles)
+	out.Items = slices.Concat(out.Items, ofTrace, ofService, metrics, kernel, profiles)
+	for i := range out.Items {
+		out.Items[i].Level = cmp.Or(out.Items[i].Level, LevelOK)
+	}
 	return out, nil
 }
 
@@ -55,6 +61,8 @@ type around struct {
 	trace     pcommon.TraceID
 	spans     int
 	operation string // name of the span, if one is named
+	// from and to are when the span ran, else what Start and End say.
+	from, to time.Time
 }
 
 // locate finds the trace and takes service and times from it or from the span.
@@ -83,9 +91,11 @@ func (r *around) locate(ctx context.Context) error {
 		r.Service = s.Service
 	}
 	r.Start, r.End = s.Start, s.Start.Add(time.Duration(s.DurationNs)+time.Nanosecond)
+	r.from, r.to = r.Start, r.End
 	for _, row := range rows {
 		if row.SpanID == span {
 			r.Service, r.operation = row.Service, row.Name
+			r.from, r.to = row.Start, row.Start.Add(row.Duration+time.Nanosecond)
 		}
 	}
 	return nil
@@ -129,14 +139,19 @@ func (r *around) ofTrace(ctx context.Context) ([]RelatedItem, error) {
 // contextSlack widens the stretch of a trace to what happened around it.
 const contextSlack = 5 * time.Minute
 
+// context is the time in which what happens around the anchor may matter for it.
+func (r *around) context() store.Range {
+	if r.TraceID != "" {
+		return store.Range{Start: r.Start.Add(-contextSlack), End: r.End.Add(contextSlack)}
+	}
+	return store.Range{Start: r.Start, End: r.End}
+}
+
 func (r *around) ofService(ctx context.Context) ([]RelatedItem, error) {
 	if r.Service == "" {
 		return nil, nil
 	}
-	within := store.Range{Start: r.Start, End: r.End}
-	if r.TraceID != "" {
-		within = store.Range{Start: r.Start.Add(-contextSlack), End: r.End.Add(contextSlack)}
-	}
+	within := r.context()
 	of := Filter{eq("service.name", r.Service)}
 	failing := append(of[:1:1], eq("status", "error"))
 	loud := append(of[:1:1], store.Cond{Field: "severity", Op: store.OpGe, Value: "error"})
@@ -217,34 +232,103 @@ func (r *around) series(ctx context.Context, expr string) (uint64, error) {
 	return n, nil
 }
 
-// ofProfiles counts the profiles that were taken of the service at the time,
-// and those with samples of the trace.
+// ofKernel counts what the kernel saw of the service: nothing at all where no
+// kernel receiver reported.
+func (r *around) ofKernel(ctx context.Context) ([]RelatedItem, error) {
+	if r.Service == "" {
+		return nil, nil
+	}
+	within := r.context()
+	of := Filter{eq("service.name", r.Service)}
+	sel := store.Select{Tenant: r.tenant, Range: within, Where: of}
+	network := RelatedItem{Kind: "network", Title: "Connections of the service", Filter: of.Text(Network)}
+	sockets := Filter{{Field: "event_name", Op: store.OpRe, Value: tcpEvents}, of[0]}
+	events := r.item("sockets", "Events of its sockets", sockets.Text(Logs), 0)
+	kills := RelatedItem{Kind: "oom", Title: "Kills for want of memory", Filter: of.Text(Logs)}
+	audit := RelatedItem{Kind: "audit", Title: "Audit findings", Filter: of.Text(Logs)}
+	seen := false
+	count := func(sel store.Select, n *uint64) func(context.Context) error {
+		return func(ctx context.Context) (err error) {
+			*n, err = r.e.countLogs(ctx, sel)
+			return err
+		}
+	}
+	around := sel
+	if r.TraceID != "" { // of the span or the trace itself
+		around.Range = store.Range{Start: r.from.Add(-reportEvery), End: r.to.Add(reportEvery)}
+	}
+	around.Where = sockets
+	err := together(ctx,
+		func(ctx context.Context) error {
+			n, err := r.e.NetworkHealth(ctx, Window{Start: within.Start, End: within.End, Filter: network.Filter})
+			if err != nil {
+				return err
+			}
+			network.Count, seen = uint64(n.Total), len(n.Features) > 0
+			for _, f := range n.Flows {
+				network.Level = worse(network.Level, f.Health)
+			}
+			return nil
+		},
+		count(around, &events.Count),
+		count(and(sel, eq("event_name", oomEvent)), &kills.Count),
+		count(findings(sel, auditSeverities[0]), &audit.Count),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("count what the kernel saw of service %q: %w", r.Service, err)
+	}
+	if !seen && network.Count+events.Count+kills.Count+audit.Count == 0 {
+		return nil, nil
+	}
+	items := []RelatedItem{network, events, kills, audit}
+	for i := range items {
+		items[i].Start, items[i].End = within.Start, within.End
+	}
+	items[1].Start, items[1].End = around.Range.Start, around.Range.End
+	return items, nil
+}
+
+// ofProfiles counts the profiles that were taken of the span's process or of the
+// service at the time, and those with samples of the trace.
 func (r *around) ofProfiles(ctx context.Context) ([]RelatedItem, error) {
 	if r.Service == "" || r.e.profiles == nil {
 		return nil, nil
 	}
-	of := Filter{eq("service.name", r.Service)}
-	sets := []struct {
-		title string
-		where Filter
-	}{{"Profiles of the service", of}}
-	if r.TraceID != "" {
-		sets = append(sets, struct {
-			title string
-			where Filter
-		}{"Profiles of the trace", append(of[:1:1], eq("trace_id", r.TraceID))})
+	p := profiledProcess{service: r.Service, resource: pcommon.NewMap(), start: r.from, end: r.to, trace: r.TraceID}
+	if r.operation != "" {
+		td, _, err := r.e.traces.Trace(ctx, r.tenant, r.trace, store.Range{Start: r.Start.Add(-nearby), End: r.End.Add(nearby)})
+		if ignoreMissing(err) != nil {
+			return nil, err
+		}
+		if err == nil {
+			p.resource = resourceOf(td, r.SpanID)
+		}
 	}
-	items := make([]RelatedItem, 0, len(sets))
-	for _, s := range sets {
-		item := r.item("profiles", s.title, s.where.Text(Profiles), 0)
-		list, err := r.e.profiles.Profiles(ctx, Window{Start: r.Start, End: r.End, Filter: item.Filter})
-		if err != nil {
-			return nil, fmt.Errorf("count profiles of service %q: %w", r.Service, err)
-		}
-		for _, p := range list.Series {
-			item.Count += uint64(max(0, p.Profiles))
-		}
-		items = append(items, item)
+	found, err := r.e.found(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	titles := map[string]string{profilesOfTrace: "Profiles of the trace", profilesOfProcess: "Profiles of the process", profilesOfService: "Profiles of the service"}
+	var items []RelatedItem
+	for _, f := range found {
+		items = append(items, RelatedItem{Kind: "profiles", Title: titles[f.Of], Count: uint64(max(0, f.Profiles)), Filter: f.Filter, Type: f.Type, Start: f.Start, End: f.End})
+	}
+	if len(items) == 0 {
+		items = append(items, r.item("profiles", titles[profilesOfService], Filter{eq("service.name", r.Service)}.Text(Profiles), 0))
 	}
 	return items, nil
+}
+
+// resourceOf is the resource of a span; empty when it is not there.
+func resourceOf(td ptrace.Traces, span string) pcommon.Map {
+	for _, rs := range td.ResourceSpans().All() {
+		for _, ss := range rs.ScopeSpans().All() {
+			for _, s := range ss.Spans().All() {
+				if s.SpanID().String() == span {
+					return rs.Resource().Attributes()
+				}
+			}
+		}
+	}
+	return pcommon.NewMap()
 }

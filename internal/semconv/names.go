@@ -54,10 +54,20 @@ const (
 	K8sPodUID = "k8s.pod.uid"
 	// K8sDeploymentName: Kubernetes deployment.
 	K8sDeploymentName = "k8s.deployment.name"
+	// K8sStatefulsetName: Kubernetes stateful set.
+	K8sStatefulsetName = "k8s.statefulset.name"
+	// K8sDaemonsetName: Kubernetes daemon set.
+	K8sDaemonsetName = "k8s.daemonset.name"
+	// K8sJobName: Kubernetes job.
+	K8sJobName = "k8s.job.name"
+	// K8sCronjobName: Kubernetes cron job.
+	K8sCronjobName = "k8s.cronjob.name"
 	// K8sContainerName: Container within the pod.
 	K8sContainerName = "k8s.container.name"
 	// ServicePeerName: Logical name of the remote service.
 	ServicePeerName = "service.peer.name"
+	// ServicePeerNamespace: Group of services that the remote service is in.
+	ServicePeerNamespace = "service.peer.namespace"
 	// PeerService: Older spelling of service.peer.name.
 	PeerService = "peer.service"
 	// ServerAddress: Name or address of the server.
@@ -228,18 +238,22 @@ const (
 	KernelAuditFindings = "kernel.audit.findings"
 	// KernelAuditLost: Events that were lost at this place.
 	KernelAuditLost = "kernel.audit.lost"
+	// KernelAuditRules: Rules of the audit of a host, in force and disabled, JSON.
+	KernelAuditRules = "kernel.audit.rules"
 	// KernelAuditDetail: Mount source and type, namespaces, traced process, module parameters or program name.
 	KernelAuditDetail = "kernel.audit.detail"
 	// FilePath: Path of a file that an event is about.
 	FilePath = "file.path"
 	// KernelCgroup: Path of the cgroup.
 	KernelCgroup = "kernel.cgroup"
-	// KernelFeature: Feature of the kernel receiver: tcp, oom, audit, profile or attach.
+	// KernelFeature: Feature of the kernel receiver: tcp, dns, oom, audit, profile or attach.
 	KernelFeature = "kernel.feature"
 	// KernelMissing: What this kernel or process lacks for the feature.
 	KernelMissing = "kernel.missing"
 	// KernelProgram: Name of a BPF program.
 	KernelProgram = "kernel.program"
+	// KernelInjectResult: What became of a request that should get a traceparent: written, own (it had one), no_room, many_headers, unexpected, split or unwritable.
+	KernelInjectResult = "kernel.inject.result"
 	// GuanlanProfileType: What a profile measures: cpu, off_cpu, heap, allocs, goroutine, mutex, block or another.
 	GuanlanProfileType = "guanlan.profile.type"
 	// ProfileFrameType: Runtime of a frame of a stack, for example native, kernel or go.
@@ -294,6 +308,8 @@ const (
 	EventKernelOOM = "kernel.oom"
 	// EventKernelAuditPrefix: Beginning of the names of audit events: kernel.audit.exec and so on.
 	EventKernelAuditPrefix = "kernel.audit."
+	// EventKernelAuditRules: Rules that the audit of a host judges by, told at its start and every hour.
+	EventKernelAuditRules = "kernel.audit_rules"
 )
 
 // Names of metrics.
@@ -364,6 +380,8 @@ const (
 	MetricGuanlanKernelProgramRuns = "guanlan.kernel.program.runs"
 	// MetricGuanlanKernelProgramTime: CPU time of the runs of a BPF program (counter, s).
 	MetricGuanlanKernelProgramTime = "guanlan.kernel.program.time"
+	// MetricGuanlanKernelInjectRequests: Requests of attached programs, by what became of the traceparent that they should get (counter, {request}).
+	MetricGuanlanKernelInjectRequests = "guanlan.kernel.inject.requests"
 	// MetricGuanlanKernelFeatureUp: 1 while the feature runs, 0 where this kernel or process cannot do it (gauge, {feature}).
 	MetricGuanlanKernelFeatureUp = "guanlan.kernel.feature.up"
 	// MetricGuanlanREDSeries: Series of request metrics now in memory (gauge, {series}).

@@ -76,9 +76,9 @@ func isState(s string) bool {
 // AppendTraceparent appends the header traceparent of a valid sc.
 func AppendTraceparent(dst []byte, sc *SpanContext) []byte {
 	dst = append(dst, "00-"...)
-	dst = hex.AppendEncode(dst, sc.TraceID[:])
+	dst = sc.TraceID.AppendHex(dst)
 	dst = append(dst, '-')
-	dst = hex.AppendEncode(dst, sc.SpanID[:])
+	dst = sc.SpanID.AppendHex(dst)
 	dst = append(dst, '-')
 	return hex.AppendEncode(dst, []byte{sc.Flags})
 }

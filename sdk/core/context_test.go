@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -150,4 +151,24 @@ func TestWithThreshold(t *testing.T) {
 	f("a=b,ot=th:c;rv:abcdef01234567,c=d", KeepAll, "ot=th:0;rv:abcdef01234567,a=b,c=d")
 	f("a=b,ot=th:c", KeepNone, "a=b")
 	f(strings.Repeat("a=b,", 40), KeepAll, "ot=th:0"+strings.Repeat(",a=b", 31))
+}
+
+func TestIDsAsText(t *testing.T) {
+	f := func(id TraceID) {
+		t.Helper()
+		short := SpanID(id[4:12])
+		if got, want := id.String(), fmt.Sprintf("%x", id[:]); got != want || string(id.AppendHex([]byte("a "))) != "a "+want {
+			t.Errorf("%q is %q", want, got)
+		}
+		if got, want := short.String(), fmt.Sprintf("%x", short[:]); got != want || string(short.AppendHex([]byte("a "))) != "a "+want {
+			t.Errorf("%q is %q", want, got)
+		}
+	}
+	for b := range 256 { // at each place beside others
+		for at := range len(TraceID{}) {
+			id := TraceID{0, 9, 10, 15, 16, 0x9f, 0xa0, 0xfa, 0xff, 1, 2, 3, 4, 5, 6, 7}
+			id[at] = byte(b)
+			f(id)
+		}
+	}
 }

@@ -74,19 +74,34 @@ func appendJSONFloat(b []byte, f float64) []byte {
 	return strconv.AppendFloat(b, f, 'g', -1, 64)
 }
 
+// plainJSON are the bytes that stand for themselves in a string of JSON.
+var plainJSON = func() (set [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		set[c] = c != '"' && c != '\\'
+	}
+	return set
+}()
+
 // AppendJSONString appends a JSON string. Bytes that are not UTF-8 become
 // U+FFFD.
 func AppendJSONString(dst []byte, s string) []byte {
 	const hexDigits = "0123456789abcdef"
 	dst = append(dst, '"')
+	i := 0
+	for i < len(s) && plainJSON[s[i]] {
+		i++
+	}
+	if i == len(s) { // as nearly always
+		return append(append(dst, s...), '"')
+	}
 	from := 0
-	for i := 0; i < len(s); {
+	for i < len(s) {
 		c := s[i]
+		if plainJSON[c] {
+			i++
+			continue
+		}
 		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
-				i++
-				continue
-			}
 			dst = append(dst, s[from:i]...)
 			switch c {
 			case '"', '\\':

@@ -95,7 +95,24 @@ type Span struct {
 	tracer *Tracer
 	mu     sync.Mutex
 	failed atomic.Bool
-	rec    *record // nil when nothing is recorded, and after End
+	// rescued says that it records though it was not sampled. Of what is
+	// neither there is nothing that mu guards: most spans never take it.
+	rescued atomic.Bool
+	rec     *record // nil when nothing is recorded, and after End
+}
+
+// lock is what is recorded, and mu is held; nil, and mu is not, when that is
+// nothing.
+func (s *Span) lock() *record {
+	if !s.sc.IsSampled() && !s.rescued.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	r := s.rec
+	if r == nil {
+		s.mu.Unlock()
+	}
+	return r
 }
 
 // record is what a span borrows.
@@ -153,30 +170,33 @@ func (s *Span) Context() *SpanContext { return &s.sc }
 
 // Recording reports whether anything is recorded: false after End.
 func (s *Span) Recording() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.rec != nil
+	if s.lock() == nil {
+		return false
+	}
+	s.mu.Unlock()
+	return true
 }
 
 // SetName replaces the name.
 func (s *Span) SetName(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec != nil {
-		s.rec.name = name
+	if r := s.lock(); r != nil {
+		r.name = name
+		s.mu.Unlock()
 	}
 }
 
 // SetStatus sets how the operation ended: OK is final, an error replaces
 // nothing and errors, unset changes nothing. The message counts for errors.
 func (s *Span) SetStatus(status Status, message string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if status == StatusError {
 		s.failed.Store(true)
 	}
-	r := s.rec
-	if r == nil || status == StatusUnset || r.status == StatusOK {
+	r := s.lock()
+	if r == nil {
+		return
+	}
+	defer s.mu.Unlock()
+	if status == StatusUnset || r.status == StatusOK {
 		return
 	}
 	if r.status, r.message = status, ""; status == StatusError {
@@ -189,10 +209,13 @@ func (s *Span) SetStatus(status Status, message string) {
 
 // whole is the span of the operation that s is a part of.
 func (s *Span) whole() *Span {
-	s.mu.Lock()
+	r := s.lock()
+	if r == nil {
+		return s
+	}
 	defer s.mu.Unlock()
-	if s.rec != nil && s.rec.outmost != nil {
-		return s.rec.outmost
+	if r.outmost != nil {
+		return r.outmost
 	}
 	return s
 }
@@ -203,10 +226,9 @@ func (s *Span) whole() *Span {
 // it was sampled, and count wrongly.
 func (s *Span) Within(outer *Span) {
 	outer = outer.whole()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec != nil {
-		s.rec.outmost = outer
+	if r := s.lock(); r != nil {
+		r.outmost = outer
+		s.mu.Unlock()
 	}
 }
 
@@ -217,21 +239,21 @@ func (s *Span) Failed() bool { return s.failed.Load() }
 // SetAttrs sets attributes; one that is there already is replaced. Beyond the
 // limit new ones are dropped and counted.
 func (s *Span) SetAttrs(attrs ...Attr) {
-	s.mu.Lock()
+	r := s.lock()
+	if r == nil {
+		return
+	}
 	defer s.mu.Unlock()
-	if s.rec != nil {
-		for i := range attrs {
-			s.rec.set(&attrs[i], &s.tracer.provider.limits)
-		}
+	for i := range attrs {
+		r.set(&attrs[i], &s.tracer.provider.limits)
 	}
 }
 
 // SetAttr is SetAttrs for one.
 func (s *Span) SetAttr(a Attr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec != nil {
-		s.rec.set(&a, &s.tracer.provider.limits)
+	if r := s.lock(); r != nil {
+		defer s.mu.Unlock()
+		r.set(&a, &s.tracer.provider.limits)
 	}
 }
 
@@ -276,12 +298,11 @@ func (r *record) remove(i int) {
 
 // AddEvent adds an event; a zero time is now.
 func (s *Span) AddEvent(name string, at time.Time, attrs ...Attr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.rec
+	r := s.lock()
 	if r == nil {
 		return
 	}
+	defer s.mu.Unlock()
 	limits := &s.tracer.provider.limits
 	if limits.Events >= 0 && r.events >= limits.Events {
 		r.droppedEvents++
@@ -300,12 +321,11 @@ func (s *Span) AddEvent(name string, at time.Time, attrs ...Attr) {
 
 // AddLink adds a link to another span.
 func (s *Span) AddLink(to *SpanContext, attrs ...Attr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.rec
+	r := s.lock()
 	if r == nil {
 		return
 	}
+	defer s.mu.Unlock()
 	limits := &s.tracer.provider.limits
 	if limits.Links >= 0 && r.links >= limits.Links {
 		r.droppedLinks++
@@ -386,6 +406,7 @@ func (s *Span) Rescue(parent *SpanContext, name string, kind SpanKind, start tim
 			return
 		}
 		s.rec = newRecord(parent, name, kind, start)
+		s.rescued.Store(true)
 	}
 	s.rec.certain = true
 }
@@ -397,30 +418,38 @@ func (r *record) now() time.Time { return r.start.Add(time.Since(r.start)) }
 // End ends the span and queues it. A zero time is now. It never blocks: when
 // the queue is full, the span is dropped and counted.
 func (s *Span) End(at time.Time) {
-	s.mu.Lock()
-	r := s.rec
-	s.rec = nil
-	s.mu.Unlock()
+	r := s.take()
 	if r == nil {
 		return
 	}
 	if at.IsZero() {
 		at = r.now()
 	}
-	r.whole = appendSpan(r.whole, &s.sc, r, at)
-	s.tracer.provider.pipe.Add(s.tracer.scope, r.whole)
-	r.free()
+	s.queue(r, at)
 }
 
 // EndAfter is End at so long after the start.
 func (s *Span) EndAfter(took time.Duration) {
-	s.mu.Lock()
-	var at time.Time
-	if s.rec != nil {
-		at = s.rec.start.Add(took)
+	if r := s.take(); r != nil {
+		s.queue(r, r.start.Add(took))
 	}
-	s.mu.Unlock()
-	s.End(at)
+}
+
+// take ends the recording; nil when there is none.
+func (s *Span) take() *record {
+	r := s.lock()
+	if r != nil {
+		s.rec = nil
+		s.mu.Unlock()
+	}
+	return r
+}
+
+// queue hands over what was recorded.
+func (s *Span) queue(r *record, at time.Time) {
+	r.whole = appendSpan(r.whole, &s.sc, r, at)
+	s.tracer.provider.pipe.Add(s.tracer.scope, r.whole)
+	r.free()
 }
 
 // appendSpan appends the fields of a Span.

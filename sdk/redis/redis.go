@@ -80,9 +80,8 @@ func (o Options) attachClient(c *redis.Client) (h *hook, stop func()) {
 		t.setServer(opts.Addr)
 	}
 	h, pool := o.hook(t)
-	h.client = c
-	limits := sdk.ConnectionStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns}
-	return h, observe(h, pool, limits, func(h *hook) []*redis.PoolStats { return []*redis.PoolStats{h.client.PoolStats()} })
+	h.pools = func() []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} }
+	return h, h.observe(pool, sdk.ConnectionStats{Max: opts.PoolSize, IdleMin: opts.MinIdleConns, IdleMax: opts.MaxIdleConns})
 }
 
 func (o Options) attachCluster(c *redis.ClusterClient) (h *hook, stop func()) {
@@ -93,10 +92,12 @@ func (o Options) attachCluster(c *redis.ClusterClient) (h *hook, stop func()) {
 	// wait for them without end.
 	known := new(nodes)
 	c.OnNewNode(func(node *redis.Client) {
-		node.AddHook(&dialHook{hook: h})
-		known.add(node)
+		own := &dialHook{hook: h, node: node}
+		node.AddHook(own)
+		known.add(own)
 	})
-	return h, observe(c, pool, sdk.ConnectionStats{}, func(*redis.ClusterClient) []*redis.PoolStats { return known.stats() })
+	h.pools = known.stats
+	return h, h.observe(pool, sdk.ConnectionStats{})
 }
 
 func (o Options) attachRing(c *redis.Ring) (h *hook, stop func()) {
@@ -105,10 +106,11 @@ func (o Options) attachRing(c *redis.Ring) (h *hook, stop func()) {
 	t := target{namespace: strconv.Itoa(opts.DB)}
 	t.setServer(addrs...)
 	h, pool := o.hook(t)
-	dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h}) }
+	dial := func(node *redis.Client) { node.AddHook(&dialHook{hook: h, node: node}) }
 	c.OnNewNode(dial)
 	_ = c.ForEachShard(context.Background(), func(_ context.Context, node *redis.Client) error { dial(node); return nil }) // those that are there
-	return h, observe(c, pool, sdk.ConnectionStats{}, func(c *redis.Ring) []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} })
+	h.pools = func() []*redis.PoolStats { return []*redis.PoolStats{c.PoolStats()} }
+	return h, h.observe(pool, sdk.ConnectionStats{})
 }
 
 // hook makes that of a client, and says what its pool is called.
@@ -122,24 +124,26 @@ func (o Options) hook(t target) (h *hook, pool string) {
 	return &hook{target: unique.Make(t), attrs: t.attrs(nil), pool: o.Pool, keys: o.Keys}, o.Pool
 }
 
-// nodes are those of a cluster, as long as it has them.
+// nodes are those of a cluster, as long as it has them. The weak pointers are to
+// hooks, which only their nodes have: a generic type of a client costs the
+// compiler wrappers of its several hundred methods.
 type nodes struct {
 	mu  sync.Mutex
-	all []weak.Pointer[redis.Client]
+	all []weak.Pointer[dialHook]
 }
 
-func (n *nodes) add(node *redis.Client) {
+func (n *nodes) add(own *dialHook) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.all = append(slices.DeleteFunc(n.all, func(p weak.Pointer[redis.Client]) bool { return p.Value() == nil }), weak.Make(node))
+	n.all = append(slices.DeleteFunc(n.all, func(p weak.Pointer[dialHook]) bool { return p.Value() == nil }), weak.Make(own))
 }
 
 func (n *nodes) stats() (all []*redis.PoolStats) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, p := range n.all {
-		if node := p.Value(); node != nil {
-			all = append(all, node.PoolStats())
+		if own := p.Value(); own != nil {
+			all = append(all, own.node.PoolStats())
 		}
 	}
 	return all
@@ -148,17 +152,17 @@ func (n *nodes) stats() (all []*redis.PoolStats) {
 // sentinelAddr is what go-redis has for an address where a sentinel tells it.
 const sentinelAddr = "FailoverClient"
 
-// observe reports pools until stop is called, and no longer than somebody uses
-// their owner: what is reported must not keep it.
-func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats func(*T) []*redis.PoolStats) (stop func()) {
-	there := weak.Make(owner)
+// observe reports the pools until stop is called, and no longer than a client
+// has the hook: what is reported must not keep it.
+func (h *hook) observe(name string, limits sdk.ConnectionStats) (stop func()) {
+	there := weak.Make(h)
 	stop = sdk.ObserveConnections(name, func() sdk.ConnectionStats {
-		owner := there.Value()
-		if owner == nil {
+		h := there.Value()
+		if h == nil {
 			return sdk.ConnectionStats{}
 		}
 		now, stale := limits, int64(0)
-		for _, s := range stats(owner) {
+		for _, s := range h.pools() {
 			now.Used += int(s.TotalConns) - int(s.IdleConns)
 			now.Idle += int(s.IdleConns)
 			now.Pending += int(newer(s, "PendingRequests"))
@@ -170,7 +174,7 @@ func observe[T any](owner *T, name string, limits sdk.ConnectionStats, stats fun
 		now.Closed = map[string]int64{"stale": stale}
 		return now
 	})
-	runtime.AddCleanup(owner, func(stop func()) { stop() }, stop)
+	runtime.AddCleanup(h, func(stop func()) { stop() }, stop)
 	return stop
 }
 
@@ -278,9 +282,10 @@ type hook struct {
 	attrs  []core.Attr // of target
 	pool   string
 	keys   bool
-	// client has the pool, which what WithTimeout makes of the client shares, as
-	// it shares the hook: the pool is there as long as one of them is.
-	client *redis.Client
+	// pools asks the client, which the hook thereby keeps. What WithTimeout makes of
+	// a client shares its pool, as it shares the hook: the pool is there as long
+	// as one of them is.
+	pools func() []*redis.PoolStats
 }
 
 // DialHook implements redis.Hook.
@@ -409,7 +414,10 @@ func describeFailure(sp *sdk.Span, err error, failure, status string) {
 
 // dialHook is for the nodes of a cluster, whose commands are seen at the
 // cluster.
-type dialHook struct{ hook *hook }
+type dialHook struct {
+	hook *hook
+	node *redis.Client // whose hook this is
+}
 
 // DialHook implements redis.Hook.
 func (h *dialHook) DialHook(next redis.DialHook) redis.DialHook { return h.hook.DialHook(next) }

@@ -72,7 +72,7 @@ test('audit findings open with parents and technique, and are filtered by rule a
   const table = page.getByRole('table', { name: 'Audit' })
   await expect(table.getByRole('row').nth(1)).toBeVisible()
   await page.getByRole('button', { name: /shell from server/ }).click()
-  await expect(page).toHaveURL(/kernel\.audit\.rule/)
+  await expect(page).toHaveURL(/kernel\.audit\.findings/)
   await expect(table.getByRole('row').nth(1)).toContainText('A server process started a shell')
   await table.getByRole('row').nth(1).click()
   const panel = page.getByRole('complementary', { name: 'Details' })
@@ -82,10 +82,45 @@ test('audit findings open with parents and technique, and are filtered by rule a
   await accessible(page)
   await page.getByRole('button', { name: '≥ critical' }).click()
   await expect(page).toHaveURL(/sev=critical/)
-  await expect(page.getByText('Nothing matches in this time range')).toBeVisible()
+  await expect(page.getByText('Nothing matches in this time range').first()).toBeVisible()
   await page.getByRole('button', { name: 'Rules', exact: true }).click()
-  await expect(page.getByRole('table', { name: 'Rules' })).toContainText('shell_from_server')
+  const rule = page.getByRole('table', { name: 'Rules' }).getByRole('row').filter({ hasText: 'A server process started a shell' }).first()
+  await rule.click()
+  const details = page.getByRole('complementary', { name: 'Details' })
+  await expect(details).toContainText('shell_from_server')
+  await expect(details).toContainText('Looks for')
+  await settled(page)
   await accessible(page)
+})
+
+test('rules say whether they are in force, and where they are from', async ({ page }) => {
+  test.skip(real, 'a real server was not told any')
+  await open(page, '/kernel/audit?view=rules')
+  const table = page.getByRole('table', { name: 'Rules' })
+  await expect(page.getByText(/in force on 2 hosts/)).toBeVisible()
+  await expect(table.getByRole('row').filter({ hasText: 'The backup volume was mounted' })).toContainText('rules.yaml')
+  await expect(table.getByRole('row').filter({ hasText: 'A BPF program was loaded' })).toContainText('disabled')
+  await expect(table.getByRole('row').filter({ hasText: 'The backup volume was mounted' })).toContainText('1 of 2 hosts')
+  // By the keyboard, to its end.
+  await page.keyboard.press('j')
+  await page.keyboard.press('Enter')
+  await expect(page).toHaveURL(/rule=/)
+  await page.keyboard.press('Escape')
+  await expect(page).not.toHaveURL(/rule=/)
+})
+
+test('related signals of a service count what the kernel saw', async ({ page }) => {
+  await open(page, `/services/${service}?side=1`)
+  const related = page.getByRole('region', { name: 'Related' })
+  await expect(related.getByRole('link', { name: /^Audit findings \d/ })).toBeVisible()
+  await settled(page)
+  await accessible(page)
+  await related.getByRole('link', { name: /^Connections \d/ }).click()
+  await expect(page).toHaveURL(new RegExp(`/kernel\\?from=\\d+&to=\\d+&q=service.name\\+%3D\\+${service}`))
+  await page.goBack()
+  await related.getByRole('link', { name: /^Audit findings \d/ }).click()
+  await expect(page).toHaveURL(/\/kernel\/audit\?/)
+  await expect(page.getByRole('table', { name: 'Audit' }).getByRole('row').nth(1)).toBeVisible()
 })
 
 test('the story of a kill shows memory against the limit and leads to what the service did', async ({ page }) => {
@@ -123,15 +158,15 @@ test('a client span shows its sockets and says how exact that is', async ({ page
   await accessible(page)
 })
 
-test('Chinese and dark', async ({ page }) => {
-  await prefer(page, { theme: 'dark', locale: 'zh-CN' })
-  for (const [path, text] of [['/kernel', '健康'], ['/kernel?view=map', '网络'], ['/kernel/audit', '严重程度'], ['/kernel/oom', '被杀死']] as const) {
+for (const [path, text] of [['/kernel', '健康'], ['/kernel?view=map', '网络'], ['/kernel/audit', '严重程度'], ['/kernel/audit?view=rules', '来源'], ['/kernel/oom', '被杀死']] as const) {
+  test(`${path} in Chinese and dark is accessible`, async ({ page }) => {
+    await prefer(page, { theme: 'dark', locale: 'zh-CN' })
     await page.goto(path)
     await expect(page.getByText(text).first()).toBeVisible()
     await settled(page)
     await accessible(page)
-  }
-})
+  })
+}
 
 test('the kernel has its place: g k leads there, and its parts keep the service', async ({ page }) => {
   await open(page, `/logs?q=service.name+%3D+${service}+and+severity+%3E%3D+info`)

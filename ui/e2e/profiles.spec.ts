@@ -162,11 +162,11 @@ test('a span leads to the profiles of its service at that time, and to those of 
   await page.goto(`/traces/${id}`)
   await page.getByRole('treeitem').first().click()
   const related = page.getByRole('region', { name: 'Related' })
-  await related.getByRole('link', { name: /^Profiles \d/ }).click()
-  await expect(page).toHaveURL(new RegExp(`/profiles\\?from=\\d+&to=\\d+&q=service.name\\+%3D\\+${trace.service}$`))
+  await related.getByRole('link', { name: /^CPU of the (process|service) \d/ }).click()
+  await expect(page).toHaveURL(new RegExp(`/profiles\\?from=\\d+&to=\\d+&q=service.name\\+%3D\\+${trace.service}.*&type=cpu$`))
   await expect(graph(page)).toBeVisible()
   await page.goBack()
-  await related.getByRole('link', { name: /^Profiles of the trace \d/ }).click()
+  await related.getByRole('link', { name: /^CPU of the trace \d/ }).click()
   await expect(page).toHaveURL(new RegExp(`trace_id\\+%3D\\+${id}`))
   await expect(graph(page)).toBeVisible()
 })
@@ -175,8 +175,27 @@ test('a service leads to its profiles', async ({ page, request }) => {
   const trace = await someTrace(request)
   await someProfiles(request, trace.service)
   await page.goto(`/services/${trace.service}`)
-  await page.getByRole('link', { name: /profiles?$/ }).click()
+  await page.getByRole('link', { name: /^[\d,]+ profiles?$/ }).click()
   await expect(page).toHaveURL(new RegExp(`/profiles\\?q=service.name\\+%3D\\+${trace.service}`))
+})
+
+test('the filter completes attributes of resources and their values', async ({ page }) => {
+  await page.goto(order)
+  await expect(graph(page)).toBeVisible()
+  const filter = page.getByRole('combobox', { name: 'Filter' })
+  await filter.fill('service.v')
+  await page.getByRole('option', { name: /service\.version/ }).click()
+  await filter.pressSequentially('= 1.5')
+  await page.getByRole('option', { name: /^1\.5\.0/ }).click()
+  await expect(page).toHaveURL(/service\.version\+%3D\+1\.5\.0/)
+})
+
+test('a difference to all profiles, and the sides swapped', async ({ page }) => {
+  await page.goto('/profiles?q=service.name+%3D+order&type=cpu&vs=same&vsq=*')
+  await expect(graph(page)).toBeVisible()
+  await page.getByRole('button', { name: 'Swap sides' }).click()
+  await expect(page).toHaveURL(/\/profiles\?type=cpu&vs=same&vsq=service\.name/)
+  await expect(graph(page)).toBeVisible()
 })
 
 for (const [name, path] of [['flame graph', order], ['difference', versions], ['functions', `${order}&view=functions&fn=runtime.mallocgc`], ['list', '/profiles']] as const) {

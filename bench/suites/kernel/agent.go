@@ -24,8 +24,8 @@ type agent struct {
 }
 
 // watch starts an agent with some features, "" for all, and returns when it watches.
-func (s *suite) watch(ctx context.Context, features string, set ...string) (*agent, error) {
-	f, err := os.CreateTemp(s.dir, "agent-*.log")
+func (s *run) watch(ctx context.Context, features string, set ...string) (*agent, error) {
+	f, err := os.CreateTemp(s.Dir, "agent-*.log")
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *suite) watch(ctx context.Context, features string, set ...string) (*age
 	}
 	a := &agent{log: f.Name()}
 	began := time.Now()
-	if a.Process, err = proc.Start(proc.Command{Path: s.guanlan, Args: args, Log: a.log}); err != nil {
+	if a.Process, err = proc.Start(proc.Command{Path: s.Guanlan, Args: args, Log: a.log}); err != nil {
 		return nil, err
 	}
 	for {
@@ -59,7 +59,7 @@ func (s *suite) watch(ctx context.Context, features string, set ...string) (*age
 		time.Sleep(2 * time.Millisecond)
 	}
 	a.started = time.Since(began)
-	a.pid, err = pidOf(s.guanlan)
+	a.pid, err = pidOf(s.Guanlan)
 	return a, err
 }
 

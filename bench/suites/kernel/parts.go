@@ -18,10 +18,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/guanlan-io/guanlan/bench/report"
+	"github.com/guanlan-io/guanlan/bench/suite"
 )
 
 // start is how long an agent takes until all is attached, and what it is at rest.
-func (s *suite) start(ctx context.Context) error {
+func (s *run) start(ctx context.Context) error {
 	var took, cpu []float64
 	var a *agent
 	for range max(3, s.rounds/2+1) {
@@ -37,8 +38,8 @@ func (s *suite) start(ctx context.Context) error {
 		took, cpu = append(took, a.started.Seconds()), append(cpu, a.CPU().Seconds())
 	}
 	defer a.Kill()
-	s.report.Add(report.Row{Part: "start", Metric: "start until all is attached", Subject: subjectAgent, Value: median(took), Unit: "s", Target: "<= 2", Note: note(spread(took, "s"), a.without)})
-	s.report.Add(report.Row{Part: "start", Metric: "CPU until all is attached", Subject: subjectAgent, Value: median(cpu), Unit: "s", Note: spread(cpu, "s")})
+	s.Report.Add(report.Row{Part: "start", Metric: "start until all is attached", Subject: subjectAgent, Value: suite.Median(took), Unit: "s", Target: "<= 2", Note: note(suite.Spread(took, "s"), a.without)})
+	s.Report.Add(report.Row{Part: "start", Metric: "CPU until all is attached", Subject: subjectAgent, Value: suite.Median(cpu), Unit: "s", Note: suite.Spread(cpu, "s")})
 	if err := sleep(ctx, s.rest); err != nil {
 		return err
 	}
@@ -47,8 +48,8 @@ func (s *suite) start(ctx context.Context) error {
 		return err
 	}
 	m := a.Memory()
-	s.report.Add(report.Row{Part: "start", Metric: "memory at rest", Subject: subjectAgent, Value: m.RSS, Unit: "MiB", Target: "<= 60", Note: fmt.Sprintf("%.0f MiB of it not of files; peak %.0f MiB", m.Anon, m.Peak)})
-	s.report.Add(report.Row{Part: "start", Metric: "CPU at rest", Subject: subjectAgent, Value: 100 * (a.CPU() - before).Seconds() / time.Since(began).Seconds(), Unit: "% of a core"})
+	s.Report.Add(report.Row{Part: "start", Metric: "memory at rest", Subject: subjectAgent, Value: m.RSS, Unit: "MiB", Target: "<= 60", Note: fmt.Sprintf("%.0f MiB of it not of files; peak %.0f MiB", m.Anon, m.Peak)})
+	s.Report.Add(report.Row{Part: "start", Metric: "CPU at rest", Subject: subjectAgent, Value: 100 * (a.CPU() - before).Seconds() / time.Since(began).Seconds(), Unit: "% of a core"})
 	return nil
 }
 
@@ -68,8 +69,13 @@ type served struct {
 	*client
 }
 
-func (s *suite) serve(connections, workers int) (*served, error) {
-	server, err := s.begin("serve")
+func (s *run) serve(connections, workers int) (*served, error) {
+	return s.serveAs(s.self, nil, connections, workers)
+}
+
+// serveAs is serve by another copy of this program, with more in its environment.
+func (s *run) serveAs(program string, env []string, connections, workers int) (*served, error) {
+	server, err := begin(program, env, "serve")
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +101,7 @@ func own() time.Duration {
 
 // tcp is what a request costs more when its connection is watched: by the
 // kernel's own measure of the programs, and by the CPU of client and server.
-func (s *suite) tcp(ctx context.Context) error {
+func (s *run) tcp(ctx context.Context) error {
 	srv, err := s.serve(64, 16)
 	if err != nil {
 		return err
@@ -130,17 +136,17 @@ func (s *suite) tcp(ctx context.Context) error {
 	if failed := srv.failed.Load(); failed > 0 {
 		return fmt.Errorf("%d connections of the load failed", failed)
 	}
-	s.report.Add(report.Row{Part: "tcp", Metric: "BPF programs, a request", Subject: subjectAgent, Value: float64((took2 - took).Nanoseconds()) / 1e3 / float64(n), Unit: "µs", Target: "<= 1",
+	s.Report.Add(report.Row{Part: "tcp", Metric: "BPF programs, a request", Subject: subjectAgent, Value: float64((took2 - took).Nanoseconds()) / 1e3 / float64(n), Unit: "µs", Target: "<= 1",
 		Note: fmt.Sprintf("both ends of the connection are here; %.1f runs a request", float64(runs2-runs)/float64(n))})
-	s.report.Add(report.Row{Part: "tcp", Metric: "CPU of client and server, a request", Subject: subjectWithout, Value: median(without), Unit: "µs", Note: spread(without, "µs")})
-	s.report.Add(report.Row{Part: "tcp", Metric: "CPU of client and server, a request", Subject: subjectAgent, Value: median(with), Unit: "µs", Note: spread(with, "µs")})
-	s.report.Add(report.Row{Part: "tcp", Metric: "CPU of client and server, more", Subject: subjectAgent, Value: median(with) - median(without), Unit: "µs"})
+	s.Report.Add(report.Row{Part: "tcp", Metric: "CPU of client and server, a request", Subject: subjectWithout, Value: suite.Median(without), Unit: "µs", Note: suite.Spread(without, "µs")})
+	s.Report.Add(report.Row{Part: "tcp", Metric: "CPU of client and server, a request", Subject: subjectAgent, Value: suite.Median(with), Unit: "µs", Note: suite.Spread(with, "µs")})
+	s.Report.Add(report.Row{Part: "tcp", Metric: "CPU of client and server, more", Subject: subjectAgent, Value: suite.Median(with) - suite.Median(without), Unit: "µs"})
 	return nil
 }
 
 // audit is what an open that is of no interest costs more.
-func (s *suite) audit(ctx context.Context) error {
-	file := filepath.Join(s.dir, "of-no-interest")
+func (s *run) audit(ctx context.Context) error {
+	file := filepath.Join(s.Dir, "of-no-interest")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		return err
 	}
@@ -182,16 +188,16 @@ func (s *suite) audit(ctx context.Context) error {
 			with = append(with, v)
 		}
 		// The least of the rounds: what else the machine does only adds.
-		s.report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectWithout, Value: slices.Min(without), Unit: "µs", Note: spread(without, "µs")})
-		s.report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectAgent, Value: slices.Min(with), Unit: "µs", Note: spread(with, "µs")})
-		s.report.Add(report.Row{Part: "audit", Metric: "more, " + kind.name, Subject: subjectAgent, Value: slices.Min(with) - slices.Min(without), Unit: "µs", Target: "<= 0.25", Note: "of both calls"})
+		s.Report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectWithout, Value: slices.Min(without), Unit: "µs", Note: suite.Spread(without, "µs")})
+		s.Report.Add(report.Row{Part: "audit", Metric: "open and close, " + kind.name, Subject: subjectAgent, Value: slices.Min(with), Unit: "µs", Note: suite.Spread(with, "µs")})
+		s.Report.Add(report.Row{Part: "audit", Metric: "more, " + kind.name, Subject: subjectAgent, Value: slices.Min(with) - slices.Min(without), Unit: "µs", Target: "<= 0.25", Note: "of both calls"})
 	}
 	return nil
 }
 
 // lost opens files of interest faster than anybody can want to know of, and asks
 // whether each is told or counted as lost.
-func (s *suite) lost(ctx context.Context) error {
+func (s *run) lost(ctx context.Context) error {
 	a, err := s.watch(ctx, "audit", "receivers::kernel::audit::scopes::open=everywhere")
 	if err != nil {
 		return err
@@ -237,9 +243,9 @@ func (s *suite) lost(ctx context.Context) error {
 		}
 	}
 	missing := opened - told.Load() - max(counted.Load(), s.sink.lost.Load())
-	s.report.Add(report.Row{Part: "lost", Metric: "files of interest opened", Subject: subjectAgent, Value: float64(opened) / took.Seconds(), Unit: "1/s"})
-	s.report.Add(report.Row{Part: "lost", Metric: "told", Subject: subjectAgent, Value: 100 * float64(told.Load()) / float64(opened), Unit: "%"})
-	s.report.Add(report.Row{Part: "lost", Metric: "neither told nor counted as lost", Subject: subjectAgent, Value: float64(max(0, missing)), Target: "<= 0",
+	s.Report.Add(report.Row{Part: "lost", Metric: "files of interest opened", Subject: subjectAgent, Value: float64(opened) / took.Seconds(), Unit: "1/s"})
+	s.Report.Add(report.Row{Part: "lost", Metric: "told", Subject: subjectAgent, Value: 100 * float64(told.Load()) / float64(opened), Unit: "%"})
+	s.Report.Add(report.Row{Part: "lost", Metric: "neither told nor counted as lost", Subject: subjectAgent, Value: float64(max(0, missing)), Target: "<= 0",
 		Note: fmt.Sprintf("%d opened, %d told, %d counted in the kernel's ring, %d in all", opened, told.Load(), counted.Load(), s.sink.lost.Load())})
 	return nil
 }
@@ -258,13 +264,13 @@ func memoryCgroup(limit int) (dir string, err error) {
 }
 
 // oom is how long after a kill all about it is known.
-func (s *suite) oom(ctx context.Context) error {
+func (s *run) oom(ctx context.Context) error {
 	dir, err := memoryCgroup(64 << 20)
 	if dir != "" {
 		defer os.Remove(dir)
 	}
 	if err != nil {
-		s.report.Add(report.Row{Part: "oom", Metric: "kill until its event is complete", Subject: subjectAgent, Unit: "ms", Target: "<= 100", Skipped: true, Note: err.Error()})
+		s.Report.Add(report.Row{Part: "oom", Metric: "kill until its event is complete", Subject: subjectAgent, Unit: "ms", Target: "<= 100", Skipped: true, Note: err.Error()})
 		return nil
 	}
 	a, err := s.watch(ctx, "oom")
@@ -313,13 +319,13 @@ func (s *suite) oom(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	s.report.Add(report.Row{Part: "oom", Metric: "kill until its event is complete", Subject: subjectAgent, Value: median(lags), Unit: "ms", Target: "<= 100", Note: spread(lags, "ms")})
-	s.report.Add(report.Row{Part: "oom", Metric: "kill until its event is with the receiver", Subject: subjectAgent, Value: median(arrived), Unit: "ms", Note: spread(arrived, "ms") + "; the agent gathers for a second"})
+	s.Report.Add(report.Row{Part: "oom", Metric: "kill until its event is complete", Subject: subjectAgent, Value: suite.Median(lags), Unit: "ms", Target: "<= 100", Note: suite.Spread(lags, "ms")})
+	s.Report.Add(report.Row{Part: "oom", Metric: "kill until its event is with the receiver", Subject: subjectAgent, Value: suite.Median(arrived), Unit: "ms", Note: suite.Spread(arrived, "ms") + "; the agent gathers for a second"})
 	return nil
 }
 
 // profile is what profiling costs while there is something to profile.
-func (s *suite) profile(ctx context.Context) error {
+func (s *run) profile(ctx context.Context) error {
 	burner, err := s.begin("burn", "0.4")
 	if err != nil {
 		return err
@@ -327,7 +333,7 @@ func (s *suite) profile(ctx context.Context) error {
 	defer burner.end()
 	a, err := s.watch(ctx, "profile", statistics)
 	if err != nil {
-		s.report.Add(report.Row{Part: "profile", Metric: "profile of the CPU at 19 Hz", Subject: subjectAgent, Unit: "% of a core", Target: "<= 0.5", Skipped: true, Note: "the agent does not profile"})
+		s.Report.Add(report.Row{Part: "profile", Metric: "profile of the CPU at 19 Hz", Subject: subjectAgent, Unit: "% of a core", Target: "<= 0.5", Skipped: true, Note: "the agent does not profile"})
 		return nil
 	}
 	defer a.Kill()
@@ -342,63 +348,17 @@ func (s *suite) profile(ctx context.Context) error {
 	took2, runs2 := a.programs()
 	cpu2, elapsed := a.CPU(), time.Since(began).Seconds()
 	if runs2 == runs {
-		s.report.Add(report.Row{Part: "profile", Metric: "profile of the CPU at 19 Hz", Subject: subjectAgent, Unit: "% of a core", Target: "<= 0.5", Skipped: true, Note: "no stack was taken"})
+		s.Report.Add(report.Row{Part: "profile", Metric: "profile of the CPU at 19 Hz", Subject: subjectAgent, Unit: "% of a core", Target: "<= 0.5", Skipped: true, Note: "no stack was taken"})
 		return nil
 	}
 	programs := 100 * (took2 - took).Seconds() / elapsed
-	s.report.Add(report.Row{Part: "profile", Metric: "profile of the CPU at 19 Hz", Subject: subjectAgent, Value: programs + 100*(cpu2-cpu).Seconds()/elapsed, Unit: "% of a core", Target: "<= 0.5",
+	s.Report.Add(report.Row{Part: "profile", Metric: "profile of the CPU at 19 Hz", Subject: subjectAgent, Value: programs + 100*(cpu2-cpu).Seconds()/elapsed, Unit: "% of a core", Target: "<= 0.5",
 		Note: fmt.Sprintf("agent and programs, which take %.3f %%; %.0f stacks a second", programs, float64(runs2-runs)/elapsed)})
 	return nil
 }
 
-// attach is what a span of a server costs that is watched from outside, in CPU of
-// the server: with, and without again.
-func (s *suite) attach(ctx context.Context) error {
-	srv, err := s.serve(16, 4)
-	if err != nil {
-		return err
-	}
-	defer srv.end()
-	srv.ask(ctx, 0, time.Second)
-	round := func() float64 {
-		before := srv.cpu()
-		n := srv.ask(ctx, 0, s.each)
-		return float64((srv.cpu() - before).Nanoseconds()) / 1e3 / float64(max(n, 1))
-	}
-	row := report.Row{Part: "attach", Metric: "CPU of the server, more by a span", Subject: subjectAgent, Unit: "µs", Target: "<= 3"}
-	var without, with []float64
-	for range s.rounds {
-		without = append(without, round())
-		s.sink.traces.Store(0)
-		a, err := s.watch(ctx, "", "receivers::kernel::attach::enabled=true", "receivers::kernel::attach::executables=["+s.self+"]",
-			"receivers::kernel::tcp::enabled=false", "receivers::kernel::oom::enabled=false", "receivers::kernel::audit::enabled=false", "receivers::kernel::profile::enabled=false")
-		if err != nil {
-			row.Skipped, row.Note = true, err.Error()
-			s.report.Add(row)
-			return nil
-		}
-		for began := time.Now(); s.sink.traces.Load() == 0 && time.Since(began) < 10*time.Second && ctx.Err() == nil; { // until it has found the program
-			srv.ask(ctx, 100, 200*time.Millisecond)
-		}
-		with = append(with, round())
-		if _, err := a.Stop(); err != nil {
-			return err
-		}
-		if s.sink.traces.Load() == 0 {
-			row.Skipped, row.Note = true, "no span came"
-			s.report.Add(row)
-			return nil
-		}
-	}
-	row.Value = median(with) - median(without)
-	s.report.Add(report.Row{Part: "attach", Metric: "CPU of the server, a request", Subject: subjectWithout, Value: median(without), Unit: "µs", Note: spread(without, "µs") + "; before, between and after"})
-	s.report.Add(report.Row{Part: "attach", Metric: "CPU of the server, a request", Subject: subjectAgent, Value: median(with), Unit: "µs", Note: spread(with, "µs")})
-	s.report.Add(row)
-	return nil
-}
-
 // agent is what all of it is while 5,000 connections carry 10,000 requests a second.
-func (s *suite) agent(ctx context.Context) error {
+func (s *run) agent(ctx context.Context) error {
 	const connections, rate = 5000, 10_000
 	srv, err := s.serve(connections, 64)
 	if err != nil {
@@ -431,8 +391,8 @@ func (s *suite) agent(ctx context.Context) error {
 	}
 	defer a.Kill()
 	pace := fmt.Sprintf("%.0f requests/s over %d connections, both ends here", answered, connections)
-	s.report.Add(report.Row{Part: "agent", Metric: "memory under load", Subject: subjectAgent, Value: m.RSS, Unit: "MiB", Target: "<= 150", Note: fmt.Sprintf("%s; peak %.0f MiB", pace, m.Peak)})
-	s.report.Add(report.Row{Part: "agent", Metric: "CPU under load", Subject: subjectAgent, Value: cpu + programs, Unit: "cores", Target: "<= 0.15", Note: fmt.Sprintf("%s; %.3f of it BPF programs", pace, programs)})
+	s.Report.Add(report.Row{Part: "agent", Metric: "memory under load", Subject: subjectAgent, Value: m.RSS, Unit: "MiB", Target: "<= 150", Note: fmt.Sprintf("%s; peak %.0f MiB", pace, m.Peak)})
+	s.Report.Add(report.Row{Part: "agent", Metric: "CPU under load", Subject: subjectAgent, Value: cpu + programs, Unit: "cores", Target: "<= 0.15", Note: fmt.Sprintf("%s; %.3f of it BPF programs", pace, programs)})
 	if n := srv.failed.Load(); n > 0 {
 		return fmt.Errorf("%d of the load's workers failed", n)
 	}

@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/guanlan-io/guanlan/bench/proc"
 )
 
 // play is what this program does as a process of its own, to be watched.
@@ -116,8 +118,11 @@ type role struct {
 	ended chan struct{}
 }
 
-func (s *suite) begin(args ...string) (*role, error) {
-	cmd := exec.Command(s.self, append([]string{"play"}, args...)...)
+func (s *run) begin(args ...string) (*role, error) { return begin(s.self, nil, args...) }
+
+func begin(program string, env []string, args ...string) (*role, error) {
+	cmd := exec.Command(program, append([]string{"play"}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err1 := cmd.StdinPipe()
@@ -148,28 +153,29 @@ func (r *role) end() {
 	<-r.ended
 }
 
-// cpu is what the process has used so far, user and system, to a tick of 10 ms.
-func (r *role) cpu() time.Duration {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.Process.Pid))
-	_, rest, _ := strings.Cut(string(text), ") ")
-	f := strings.Fields(rest)
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(f[11])
-	system, _ := strconv.Atoi(f[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
-}
+// cpu is what the process has used so far, user and system.
+func (r *role) cpu() time.Duration { return proc.CPU(r.Process.Pid) }
 
 // client keeps connections to a server and asks over them.
 type client struct {
 	conns  [][]*conn // by worker
 	failed atomic.Int64
+	// quick has answers not parsed but counted, all to be as long as the first: for a load that
+	// keeps a server busy which does little more itself.
+	quick bool
 }
 
 type conn struct {
 	net.Conn
 	answers *bufio.Reader
+	read    int // bytes, of all answers
+	size    int // of one, once known
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read += n
+	return n, err
 }
 
 // dial opens n connections that workers share out.
@@ -181,7 +187,9 @@ func dial(address string, n, workers int) (*client, error) {
 			c.close()
 			return nil, fmt.Errorf("connect to the server: %w", err)
 		}
-		c.conns[i%workers] = append(c.conns[i%workers], &conn{raw, bufio.NewReaderSize(raw, 1024)})
+		one := &conn{Conn: raw}
+		one.answers = bufio.NewReaderSize(one, 1024)
+		c.conns[i%workers] = append(c.conns[i%workers], one)
 	}
 	return c, nil
 }
@@ -194,24 +202,38 @@ func (c *client) close() {
 	}
 }
 
-var question = []byte("GET /products/42 HTTP/1.1\r\nHost: bench\r\n\r\n")
+// product is the path of the requests that are measured.
+const product = "/products/42"
 
-func (c *conn) ask() error {
+func question(path string) []byte { return []byte("GET " + path + " HTTP/1.1\r\nHost: bench\r\n\r\n") }
+
+func (c *conn) ask(question []byte, quick bool) error {
 	if _, err := c.Write(question); err != nil {
 		return err
 	}
+	if quick && c.size > 0 {
+		_, err := c.answers.Discard(c.size)
+		return err
+	}
+	before := c.read
 	answer, err := http.ReadResponse(c.answers, nil)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, answer.Body)
+	c.size = c.read - before
 	return err
 }
 
 // ask asks for a while, rate times a second over all connections (0: as fast as
 // answers come), and returns how often it was answered.
 func (c *client) ask(ctx context.Context, rate int, d time.Duration) int {
+	return c.askFor(ctx, product, rate, d)
+}
+
+func (c *client) askFor(ctx context.Context, path string, rate int, d time.Duration) int {
 	var done atomic.Int64
+	text := question(path)
 	var all sync.WaitGroup
 	began := time.Now()
 	for w, conns := range c.conns {
@@ -221,7 +243,7 @@ func (c *client) ask(ctx context.Context, rate int, d time.Duration) int {
 					due := began.Add(time.Duration(i*len(c.conns)+w) * time.Second / time.Duration(rate))
 					time.Sleep(time.Until(due))
 				}
-				if err := conns[i%len(conns)].ask(); err != nil {
+				if err := conns[i%len(conns)].ask(text, c.quick); err != nil {
 					c.failed.Add(1)
 					return
 				}

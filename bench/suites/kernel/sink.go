@@ -15,14 +15,15 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
 // sink receives what agents send, keeps the records that somebody wants, and
 // throws the rest away.
 type sink struct {
 	address string
-	server  *http.Server
-	traces  atomic.Int64 // requests with spans
+	spans   spans
 	lost    atomic.Int64 // what agents say that they dropped of the audit
 
 	mu   sync.Mutex
@@ -35,12 +36,9 @@ func listen() (*sink, error) {
 		return nil, fmt.Errorf("listen for the agent: %w", err)
 	}
 	s := &sink{address: l.Addr().String()}
-	s.server = &http.Server{Handler: s}
-	go s.server.Serve(l)
+	go http.Serve(l, s) // as long as the suite runs
 	return s, nil
 }
-
-func (s *sink) close() { s.server.Close() }
 
 // records calls f with each log record and when it came, one by one, until it is called with nil.
 func (s *sink) records(f func(plog.LogRecord, time.Time)) {
@@ -63,7 +61,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case "/v1/traces":
-		s.traces.Add(1)
+		if raw, err := io.ReadAll(body); err == nil {
+			s.spans.count(raw)
+		}
 	case "/v1/metrics":
 		if raw, err := io.ReadAll(body); err == nil {
 			s.losses(raw)
@@ -116,6 +116,42 @@ func (s *sink) losses(raw []byte) {
 					if f, ok := p.Attributes().Get("kernel.feature"); ok && f.Str() == "audit" {
 						s.lost.Add(p.IntValue())
 					}
+				}
+			}
+		}
+	}
+}
+
+// spans counts spans of servers by the path that was asked for.
+type spans struct {
+	mu sync.Mutex
+	n  map[string]int64
+}
+
+func (s *spans) of(path string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n[path]
+}
+
+func (s *spans) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n = map[string]int64{}
+}
+
+func (s *spans) count(raw []byte) {
+	req := ptraceotlp.NewExportRequest()
+	if req.UnmarshalProto(raw) != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, resource := range req.Traces().ResourceSpans().All() {
+		for _, scope := range resource.ScopeSpans().All() {
+			for _, span := range scope.Spans().All() {
+				if path, ok := span.Attributes().Get("url.path"); ok && s.n != nil && span.Kind() == ptrace.SpanKindServer {
+					s.n[path.Str()]++
 				}
 			}
 		}

@@ -40,7 +40,7 @@ func (s *slow) UploadTraces(_ context.Context, spans []*tracepb.ResourceSpans) e
 
 // export offers spans at a steady rate, in gusts of 10 ms, to exporters with
 // their default queues and a receiver that takes 100 ms for a batch.
-func (s *suite) export(ctx context.Context) error {
+func (s *run) export(ctx context.Context) error {
 	offer := func(t trace.Tracer) (offered int) {
 		began := time.Now()
 		ticker := time.NewTicker(10 * time.Millisecond)
@@ -55,7 +55,7 @@ func (s *suite) export(ctx context.Context) error {
 		return offered
 	}
 	lost := func(subject string, offered, got int, target, note string) {
-		s.report.Add(report.Row{Part: "export", Metric: "lost at 20k spans/s, 100 ms a batch", Subject: subject, Value: 100 * float64(offered-got) / float64(offered), Unit: "%", Target: target,
+		s.Report.Add(report.Row{Part: "export", Metric: "lost at 20k spans/s, 100 ms a batch", Subject: subject, Value: 100 * float64(offered-got) / float64(offered), Unit: "%", Target: target,
 			Note: fmt.Sprintf("%d of %d arrived; %s", got, offered, note)})
 	}
 	most := 0

@@ -60,7 +60,7 @@ func (discard) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, err
 }
 
-func (s *suite) http(ctx context.Context) error {
+func (s *run) http(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	serve := func(h http.Handler) func(int) {
@@ -111,7 +111,7 @@ func someAttributes() []attribute.KeyValue {
 		attribute.Int("http.response.status_code", 200), attribute.String("server.address", "shop.example"), attribute.Int("server.port", 8080), attribute.String("client.address", "10.1.2.3")}
 }
 
-func (s *suite) span(ctx context.Context) error {
+func (s *run) span(ctx context.Context) error {
 	through := func(t trace.Tracer) func(int) {
 		return func(n int) {
 			for range n {
@@ -181,7 +181,7 @@ func (s *suite) span(ctx context.Context) error {
 	return pipe.Close(ctx)
 }
 
-func (s *suite) metric(ctx context.Context) error {
+func (s *run) metric(ctx context.Context) error {
 	bounds := []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 	series := core.NewMeter(core.NewScope("bench", "", ""), 0).Instrument(core.InstrumentOptions{Name: "h", Form: core.Histogram, Bounds: bounds}).
 		With(core.String("http.request.method", "GET"), core.String("http.route", "/orders/{id}"), core.Int("http.response.status_code", 200))
@@ -204,7 +204,7 @@ func (s *suite) metric(ctx context.Context) error {
 	return nil
 }
 
-func (s *suite) propagation(ctx context.Context) error {
+func (s *run) propagation(ctx context.Context) error {
 	carrier := propagation.HeaderCarrier{"Traceparent": {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}, "Tracestate": {"ot=th:8"}, "Baggage": {"tenant=gold,region=eu"}}
 	extract := func(p propagation.TextMapPropagator) func(int) {
 		return func(n int) {
@@ -218,7 +218,7 @@ func (s *suite) propagation(ctx context.Context) error {
 	return nil
 }
 
-func (s *suite) log(ctx context.Context) error {
+func (s *run) log(ctx context.Context) error {
 	spool := core.NewSpool(io.Discard, 0)
 	provider, pipe := ourTraces(nil)
 	ctx, _ = provider.Tracer("bench").Start(ctx, "n")

@@ -15,7 +15,7 @@ import (
 
 // runtime takes samples of the Go runtime; stock has none but the collection
 // itself, which it is compared with.
-func (s *suite) runtime(ctx context.Context) error {
+func (s *run) runtime(ctx context.Context) error {
 	reader := stockmetric.NewManualReader(stockmetric.WithProducer(stockruntime.NewProducer()))
 	provider := stockmetric.NewMeterProvider(stockmetric.WithReader(reader))
 	if err := stockruntime.Start(stockruntime.WithMeterProvider(provider), stockruntime.WithMinimumReadMemStatsInterval(0)); err != nil {

@@ -25,7 +25,7 @@ var services = []struct{ folder, subject string }{{"bare", "net/http alone"}, {"
 
 // service measures what the SDK adds to a small service: to its binary, and to
 // the time of its requests.
-func (s *suite) service(ctx context.Context) error {
+func (s *run) service(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "bench-sdk")
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (s *suite) service(ctx context.Context) error {
 		if v.subject == subjectOurs {
 			row.Target, row.Note = "<= 3", fmt.Sprintf("over the bare service's %.1f MB", float64(bare)/1e6)
 		}
-		s.report.Add(row)
+		s.Report.Add(row)
 	}
 	return s.latency(ctx, dir)
 }
@@ -65,7 +65,7 @@ const (
 // latency offers each service requests at a steady rate, in turns, and compares
 // the medians of their 99th percentiles: the machine's mood is then the same for
 // all.
-func (s *suite) latency(ctx context.Context, dir string) error {
+func (s *run) latency(ctx context.Context, dir string) error {
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 	defer receiver.Close()
 	all := make([][]float64, len(services))
@@ -105,7 +105,7 @@ func (s *suite) latency(ctx context.Context, dir string) error {
 	for i, v := range services {
 		slices.Sort(all[i])
 		p99 := all[i][len(all[i])/2]
-		s.report.Add(report.Row{Part: "service", Metric: "P99 at 10k requests/s", Subject: v.subject, Value: p99 * 1e6, Unit: "µs",
+		s.Report.Add(report.Row{Part: "service", Metric: "P99 at 10k requests/s", Subject: v.subject, Value: p99 * 1e6, Unit: "µs",
 			Note: fmt.Sprintf("rounds from %.0f to %.0f", all[i][0]*1e6, all[i][len(all[i])-1]*1e6)})
 		if i == 0 {
 			bare = p99
@@ -115,7 +115,7 @@ func (s *suite) latency(ctx context.Context, dir string) error {
 		if v.subject == subjectOurs {
 			row.Target = "<= 3"
 		}
-		s.report.Add(row)
+		s.Report.Add(row)
 	}
 	return nil
 }

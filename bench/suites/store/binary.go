@@ -19,12 +19,12 @@ const heaviest = 15
 
 // binary measures the program and what weighs in it. The symbols come from a
 // second build that keeps them: the one that ships has none.
-func (s *suite) binary(ctx context.Context) error {
-	info, err := os.Stat(s.guanlan)
+func (s *run) binary(ctx context.Context) error {
+	info, err := os.Stat(s.Guanlan)
 	if err != nil {
 		return fmt.Errorf("%w (make build makes it)", err)
 	}
-	stripped, err := isStripped(s.guanlan)
+	stripped, err := isStripped(s.Guanlan)
 	if err != nil {
 		return err
 	}
@@ -33,12 +33,12 @@ func (s *suite) binary(ctx context.Context) error {
 	if !stripped {
 		row.Note = "not stripped: build it with make build"
 	}
-	s.rep.Add(row)
+	s.Report.Add(row)
 
 	path := filepath.Join(s.bin, "guanlan-symbols")
 	defer os.Remove(path)
-	if err := goBuild(ctx, "build guanlan with symbols", s.repo, path, "./cmd/guanlan", "remove_all_sd", "", false); err != nil {
-		s.rep.Add(report.Row{Part: "binary", Metric: "weight of modules", Subject: "guanlan", Skipped: true, Note: err.Error()})
+	if err := goBuild(ctx, "build guanlan with symbols", s.Repo, path, "./cmd/guanlan", "remove_all_sd", "", false); err != nil {
+		s.Report.Add(report.Row{Part: "binary", Metric: "weight of modules", Subject: "guanlan", Skipped: true, Note: err.Error()})
 		return nil
 	}
 	weights, err := weigh(path)
@@ -47,7 +47,7 @@ func (s *suite) binary(ctx context.Context) error {
 	}
 	names := slices.SortedFunc(maps.Keys(weights), func(a, b string) int { return int(weights[b]) - int(weights[a]) })
 	for _, name := range names[:min(heaviest, len(names))] {
-		s.rep.Add(report.Row{Part: "binary", Metric: "weighs: " + name, Subject: "guanlan", Value: float64(weights[name]) / mb, Unit: "MB"})
+		s.Report.Add(report.Row{Part: "binary", Metric: "weighs: " + name, Subject: "guanlan", Value: float64(weights[name]) / mb, Unit: "MB"})
 	}
 	return nil
 }

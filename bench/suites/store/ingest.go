@@ -26,7 +26,7 @@ const (
 )
 
 // loaded runs the parts that need a server with the planned spans in it.
-func (s *suite) loaded(ctx context.Context) error {
+func (s *run) loaded(ctx context.Context) error {
 	if s.has("guanlan") {
 		if err := s.loadedGuanlan(ctx); err != nil {
 			return fmt.Errorf("guanlan: %w", err)
@@ -36,13 +36,13 @@ func (s *suite) loaded(ctx context.Context) error {
 		peer
 		start     func(context.Context, peer) (*server, error)
 		count     counter
-		questions func(*suite, *server) []question
+		questions func(*run, *server) []question
 	}{
 		{victoriaLogs, s.startVictoriaLogs, countVictoriaLogs, victoriaLogsQuestions},
 		{victoriaLogsGo, s.startVictoriaLogs, countVictoriaLogs, victoriaLogsQuestions},
 		{jaeger, s.startJaeger, nil, jaegerQuestions},
 	} {
-		if !s.has(p.subject) || !s.wants("ingest") && !s.wants("query") {
+		if !s.has(p.subject) || !s.Asked("ingest") && !s.Asked("query") {
 			continue
 		}
 		err := func() error {
@@ -54,7 +54,7 @@ func (s *suite) loaded(ctx context.Context) error {
 			if err := s.ingest(ctx, v, p.count); err != nil {
 				return err
 			}
-			if s.wants("query") {
+			if s.Asked("query") {
 				return s.ask(ctx, v, "", p.questions(s, v))
 			}
 			return nil
@@ -64,14 +64,14 @@ func (s *suite) loaded(ctx context.Context) error {
 		}
 		if err != nil {
 			say("%s: %v", p.title, err)
-			s.rep.Add(report.Row{Part: "ingest", Metric: "ingest CPU", Subject: p.title, Skipped: true, Note: err.Error()})
+			s.Report.Add(report.Row{Part: "ingest", Metric: "ingest CPU", Subject: p.title, Skipped: true, Note: err.Error()})
 		}
 	}
 	s.compare()
 	return nil
 }
 
-func (s *suite) loadedGuanlan(ctx context.Context) error {
+func (s *run) loadedGuanlan(ctx context.Context) error {
 	v, err := s.startGuanlan(ctx, "guanlan")
 	if err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *suite) loadedGuanlan(ctx context.Context) error {
 	if err := s.ingest(ctx, v, countGuanlan); err != nil {
 		return err
 	}
-	if s.wants("query") {
+	if s.Asked("query") {
 		if err := s.ask(ctx, v, "", guanlanQuestions(s, v)); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (s *suite) loadedGuanlan(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.wants("start") {
+	if s.Asked("start") {
 		return s.restarts(ctx, v)
 	}
 	return nil
@@ -98,7 +98,7 @@ func (s *suite) loadedGuanlan(ctx context.Context) error {
 type counter func(ctx context.Context, v *server, from, to time.Time) (int64, error)
 
 // ingest loads the planned spans as fast as they are taken.
-func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
+func (s *run) ingest(ctx context.Context, v *server, count counter) error {
 	say("load %d spans into %s", s.plan.Spans(), v.title)
 	// What lies there before, such as a reserve for a full disk, is no cost of
 	// spans.
@@ -127,7 +127,7 @@ func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
 
 	n := float64(result.Acked)
 	s.cost[v.title] = micros(settled) / n
-	if !s.wants("ingest") {
+	if !s.Asked("ingest") {
 		return nil
 	}
 	ours := v.title == "guanlan"
@@ -135,7 +135,7 @@ func (s *suite) ingest(ctx context.Context, v *server, count counter) error {
 		if !ours {
 			target = ""
 		}
-		s.rep.Add(report.Row{Part: "ingest", Metric: metric, Subject: v.title, Value: value, Unit: unit, Target: target, Note: note})
+		s.Report.Add(report.Row{Part: "ingest", Metric: metric, Subject: v.title, Value: value, Unit: unit, Target: target, Note: note})
 	}
 	add("ingest CPU", micros(settled)/n, "µs/span", "<= 25", fmt.Sprintf("merges until settled included%s; %.1f when the last span was acknowledged", unsettled, micros(taken)/n))
 	add("ingest rate", result.PerSecond(), "spans/s", ">= 80000", fmt.Sprintf("the client's %.1f µs/span on the same cores", micros(client)/n))
@@ -191,21 +191,21 @@ func grown(before, after map[string]int64, n float64) (total float64, where stri
 }
 
 // compare adds what the peers' figures make of Guanlan's.
-func (s *suite) compare() {
+func (s *run) compare() {
 	own, ok := s.cost["guanlan"]
-	if !ok || !s.wants("ingest") {
+	if !ok || !s.Asked("ingest") {
 		return
 	}
 	if other, ok := s.cost[jaeger.title]; ok {
-		s.rep.Add(report.Row{Part: "ingest", Metric: "ingest CPU, Jaeger's to ours", Subject: "guanlan", Value: other / own, Unit: "×", Target: ">= 8"})
+		s.Report.Add(report.Row{Part: "ingest", Metric: "ingest CPU, Jaeger's to ours", Subject: "guanlan", Value: other / own, Unit: "×", Target: ">= 8"})
 	} else if s.has(jaeger.subject) {
-		s.rep.Add(report.Row{
+		s.Report.Add(report.Row{
 			Part: "ingest", Metric: "ingest CPU, earlier", Subject: jaeger.title, Value: 218, Unit: "µs/span",
 			Note: "reference: measured earlier on another run, with other spans; not a result of this run",
 		})
 	}
 	if other := cmp.Or(s.cost[victoriaLogs.title], s.cost[victoriaLogsGo.title]); other > 0 {
-		s.rep.Add(report.Row{
+		s.Report.Add(report.Row{
 			Part: "ingest", Metric: "ingest CPU, ours to VictoriaLogs'", Subject: "guanlan", Value: own / other, Unit: "×", Target: "<= 1.5",
 			Note: "which has no journal, no metrics of requests and no service graph",
 		})
@@ -227,7 +227,7 @@ const (
 
 // flow sends live spans at the fixed rate until d is over or ctx ends. With
 // logs it sends the log records of each batch too, half as many.
-func (s *suite) flow(ctx context.Context, v *server, d time.Duration, perBatch int, logs bool) (spans, records load.Result, err error) {
+func (s *run) flow(ctx context.Context, v *server, d time.Duration, perBatch int, logs bool) (spans, records load.Result, err error) {
 	plan := s.live
 	if perBatch != liveBatch {
 		plan = gen.NewPlan(3, s.live.Start(), s.live.End(), s.live.Spans(), perBatch)
@@ -265,7 +265,7 @@ func (s *suite) flow(ctx context.Context, v *server, d time.Duration, perBatch i
 }
 
 // progress tells how far a load is, every tenth of it.
-func (s *suite) progress(total int) func(int64) {
+func (s *run) progress(total int) func(int64) {
 	began, told := time.Now(), int64(0)
 	return func(acked int64) {
 		if tenth := acked * 10 / int64(total); tenth > told {

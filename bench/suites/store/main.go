@@ -5,48 +5,38 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/guanlan-io/guanlan/bench/gen"
-	"github.com/guanlan-io/guanlan/bench/report"
+	"github.com/guanlan-io/guanlan/bench/suite"
 )
 
-// suite is one run: what was asked for, and what came of it.
-type suite struct {
-	guanlan string // program under test
-	repo    string // root of the repository
-	bin     string // programs of peers, built on demand
-	dir     string // of all data; removed at the end
+// run is one run: what was asked for, and what came of it.
+type run struct {
+	suite.Suite
+	bin string // programs of peers, built on demand
 
-	parts   []string
-	subject []string
-	short   bool
-	soak    time.Duration
-	idle    time.Duration
-	rate    time.Duration
-	workers int
-	series  int
+	subjects      string // as they were asked for
+	subject       []string
+	soak          time.Duration
+	idle          time.Duration
+	rate          time.Duration
+	workers       int
+	series        int
+	spans, batch  int
+	loadedAlready bool
 
 	plan *gen.Plan // the spans that are loaded
 	live *gen.Plan // spans that come while something is measured
-	rep  *report.Report
 	// cost is processor µs a span by subject, for the ratios.
 	cost map[string]float64
 }
-
-// The parts in the order in which they are run. ingest, query and start share
-// one loaded server.
-var allParts = []string{"binary", "idle", "ingest", "query", "start", "ack", "series", "soak"}
 
 var (
 	usualSubjects = []string{"guanlan", "victorialogs", "jaeger", "prometheus"}
@@ -54,152 +44,74 @@ var (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	s := &run{cost: map[string]float64{}}
+	s.Suite = suite.Suite{
+		Name: "store", Measures: true, Prepare: s.prepare, About: s.about,
+		Parts: []suite.Part{
+			{Name: "binary", Run: s.ours(s.binary)},
+			{Name: "idle", Run: s.ours(s.idling)},
+			{Name: "ingest", Run: s.once(s.loaded)},
+			{Name: "query", Run: s.once(s.loaded)},
+			{Name: "start", Run: s.once(s.loaded)},
+			{Name: "ack", Run: s.ours(s.acknowledge)},
+			{Name: "series", Run: s.metrics},
+			{Name: "soak", Run: s.ours(s.soaking)},
+		},
 	}
-}
-
-func run(ctx context.Context) error {
-	s := &suite{cost: map[string]float64{}}
-	var parts, subjects, out, tmp string
-	var spans, batch int
-	flag.StringVar(&parts, "run", "all", "parts to run, comma-separated: "+strings.Join(allParts, ","))
-	flag.StringVar(&subjects, "subjects", strings.Join(usualSubjects, ","), "servers to run, comma-separated: "+strings.Join(allSubjects, ","))
-	flag.StringVar(&s.guanlan, "guanlan", "../bin/guanlan", "program under test")
-	flag.StringVar(&out, "out", "results/store.json", "file that takes the rows; parts not run keep theirs")
-	flag.StringVar(&tmp, "tmp", "", "folder for data (default the system's)")
-	flag.BoolVar(&s.short, "short", false, "a tenth of the spans, one minute of soak: to try the suite, not to quote")
-	flag.IntVar(&spans, "spans", 2_000_000, "spans to load")
-	flag.IntVar(&batch, "batch", 1000, "spans of a request")
+	flag.StringVar(&s.subjects, "subjects", strings.Join(usualSubjects, ","), "servers to run, comma-separated: "+strings.Join(allSubjects, ","))
+	flag.IntVar(&s.spans, "spans", 2_000_000, "spans to load")
+	flag.IntVar(&s.batch, "batch", 1000, "spans of a request")
 	flag.IntVar(&s.workers, "workers", 4, "requests under way at a time")
 	flag.IntVar(&s.series, "series", 100_000, "active series")
 	flag.DurationVar(&s.soak, "soak", 10*time.Minute, "length of the soak at 10k spans/s and 5k logs/s")
-	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	}
+	s.Main()
+}
+
+func (s *run) prepare(context.Context) (err error) {
 	s.idle, s.rate = 30*time.Second, 30*time.Second
-	if s.short {
-		spans, s.series = min(spans, 200_000), min(s.series, 10_000)
+	if s.Short {
+		s.spans, s.series = min(s.spans, 200_000), min(s.series, 10_000)
 		s.soak, s.idle, s.rate = time.Minute, 5*time.Second, 10*time.Second
 	}
-	var err error
-	if s.parts, err = choose(parts, allParts); err != nil {
-		return fmt.Errorf("-run: %w", err)
-	}
-	if s.subject, err = choose(subjects, allSubjects); err != nil {
+	if s.subject, err = suite.Choose(s.subjects, allSubjects); err != nil {
 		return fmt.Errorf("-subjects: %w", err)
-	}
-	if s.repo, err = filepath.Abs(".."); err != nil {
-		return err
-	}
-	if _, err := os.Stat("peers/jaeger/go.mod"); err != nil {
-		return errors.New("run this in the folder bench, for example by make bench-store")
 	}
 	if s.bin, err = filepath.Abs("bin"); err != nil {
 		return err
 	}
-	if s.guanlan, err = filepath.Abs(s.guanlan); err != nil {
-		return err
-	}
-	if s.dir, err = os.MkdirTemp(tmp, "guanlan-bench-"); err != nil {
-		return fmt.Errorf("make a folder for data: %w", err)
-	}
-	defer os.RemoveAll(s.dir)
-
 	// The newest six hours. Minutes are whole because rollups are kept by it.
 	end := time.Now().Truncate(time.Minute)
-	s.plan = gen.NewPlan(1, end.Add(-6*time.Hour), end, spans, batch)
-	s.live = gen.NewPlan(2, end, end.Add(time.Hour), spans, liveBatch)
-	s.rep = report.New(os.Stderr)
-
-	began := time.Now()
-	err = s.all(ctx)
-	if ctx.Err() != nil {
-		err = errors.New("stopped; no results were written")
-	}
-	if err != nil {
-		return err
-	}
-	head := fmt.Sprintf("%s, %d cores, %s; %d spans of %s in batches of %d; took %v",
-		cpuName(), runtime.NumCPU(), runtime.Version(), s.plan.Spans(), "10 a trace", s.plan.SpansPerBatch(), time.Since(began).Round(time.Second))
-	fmt.Printf("\n%s\n\n", head)
-	if err := s.rep.Table(os.Stdout); err != nil {
-		return err
-	}
-	if err := s.rep.Write(out); err != nil {
-		return err
-	}
-	fmt.Printf("\n%d rows to %s; %d targets missed\n", s.rep.Len(), out, s.rep.Failed())
+	s.plan = gen.NewPlan(1, end.Add(-6*time.Hour), end, s.spans, s.batch)
+	s.live = gen.NewPlan(2, end, end.Add(time.Hour), s.spans, liveBatch)
 	return nil
 }
 
-// all runs the chosen parts. A peer that cannot be had costs its rows only; a
-// failure of Guanlan ends the suite.
-func (s *suite) all(ctx context.Context) error {
-	if s.wants("binary") && s.has("guanlan") {
-		if err := s.binary(ctx); err != nil {
-			return fmt.Errorf("binary: %w", err)
-		}
-	}
-	if s.wants("idle") && s.has("guanlan") {
-		if err := s.idling(ctx); err != nil {
-			return fmt.Errorf("idle: %w", err)
-		}
-	}
-	if s.wants("ingest") || s.wants("query") || s.wants("start") {
-		if err := s.loaded(ctx); err != nil {
-			return err
-		}
-	}
-	if s.wants("ack") && s.has("guanlan") {
-		if err := s.acknowledge(ctx); err != nil {
-			return fmt.Errorf("ack: %w", err)
-		}
-	}
-	if s.wants("series") {
-		if err := s.metrics(ctx); err != nil {
-			return fmt.Errorf("series: %w", err)
-		}
-	}
-	if s.wants("soak") && s.has("guanlan") {
-		if err := s.soaking(ctx); err != nil {
-			return fmt.Errorf("soak: %w", err)
-		}
-	}
-	return nil
+func (s *run) about() string {
+	return fmt.Sprintf("%d spans of 10 a trace in batches of %d", s.plan.Spans(), s.plan.SpansPerBatch())
 }
 
-func (s *suite) wants(part string) bool { return slices.Contains(s.parts, part) }
-
-func (s *suite) has(subject string) bool { return slices.Contains(s.subject, subject) }
-
-func choose(list string, from []string) ([]string, error) {
-	if list == "all" {
-		return from, nil
-	}
-	chosen := strings.Split(list, ",")
-	for _, c := range chosen {
-		if !slices.Contains(from, c) {
-			return nil, fmt.Errorf("no %q; there are %s", c, strings.Join(from, ", "))
+// ours is a part that has no peers.
+func (s *run) ours(f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !s.has("guanlan") {
+			return nil
 		}
+		return f(ctx)
 	}
-	return chosen, nil
 }
+
+// once is for parts that share one loaded server.
+func (s *run) once(f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if s.loadedAlready {
+			return nil
+		}
+		s.loadedAlready = true
+		return f(ctx)
+	}
+}
+
+func (s *run) has(subject string) bool { return slices.Contains(s.subject, subject) }
 
 // say tells what goes on.
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-
-func cpuName() string {
-	text, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(text)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-			return strings.TrimSpace(v)
-		}
-	}
-	return runtime.GOARCH
-}

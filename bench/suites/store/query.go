@@ -37,7 +37,7 @@ type sample struct {
 
 // samples draws spans from all over the plan: slow enough to be searched for
 // by duration, the same ones in every run.
-func (s *suite) samples(n int, slowerThan time.Duration) []sample {
+func (s *run) samples(n int, slowerThan time.Duration) []sample {
 	r := rand.New(rand.NewPCG(11, 11))
 	m := s.plan.Maker()
 	var all []sample
@@ -54,7 +54,7 @@ func (s *suite) samples(n int, slowerThan time.Duration) []sample {
 }
 
 // spansOf counts the planned spans of each service.
-func (s *suite) spansOf() map[string]uint64 {
+func (s *run) spansOf() map[string]uint64 {
 	m, n := s.plan.Maker(), map[string]uint64{}
 	for i := range s.plan.Batches() {
 		for _, x := range m.Shape(i) {
@@ -98,7 +98,7 @@ func get(ctx context.Context, url string) ([]byte, time.Duration, error) {
 
 // ask measures questions one at a time. while is empty, or says what else the
 // server does; p50 targets hold for a server at rest only.
-func (s *suite) ask(ctx context.Context, v *server, while string, questions []question) error {
+func (s *run) ask(ctx context.Context, v *server, while string, questions []question) error {
 	say("ask %s%s", v.title, while)
 	for _, q := range questions {
 		var all load.Latencies
@@ -118,7 +118,7 @@ func (s *suite) ask(ctx context.Context, v *server, while string, questions []qu
 			}
 		}
 		if wrong != nil {
-			s.rep.Add(report.Row{Part: "query", Metric: q.metric + while, Subject: v.title, Skipped: true, Note: "wrong answer: " + wrong.Error()})
+			s.Report.Add(report.Row{Part: "query", Metric: q.metric + while, Subject: v.title, Skipped: true, Note: "wrong answer: " + wrong.Error()})
 			if v.title == "guanlan" {
 				return fmt.Errorf("wrong answer to %s: %w", q.metric, wrong)
 			}
@@ -127,16 +127,16 @@ func (s *suite) ask(ctx context.Context, v *server, while string, questions []qu
 		row := report.Row{Part: "query", Subject: v.title, Unit: "ms", Note: fmt.Sprintf("%d times", q.times)}
 		if while == "" {
 			row.Metric, row.Value, row.Target = q.metric+" p50", millis(all.Quantile(0.5)), q.p50
-			s.rep.Add(row)
+			s.Report.Add(row)
 		}
 		row.Metric, row.Value, row.Target = q.metric+" p95"+while, millis(all.Quantile(0.95)), q.p95
-		s.rep.Add(row)
+		s.Report.Add(row)
 	}
 	return nil
 }
 
 // askWhileLoading asks the same while live spans come in.
-func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
+func (s *run) askWhileLoading(ctx context.Context, v *server) error {
 	from, to := s.plan.Start().Add(-time.Minute), time.Now().Add(time.Hour)
 	before, err := countGuanlan(ctx, v, from, to)
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
 	if err = errors.Join(err, o.err); err != nil {
 		return err
 	}
-	s.rep.Add(report.Row{
+	s.Report.Add(report.Row{
 		Part: "query", Metric: "rate while asking", Subject: v.title, Value: o.PerSecond(), Unit: "spans/s",
 		Note: fmt.Sprintf("acknowledgement p99 %.1f ms; %d requests sent again", millis(o.Latencies.Quantile(0.99)), o.Retries),
 	})
@@ -167,7 +167,7 @@ func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
 	if err != nil {
 		return err
 	}
-	s.rep.Add(report.Row{
+	s.Report.Add(report.Row{
 		Part: "query", Metric: "acknowledged but not found", Subject: v.title, Value: float64(before + o.Acked - after), Unit: "spans", Target: "<= 0",
 		Note: fmt.Sprintf("%d before, %d acknowledged, %d found %.1f s after the last one", before, o.Acked, after, took.Seconds()),
 	})
@@ -175,7 +175,7 @@ func (s *suite) askWhileLoading(ctx context.Context, v *server) error {
 }
 
 // guanlanQuestions ask Guanlan's own API.
-func guanlanQuestions(s *suite, v *server) []question {
+func guanlanQuestions(s *run, v *server) []question {
 	slowest, any := s.samples(200, slow), s.samples(200, 0)
 	services, perService := s.plan.Services(), s.spansOf()
 	window := url.Values{"start": {strconv.FormatInt(s.plan.Start().Unix(), 10)}, "end": {strconv.FormatInt(s.plan.End().Unix()+60, 10)}}
@@ -316,7 +316,7 @@ func countVictoriaLogs(ctx context.Context, v *server, from, to time.Time) (int6
 	return strconv.ParseInt(r.N, 10, 64)
 }
 
-func victoriaLogsQuestions(s *suite, v *server) []question {
+func victoriaLogsQuestions(s *run, v *server) []question {
 	slowest, any := s.samples(200, slow), s.samples(200, 0)
 	services := s.plan.Services()
 	from, to := s.plan.Start(), s.plan.End().Add(time.Minute)
@@ -349,7 +349,7 @@ func victoriaLogsQuestions(s *suite, v *server) []question {
 
 // jaegerQuestions ask Jaeger's HTTP API. It has no heat map, and it searches
 // attributes of one service only.
-func jaegerQuestions(s *suite, v *server) []question {
+func jaegerQuestions(s *run, v *server) []question {
 	slowest, any := s.samples(200, slow), s.samples(200, 0)
 	traces := func(values url.Values) string {
 		values.Set("start", strconv.FormatInt(s.plan.Start().Add(-time.Minute).UnixMicro(), 10))

@@ -12,7 +12,7 @@ import (
 
 // acknowledge measures how long a sender waits at 10k spans/s, for requests
 // of an SDK's size and of a gateway's.
-func (s *suite) acknowledge(ctx context.Context) error {
+func (s *run) acknowledge(ctx context.Context) error {
 	v, err := s.startGuanlan(ctx, "ack")
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *suite) acknowledge(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		used := micros(v.proc.CPU()-cpu) / float64(r.Acked)
-		s.rep.Add(report.Row{
+		s.Report.Add(report.Row{
 			Part: "ack", Metric: fmt.Sprintf("acknowledgement p99, requests of %d", batch), Subject: v.title,
 			Value: millis(r.Latencies.Quantile(0.99)), Unit: "ms", Target: "<= 20",
 			Note: fmt.Sprintf("%.0f spans/s; p50 %.1f, longest %.1f ms; %.1f µs CPU a span", r.PerSecond(), millis(r.Latencies.Quantile(0.5)), millis(r.Latencies.Quantile(1)), used),
@@ -43,7 +43,7 @@ func (s *suite) acknowledge(ctx context.Context) error {
 const slopeNeeds = 5 * time.Minute
 
 // soaking measures memory while spans and logs come in steadily.
-func (s *suite) soaking(ctx context.Context) error {
+func (s *run) soaking(ctx context.Context) error {
 	v, err := s.startGuanlan(ctx, "soak")
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (s *suite) soaking(ctx context.Context) error {
 	used := (v.proc.CPU() - cpu).Seconds() / time.Since(began).Seconds() * 100
 	m := v.proc.Memory()
 	add := func(metric string, value float64, unit, target, note string) {
-		s.rep.Add(report.Row{Part: "soak", Metric: metric, Subject: v.title, Value: value, Unit: unit, Target: target, Note: note})
+		s.Report.Add(report.Row{Part: "soak", Metric: metric, Subject: v.title, Value: value, Unit: unit, Target: target, Note: note})
 	}
 	add("RSS at 10k spans/s + 5k logs/s", m.Peak, "MiB", "<= 250", fmt.Sprintf("peak of %v; %.0f MiB at the end, %.0f not backed by files", s.soak, m.RSS, m.Anon))
 	target, note := "<= 1", "MiB a minute over the second half; 1 is what noise amounts to"

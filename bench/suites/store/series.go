@@ -40,7 +40,7 @@ type metered struct {
 
 // metrics appends samples of many series by remote write, first to Guanlan,
 // then to Prometheus, and asks both the same question.
-func (s *suite) metrics(ctx context.Context) error {
+func (s *run) metrics(ctx context.Context) error {
 	var own, other metered
 	end := time.Now().Truncate(scrape)
 	if s.has("guanlan") {
@@ -64,7 +64,7 @@ func (s *suite) metrics(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			s.rep.Add(report.Row{Part: "series", Metric: "append", Subject: prometheus.title, Skipped: true, Note: err.Error()})
+			s.Report.Add(report.Row{Part: "series", Metric: "append", Subject: prometheus.title, Skipped: true, Note: err.Error()})
 			return nil
 		}
 	}
@@ -72,7 +72,7 @@ func (s *suite) metrics(ctx context.Context) error {
 		return nil
 	}
 	add := func(metric string, value float64, unit, target, note string) {
-		s.rep.Add(report.Row{Part: "series", Metric: metric, Subject: "guanlan", Value: value, Unit: unit, Target: target, Note: note})
+		s.Report.Add(report.Row{Part: "series", Metric: metric, Subject: "guanlan", Value: value, Unit: unit, Target: target, Note: note})
 	}
 	add("append CPU, ours to Prometheus'", own.append/other.append, "×", noWorse, "")
 	add("sum by (job) (rate), ours to Prometheus'", own.query/other.query, "×", noWorse, "")
@@ -88,7 +88,7 @@ func remoteWrite(v *server) load.Send {
 }
 
 // meter loads one server with samples up to end and asks it.
-func (s *suite) meter(ctx context.Context, v *server, end time.Time) (metered, error) {
+func (s *run) meter(ctx context.Context, v *server, end time.Time) (metered, error) {
 	ticks := int((queried+rateOver)/scrape) + 1
 	say("append %d samples of %d series to %s", s.series*ticks, s.series, v.title)
 	cpu, empty := v.proc.CPU(), proc.Allocated(v.dir)
@@ -167,7 +167,7 @@ func (s *suite) meter(ctx context.Context, v *server, end time.Time) (metered, e
 		if v.title != "guanlan" {
 			target = ""
 		}
-		s.rep.Add(report.Row{Part: "series", Metric: metric, Subject: v.title, Value: value, Unit: unit, Target: target, Note: note})
+		s.Report.Add(report.Row{Part: "series", Metric: metric, Subject: v.title, Value: value, Unit: unit, Target: target, Note: note})
 	}
 	add("append CPU", m.append*1000, "ns/sample", "", fmt.Sprintf("remote write, %d samples of %s series", total.Acked, short(s.series)))
 	add("append rate", total.PerSecond(), "samples/s", "", "")

@@ -39,7 +39,7 @@ var (
 )
 
 // build returns the program, building it when it is not there yet.
-func (s *suite) build(ctx context.Context, p peer) (string, error) {
+func (s *run) build(ctx context.Context, p peer) (string, error) {
 	path := filepath.Join(s.bin, p.subject)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
@@ -135,20 +135,20 @@ func (v *server) end() {
 }
 
 // startGuanlan starts Guanlan as users do, on free ports and an empty folder.
-func (s *suite) startGuanlan(ctx context.Context, name string) (*server, error) {
-	if _, err := os.Stat(s.guanlan); err != nil {
+func (s *run) startGuanlan(ctx context.Context, name string) (*server, error) {
+	if _, err := os.Stat(s.Guanlan); err != nil {
 		return nil, fmt.Errorf("program under test: %w (make build makes it)", err)
 	}
 	at, err := proc.FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	v := &server{title: "guanlan", dir: filepath.Join(s.dir, name), http: "http://" + at[0], ready: "http://" + at[0] + "/-/ready"}
+	v := &server{title: "guanlan", dir: filepath.Join(s.Dir, name), http: "http://" + at[0], ready: "http://" + at[0] + "/-/ready"}
 	v.command = proc.Command{
-		Path: s.guanlan,
+		Path: s.Guanlan,
 		Args: []string{"up", "--data", v.dir},
 		Env:  []string{"GUANLAN_ENDPOINT=" + at[0], "GUANLAN_OTLP_GRPC=" + at[1], "GUANLAN_OTLP_HTTP=" + at[2]},
-		Dir:  s.dir, Log: filepath.Join(s.dir, name+".log"),
+		Dir:  s.Dir, Log: filepath.Join(s.Dir, name+".log"),
 	}
 	return v, v.dial(ctx, at[1])
 }
@@ -168,7 +168,7 @@ func (v *server) dial(ctx context.Context, otlp string) error {
 	return nil
 }
 
-func (s *suite) startVictoriaLogs(ctx context.Context, p peer) (*server, error) {
+func (s *run) startVictoriaLogs(ctx context.Context, p peer) (*server, error) {
 	path, err := s.build(ctx, p)
 	if err != nil && p.cgo && ctx.Err() == nil {
 		say("  %v; try without cgo", err)
@@ -182,11 +182,11 @@ func (s *suite) startVictoriaLogs(ctx context.Context, p peer) (*server, error) 
 	if err != nil {
 		return nil, err
 	}
-	v := &server{title: p.title, dir: filepath.Join(s.dir, p.subject), http: "http://" + at[0], ready: "http://" + at[0] + "/health", form: gen.Rows}
+	v := &server{title: p.title, dir: filepath.Join(s.Dir, p.subject), http: "http://" + at[0], ready: "http://" + at[0] + "/health", form: gen.Rows}
 	v.command = proc.Command{
 		Path: path,
 		Args: []string{"-storageDataPath=" + v.dir, "-httpListenAddr=" + at[0], "-loggerLevel=WARN"},
-		Dir:  s.dir, Log: filepath.Join(s.dir, p.subject+".log"),
+		Dir:  s.Dir, Log: filepath.Join(s.Dir, p.subject+".log"),
 	}
 	if err := v.start(ctx); err != nil {
 		v.end()
@@ -199,7 +199,7 @@ func (s *suite) startVictoriaLogs(ctx context.Context, p peer) (*server, error) 
 	return v, nil
 }
 
-func (s *suite) startJaeger(ctx context.Context, p peer) (*server, error) {
+func (s *run) startJaeger(ctx context.Context, p peer) (*server, error) {
 	path, err := s.build(ctx, p)
 	if err != nil {
 		return nil, err
@@ -208,13 +208,13 @@ func (s *suite) startJaeger(ctx context.Context, p peer) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &server{title: p.title, dir: filepath.Join(s.dir, p.subject), http: "http://" + at[1], ready: "http://" + at[3] + "/status"}
-	config := filepath.Join(s.dir, "jaeger.yaml")
+	v := &server{title: p.title, dir: filepath.Join(s.Dir, p.subject), http: "http://" + at[1], ready: "http://" + at[3] + "/status"}
+	config := filepath.Join(s.Dir, "jaeger.yaml")
 	text := strings.NewReplacer("DIR", v.dir, "OTLP", at[0], "HTTP", at[1], "GRPC", at[2], "HEALTH", at[3]).Replace(jaegerConfig)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
-	v.command = proc.Command{Path: path, Args: []string{"--config", config}, Dir: s.dir, Log: filepath.Join(s.dir, p.subject+".log")}
+	v.command = proc.Command{Path: path, Args: []string{"--config", config}, Dir: s.Dir, Log: filepath.Join(s.Dir, p.subject+".log")}
 	if err := v.dial(ctx, at[0]); err != nil {
 		return nil, err
 	}
@@ -272,7 +272,7 @@ exporters:
     trace_storage: some_store
 `
 
-func (s *suite) startPrometheus(ctx context.Context) (*server, error) {
+func (s *run) startPrometheus(ctx context.Context) (*server, error) {
 	path, err := s.build(ctx, prometheus)
 	title := prometheus.title
 	if err != nil {
@@ -293,15 +293,15 @@ func (s *suite) startPrometheus(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &server{title: title, dir: filepath.Join(s.dir, prometheus.subject), http: "http://" + at[0], ready: "http://" + at[0] + "/-/ready"}
-	config := filepath.Join(s.dir, "prometheus.yml")
+	v := &server{title: title, dir: filepath.Join(s.Dir, prometheus.subject), http: "http://" + at[0], ready: "http://" + at[0] + "/-/ready"}
+	config := filepath.Join(s.Dir, "prometheus.yml")
 	if err := os.WriteFile(config, []byte("global: {}\n"), 0o644); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
 	v.command = proc.Command{
 		Path: path,
 		Args: []string{"--config.file=" + config, "--storage.tsdb.path=" + v.dir, "--web.listen-address=" + at[0], "--web.enable-remote-write-receiver", "--log.level=warn"},
-		Dir:  s.dir, Log: filepath.Join(s.dir, prometheus.subject+".log"),
+		Dir:  s.Dir, Log: filepath.Join(s.Dir, prometheus.subject+".log"),
 	}
 	if err := v.start(ctx); err != nil {
 		v.end()

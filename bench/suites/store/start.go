@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/guanlan-io/guanlan/bench/gen"
 	"github.com/guanlan-io/guanlan/bench/load"
 	"github.com/guanlan-io/guanlan/bench/report"
+	"github.com/guanlan-io/guanlan/bench/suite"
 )
 
 // starts is how often a start is measured; the median counts.
@@ -20,7 +20,7 @@ const starts = 5
 
 // idling measures starts with an empty folder, and memory at rest after every
 // signal and the user interface were used once.
-func (s *suite) idling(ctx context.Context) error {
+func (s *run) idling(ctx context.Context) error {
 	say("start guanlan with empty folders")
 	var took []time.Duration
 	for i := range starts {
@@ -45,20 +45,20 @@ func (s *suite) idling(ctx context.Context) error {
 		}
 		share := (v.proc.CPU() - cpu).Seconds() / s.idle.Seconds() * 100
 		m := v.proc.Memory()
-		s.rep.Add(report.Row{Part: "idle", Metric: "start to ready, empty", Subject: v.title, Value: millis(median(took)), Unit: "ms", Target: "<= 1000", Note: fmt.Sprintf("median of %d", starts)})
+		s.Report.Add(report.Row{Part: "idle", Metric: "start to ready, empty", Subject: v.title, Value: millis(suite.Median(took)), Unit: "ms", Target: "<= 1000", Note: fmt.Sprintf("median of %d", starts)})
 		note := fmt.Sprintf("%.1f MiB not backed by files; peak %.1f", m.Anon, m.Peak)
 		if len(missing) > 0 {
 			note += "; not to be had: " + strings.Join(missing, ", ")
 		}
-		s.rep.Add(report.Row{Part: "idle", Metric: "idle RSS, all signals and UI used", Subject: v.title, Value: m.RSS, Unit: "MiB", Target: "<= 80", Note: note})
-		s.rep.Add(report.Row{Part: "idle", Metric: "idle CPU", Subject: v.title, Value: share, Unit: "% of a core"})
+		s.Report.Add(report.Row{Part: "idle", Metric: "idle RSS, all signals and UI used", Subject: v.title, Value: m.RSS, Unit: "MiB", Target: "<= 80", Note: note})
+		s.Report.Add(report.Row{Part: "idle", Metric: "idle CPU", Subject: v.title, Value: share, Unit: "% of a core"})
 	}
 	return nil
 }
 
 // touch uses every signal and the user interface once, and returns the pages
 // that there are not: a build without the interface can be measured too.
-func (s *suite) touch(ctx context.Context, v *server) (missing []string, err error) {
+func (s *run) touch(ctx context.Context, v *server) (missing []string, err error) {
 	m := s.live.Maker()
 	now := time.Now()
 	if _, err := v.spans(ctx, m.SpansAt(0, gen.Spans, now.Add(-time.Second), now)); err != nil {
@@ -83,7 +83,7 @@ func (s *suite) touch(ctx context.Context, v *server) (missing []string, err err
 
 // restarts measures starts with the planned spans in the store: after an
 // orderly end, and after a kill just behind an acknowledgement.
-func (s *suite) restarts(ctx context.Context, v *server) error {
+func (s *run) restarts(ctx context.Context, v *server) error {
 	say("stop and start guanlan with %d spans", s.plan.Spans())
 	var took []time.Duration
 	for range starts {
@@ -95,7 +95,7 @@ func (s *suite) restarts(ctx context.Context, v *server) error {
 		}
 		took = append(took, v.took)
 	}
-	s.rep.Add(report.Row{Part: "start", Metric: fmt.Sprintf("start to ready, %s spans", short(s.plan.Spans())), Subject: v.title, Value: millis(median(took)), Unit: "ms", Target: "<= 3000", Note: fmt.Sprintf("median of %d", starts)})
+	s.Report.Add(report.Row{Part: "start", Metric: fmt.Sprintf("start to ready, %s spans", short(s.plan.Spans())), Subject: v.title, Value: millis(suite.Median(took)), Unit: "ms", Target: "<= 3000", Note: fmt.Sprintf("median of %d", starts)})
 
 	// More than before has never been seen by the store when it is killed.
 	from, to := s.plan.Start().Add(-time.Minute), time.Now().Add(time.Hour)
@@ -120,8 +120,8 @@ func (s *suite) restarts(ctx context.Context, v *server) error {
 	if err != nil {
 		return err
 	}
-	s.rep.Add(report.Row{Part: "start", Metric: "start to ready after kill -9", Subject: v.title, Value: millis(v.took), Unit: "ms", Note: fmt.Sprintf("%d spans acknowledged within %v before it", result.Acked, result.Wall.Round(100*time.Millisecond))})
-	s.rep.Add(report.Row{Part: "start", Metric: "lost by kill -9", Subject: v.title, Value: float64(before + result.Acked - found), Unit: "spans", Target: "<= 0", Note: fmt.Sprintf("%d acknowledged in all, %d found %.1f s after it was ready", before+result.Acked, found, visible.Seconds())})
+	s.Report.Add(report.Row{Part: "start", Metric: "start to ready after kill -9", Subject: v.title, Value: millis(v.took), Unit: "ms", Note: fmt.Sprintf("%d spans acknowledged within %v before it", result.Acked, result.Wall.Round(100*time.Millisecond))})
+	s.Report.Add(report.Row{Part: "start", Metric: "lost by kill -9", Subject: v.title, Value: float64(before + result.Acked - found), Unit: "spans", Target: "<= 0", Note: fmt.Sprintf("%d acknowledged in all, %d found %.1f s after it was ready", before+result.Acked, found, visible.Seconds())})
 	return nil
 }
 
@@ -133,11 +133,6 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-func median(d []time.Duration) time.Duration {
-	slices.Sort(d)
-	return d[len(d)/2]
 }
 
 // short writes a round number as people say it.

@@ -6,21 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 )
-
-func TestChoose(t *testing.T) {
-	if got, err := choose("all", allParts); err != nil || !slices.Equal(got, allParts) {
-		t.Errorf("all: %q, %v", got, err)
-	}
-	if got, err := choose("query,ingest", allParts); err != nil || !slices.Equal(got, []string{"query", "ingest"}) {
-		t.Errorf("two: %q, %v", got, err)
-	}
-	if _, err := choose("ingest,typo", allParts); err == nil {
-		t.Error("an unknown part is no error")
-	}
-}
 
 func TestSlopeIgnoresPeaks(t *testing.T) {
 	var rising, flat []point

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/guanlan-io/guanlan/bench/report"
+	"github.com/guanlan-io/guanlan/bench/suite"
 )
 
 // variant is one way to build the plain shop. Each has sources and caches of its
@@ -26,11 +27,11 @@ func (v variant) source() string { return filepath.Join(v.dir, "shop") }
 func (v variant) output() string { return filepath.Join(v.dir, "program") }
 
 // prepare copies the sources: builds after edits need some that may be edited.
-func (s *suite) prepare(own bool) error {
-	s.plain = variant{subjectPlain, []string{"go"}, filepath.Join(s.dir, "plain"), own}
-	s.woven = variant{subjectWoven, []string{s.guanlan}, filepath.Join(s.dir, "woven"), own}
+func (s *run) prepare(own bool) error {
+	s.plain = variant{subjectPlain, []string{"go"}, filepath.Join(s.Dir, "plain"), own}
+	s.woven = variant{subjectWoven, []string{s.Guanlan}, filepath.Join(s.Dir, "woven"), own}
 	for _, v := range []variant{s.plain, s.woven} {
-		if err := os.CopyFS(v.source(), os.DirFS(filepath.Join(s.repo, "examples/woven/shop"))); err != nil {
+		if err := os.CopyFS(v.source(), os.DirFS(filepath.Join(s.Repo, "examples/woven/shop"))); err != nil {
 			return fmt.Errorf("copy the shop: %w", err)
 		}
 	}
@@ -73,7 +74,7 @@ func (v variant) make(ctx context.Context, flags ...string) (took, error) {
 
 // build compares building: with empty caches, after the edit of a line, and once
 // more.
-func (s *suite) build(ctx context.Context) error {
+func (s *run) build(ctx context.Context) error {
 	both := []variant{s.plain, s.woven}
 	cold := map[string][]took{}
 	for range s.colds {
@@ -90,8 +91,8 @@ func (s *suite) build(ctx context.Context) error {
 		}
 	}
 	s.costs("cold build", cold)
-	plain, woven := median(seconds(cold[subjectPlain], took.ofCPU)), median(seconds(cold[subjectWoven], took.ofCPU))
-	s.report.Add(report.Row{Part: "build", Metric: "cold build, CPU, more than plain", Subject: subjectWoven, Value: 100 * (woven - plain) / plain, Unit: "%", Target: "<= 10"})
+	plain, woven := suite.Median(seconds(cold[subjectPlain], took.ofCPU)), suite.Median(seconds(cold[subjectWoven], took.ofCPU))
+	s.Report.Add(report.Row{Part: "build", Metric: "cold build, CPU, more than plain", Subject: subjectWoven, Value: 100 * (woven - plain) / plain, Unit: "%", Target: "<= 10"})
 
 	for _, kind := range []struct {
 		name, target string
@@ -115,8 +116,8 @@ func (s *suite) build(ctx context.Context) error {
 			}
 		}
 		s.costs(kind.name, warm)
-		plain, woven := median(seconds(warm[subjectPlain], took.ofWall)), median(seconds(warm[subjectWoven], took.ofWall))
-		s.report.Add(report.Row{Part: "build", Metric: kind.name + ", more than plain", Subject: subjectWoven, Value: woven - plain, Unit: "s", Target: kind.target})
+		plain, woven := suite.Median(seconds(warm[subjectPlain], took.ofWall)), suite.Median(seconds(warm[subjectWoven], took.ofWall))
+		s.Report.Add(report.Row{Part: "build", Metric: kind.name + ", more than plain", Subject: subjectWoven, Value: woven - plain, Unit: "s", Target: kind.target})
 	}
 	return nil
 }
@@ -132,11 +133,11 @@ func seconds(all []took, of func(took) float64) (list []float64) {
 }
 
 // costs reports the medians of builds, by subject.
-func (s *suite) costs(what string, all map[string][]took) {
+func (s *run) costs(what string, all map[string][]took) {
 	for _, subject := range []string{subjectPlain, subjectWoven} {
 		cpu, wall := seconds(all[subject], took.ofCPU), seconds(all[subject], took.ofWall)
-		s.report.Add(report.Row{Part: "build", Metric: what + ", CPU", Subject: subject, Value: median(cpu), Unit: "s", Note: spread(cpu, "s")})
-		s.report.Add(report.Row{Part: "build", Metric: what, Subject: subject, Value: median(wall), Unit: "s", Note: spread(wall, "s")})
+		s.Report.Add(report.Row{Part: "build", Metric: what + ", CPU", Subject: subject, Value: suite.Median(cpu), Unit: "s", Note: suite.Spread(cpu, "s")})
+		s.Report.Add(report.Row{Part: "build", Metric: what, Subject: subject, Value: suite.Median(wall), Unit: "s", Note: suite.Spread(wall, "s")})
 	}
 }
 
@@ -158,7 +159,7 @@ func (v variant) edit(round int) error {
 
 // binary compares the size of the program: stripped, as one ships it, and as it
 // comes.
-func (s *suite) binary(ctx context.Context) error {
+func (s *run) binary(ctx context.Context) error {
 	for _, form := range []struct {
 		metric, target string
 		flags          []string
@@ -173,9 +174,9 @@ func (s *suite) binary(ctx context.Context) error {
 				return err
 			}
 			sizes = append(sizes, float64(info.Size())/1e6)
-			s.report.Add(report.Row{Part: "binary", Metric: form.metric, Subject: v.subject, Value: float64(info.Size()) / 1e6, Unit: "MB"})
+			s.Report.Add(report.Row{Part: "binary", Metric: form.metric, Subject: v.subject, Value: float64(info.Size()) / 1e6, Unit: "MB"})
 		}
-		s.report.Add(report.Row{Part: "binary", Metric: form.metric + ", more than plain", Subject: subjectWoven, Value: sizes[1] - sizes[0], Unit: "MB", Target: form.target})
+		s.Report.Add(report.Row{Part: "binary", Metric: form.metric + ", more than plain", Subject: subjectWoven, Value: sizes[1] - sizes[0], Unit: "MB", Target: form.target})
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/guanlan-io/guanlan/bench/report"
+	"github.com/guanlan-io/guanlan/bench/suite"
 )
 
 const peerVersion = "v1.15.0"
@@ -18,14 +19,14 @@ const peerVersion = "v1.15.0"
 // peer builds the plain shop with orchestrion, set up as its users do: it pins
 // itself and its default integrations in the go.mod of the program. Where that
 // cannot be had, the row says why.
-func (s *suite) peer(ctx context.Context) error {
-	v := variant{subject: subjectPeer, dir: filepath.Join(s.dir, "peer"), own: true}
+func (s *run) peer(ctx context.Context) error {
+	v := variant{subject: subjectPeer, dir: filepath.Join(s.Dir, "peer"), own: true}
 	v.command = []string{filepath.Join(v.dir, "orchestrion"), "go"}
 	skip := func(doing string, why []byte) error {
-		s.report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Skipped: true, Note: doing + ": " + reason(why)})
+		s.Report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Skipped: true, Note: doing + ": " + reason(why)})
 		return nil
 	}
-	if err := os.CopyFS(v.source(), os.DirFS(filepath.Join(s.repo, "examples/woven/shop"))); err != nil {
+	if err := os.CopyFS(v.source(), os.DirFS(filepath.Join(s.Repo, "examples/woven/shop"))); err != nil {
 		return fmt.Errorf("copy the shop: %w", err)
 	}
 	for _, step := range []struct {
@@ -46,7 +47,7 @@ func (s *suite) peer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	own, err := os.ReadFile(filepath.Join(s.repo, "examples/woven/shop/go.mod"))
+	own, err := os.ReadFile(filepath.Join(s.Repo, "examples/woven/shop/go.mod"))
 	if err != nil {
 		return err
 	}
@@ -63,13 +64,13 @@ func (s *suite) peer(ctx context.Context) error {
 		all = append(all, t.cpu.Seconds())
 		fmt.Fprintf(os.Stderr, "  cold, %s: CPU %.1f s, %.1f s\n", v.subject, t.cpu.Seconds(), t.wall.Seconds())
 	}
-	s.report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Value: median(all), Unit: "s", Note: spread(all, "s")})
-	s.report.Add(report.Row{Part: "peer", Metric: "requirements added to go.mod", Subject: subjectPeer, Value: float64(requires(mod) - requires(own))})
+	s.Report.Add(report.Row{Part: "peer", Metric: "cold build, CPU", Subject: subjectPeer, Value: suite.Median(all), Unit: "s", Note: suite.Spread(all, "s")})
+	s.Report.Add(report.Row{Part: "peer", Metric: "requirements added to go.mod", Subject: subjectPeer, Value: float64(requires(mod) - requires(own))})
 	info, err := os.Stat(v.output())
 	if err != nil {
 		return err
 	}
-	s.report.Add(report.Row{Part: "peer", Metric: "program", Subject: subjectPeer, Value: float64(info.Size()) / 1e6, Unit: "MB"})
+	s.Report.Add(report.Row{Part: "peer", Metric: "program", Subject: subjectPeer, Value: float64(info.Size()) / 1e6, Unit: "MB"})
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/guanlan-io/guanlan/bench/report"
+	"github.com/guanlan-io/guanlan/bench/suite"
 )
 
 // workload is requests of one kind at a fixed rate.
@@ -47,7 +48,7 @@ const tail = time.Second
 // request compares what a request costs the services: user and system time of
 // their processes while requests come at a fixed rate, in turns, so that the
 // machine's mood is the same for all.
-func (s *suite) request(ctx context.Context) error {
+func (s *run) request(ctx context.Context) error {
 	subjects := []string{subjectPlain, subjectSDK, subjectWoven}
 	shops, receivers := map[string]*shop{}, map[string]*receiver{}
 	for _, subject := range subjects {
@@ -85,14 +86,14 @@ func (s *suite) request(ctx context.Context) error {
 		}
 		cost := map[string]float64{}
 		for _, subject := range subjects {
-			note := spread(costs[subject], "µs")
-			cost[subject] = median(costs[subject])
-			s.report.Add(report.Row{Part: "request", Metric: w.name + ", CPU", Subject: subject, Value: cost[subject], Unit: "µs", Note: note})
+			note := suite.Spread(costs[subject], "µs")
+			cost[subject] = suite.Median(costs[subject])
+			s.Report.Add(report.Row{Part: "request", Metric: w.name + ", CPU", Subject: subject, Value: cost[subject], Unit: "µs", Note: note})
 		}
-		s.report.Add(report.Row{Part: "request", Metric: w.name + ", to the SDK by hand", Subject: subjectWoven, Value: cost[subjectWoven] / cost[subjectSDK], Unit: "×", Target: "<= 1.5", Note: w.note})
-		s.report.Add(report.Row{Part: "request", Metric: w.name + ", to plain", Subject: subjectWoven, Value: cost[subjectWoven] / cost[subjectPlain], Unit: "×"})
+		s.Report.Add(report.Row{Part: "request", Metric: w.name + ", to the SDK by hand", Subject: subjectWoven, Value: cost[subjectWoven] / cost[subjectSDK], Unit: "×", Target: "<= 1.5", Note: w.note})
+		s.Report.Add(report.Row{Part: "request", Metric: w.name + ", to plain", Subject: subjectWoven, Value: cost[subjectWoven] / cost[subjectPlain], Unit: "×"})
 		if w.tight {
-			s.report.Add(report.Row{Part: "request", Metric: w.name + ", added, to the SDK by hand", Subject: subjectWoven,
+			s.Report.Add(report.Row{Part: "request", Metric: w.name + ", added, to the SDK by hand", Subject: subjectWoven,
 				Value: (cost[subjectWoven] - cost[subjectPlain]) / (cost[subjectSDK] - cost[subjectPlain]), Unit: "×", Target: "<= 1.5", Note: "both over plain"})
 		}
 	}
@@ -106,7 +107,7 @@ func (s *suite) request(ctx context.Context) error {
 }
 
 // lost counts the spans of requests that were answered and did not arrive.
-func (s *suite) lost(ctx context.Context) error {
+func (s *run) lost(ctx context.Context) error {
 	r, stop, err := listen(true)
 	if err != nil {
 		return err
@@ -134,9 +135,9 @@ func (s *suite) lost(ctx context.Context) error {
 	if f := r.failed.Load(); f > 0 {
 		return fmt.Errorf("BUG: %d requests to the receiver were not understood", f)
 	}
-	s.report.Add(report.Row{Part: "lost", Metric: "requests answered a second", Subject: subjectWoven, Value: float64(n) / took.Seconds(), Unit: "/s", Target: ">= 4900",
+	s.Report.Add(report.Row{Part: "lost", Metric: "requests answered a second", Subject: subjectWoven, Value: float64(n) / took.Seconds(), Unit: "/s", Target: ">= 4900",
 		Note: fmt.Sprintf("5,000/s were offered for %v", s.heavy)})
-	s.report.Add(report.Row{Part: "lost", Metric: "spans of servers lost", Subject: subjectWoven, Value: float64(int64(n+first) - r.servers.Load()), Target: "<= 0",
+	s.Report.Add(report.Row{Part: "lost", Metric: "spans of servers lost", Subject: subjectWoven, Value: float64(int64(n+first) - r.servers.Load()), Target: "<= 0",
 		Note: fmt.Sprintf("%d requests answered, %d spans of servers and %d others at the receiver", n+first, r.servers.Load(), r.others.Load())})
 	return nil
 }

@@ -22,16 +22,16 @@ import (
 )
 
 // program builds the shop of a subject, or takes what has been built before.
-func (s *suite) program(ctx context.Context, subject string) (string, error) {
+func (s *run) program(ctx context.Context, subject string) (string, error) {
 	if path, ok := s.programs[subject]; ok {
 		return path, nil
 	}
 	var path string
 	switch subject {
 	case subjectSDK:
-		path = filepath.Join(s.dir, "sdkshop")
+		path = filepath.Join(s.Dir, "sdkshop")
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", path, ".")
-		cmd.Dir = filepath.Join(s.repo, "examples/shop")
+		cmd.Dir = filepath.Join(s.Repo, "examples/shop")
 		cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 		if text, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("build the shop with the SDK: %w\n%s", err, text)
@@ -59,7 +59,7 @@ type shop struct {
 }
 
 // open starts a shop that sends to a receiver.
-func (s *suite) open(ctx context.Context, subject, receiver string) (_ *shop, err error) {
+func (s *run) open(ctx context.Context, subject, receiver string) (_ *shop, err error) {
 	program, err := s.program(ctx, subject)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (s *suite) open(ctx context.Context, subject, receiver string) (_ *shop, er
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(s.dir, "shop-")
+	dir, err := os.MkdirTemp(s.Dir, "shop-")
 	if err != nil {
 		return nil, err
 	}

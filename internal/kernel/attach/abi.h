@@ -15,6 +15,7 @@ struct pt_regs {
 #define ARG7(c) ((c)->r10)
 #define ARG8(c) ((c)->r11)
 #define G(c) ((c)->r14)
+#define IP(c) ((c)->ip)
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs { __u64 regs[31], sp, pc, pstate; };
 #define ARG0(c) ((c)->regs[0])
@@ -27,4 +28,5 @@ struct pt_regs { __u64 regs[31], sp, pc, pstate; };
 #define ARG7(c) ((c)->regs[7])
 #define ARG8(c) ((c)->regs[8])
 #define G(c) ((c)->regs[28])
+#define IP(c) ((c)->pc)
 #endif

@@ -10,6 +10,6 @@
 #include "../bpf/core.h"
 
 char LICENSE[] SEC("license") = "GPL";
-#include "http.h"
+#include "goroutine.h"
 #include "database.h"
 #include "grpc.h"

@@ -8,7 +8,7 @@
 // down to goroutines that it starts. A span's parent is the span that its goroutine works
 // for, else what the request's traceparent header says, else the client span of
 // another attached process that sent on the same connection. Nothing is written
-// into the process: requests go out without a traceparent of ours.
+// into the process, unless Options.Inject asks for a traceparent in its requests.
 package attach
 
 import (
@@ -17,12 +17,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 
@@ -49,6 +52,13 @@ type Options struct {
 	MaxProcesses  int           // at once, default and at most DefaultMaxProcesses
 	SpansPerTrace int           // default DefaultSpansPerTrace
 	Inherit       time.Duration // default DefaultInherit
+	// Inject writes the traceparent of client spans into requests that have none, where the
+	// kernel allows it; Feature.Refused says why if not. It changes memory of the program.
+	Inject bool
+	// InjectHosts are the only hosts whose requests get it, InjectExcept hosts whose requests do not: by the
+	// host of the request's URL, of gRPC its authority. A pattern is a name, "*." and the end of
+	// names, an address, a network of IPv4, or "*"; of several that fit the longest counts. Default: all hosts.
+	InjectHosts, InjectExcept []string
 
 	// OnSpan gets spans one by one from one goroutine. OnProcess gets what became of
 	// processes, also one by one. Both may be nil.
@@ -62,6 +72,7 @@ type Process struct {
 	Attached  bool // false: it ended, or Err
 	Took      time.Duration
 	Libraries []Library // of what is attached, and what hinders the others
+	Injects   []Library // kinds of requests that get a traceparent, and what hinders the others
 	Err       error     // why nothing could be attached
 }
 
@@ -85,6 +96,10 @@ type Feature struct {
 	known    map[int]time.Duration // processes that are no business of ours, by pid and start
 	binaries binaries
 	symbols  *symbol.Table
+
+	injector *kernel.Object // nil: requests go out unchanged
+	injected Injected       // as of the end of injector
+	refused  error          // why there is no injector
 
 	spans atomic.Uint64
 }
@@ -113,6 +128,9 @@ func (f *Feature) Name() string { return "attach" }
 // Start loads the programs, attaches to the processes that there are, and begins
 // to look for others. That none matches is no error.
 func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
+	if kernel.Lacks(ebpf.Kprobe, asm.FnGetAttachCookie) {
+		return &kernel.Unsupported{Feature: "attach", Missing: "cookies of probes", Next: "Linux 5.15 has them"}
+	}
 	spec, err := loadAttach()
 	if err != nil {
 		return fmt.Errorf("read object of attach: %w", err)
@@ -123,20 +141,19 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 		}
 	}
 	f.multi = !f.single && features.HaveBPFLinkUprobeMulti() == nil
-	if !f.multi {
-		for _, p := range spec.Programs {
-			p.AttachType = ebpf.AttachNone
-		}
-	}
+	f.prepare(spec)
 	f.host = h
 	if f.object, err = kernel.Load("attach", h, spec); err != nil {
 		return err
 	}
 	f.programs = map[string]*ebpf.Program{}
-	for name := range spec.Programs {
+	for _, name := range slices.Sorted(maps.Keys(spec.Programs)) { // so that what is missing is said alike each time
 		if f.programs[name], err = f.object.Program(name); err != nil {
 			return err
 		}
+	}
+	if f.opts.Inject {
+		f.refused = f.startInjection()
 	}
 	if f.ring, err = kernel.Drain(ctx, f.object.Map("events"), 0, f.decode); err != nil {
 		return err
@@ -148,53 +165,55 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 	return nil
 }
 
-func (f *Feature) run(ctx context.Context) {
-	defer close(f.done)
-	tick := time.NewTicker(f.opts.Search)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			f.search()
-		}
+// prepare makes programs fit how probes are set.
+func (f *Feature) prepare(spec *ebpf.CollectionSpec) {
+	if f.multi {
+		return
+	}
+	for _, p := range spec.Programs {
+		p.AttachType = ebpf.AttachNone
 	}
 }
 
+func (f *Feature) run(ctx context.Context) {
+	defer close(f.done)
+	kernel.Every(ctx, f.opts.Search, f.search)
+}
+
 // attach puts the probes into one process.
-func (f *Feature) attach(p kernel.Process) (*attached, []Library, error) {
+func (f *Feature) attach(p kernel.Process) (a *attached, libraries, injects []Library, err error) {
 	b, err := f.binaries.open(f.host.Proc(), p)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	plan := b.plan
 	if len(plan.sites) == 0 {
-		return nil, plan.libraries, errors.New("it has nothing of what is known here")
+		return nil, plan.libraries, nil, errors.New("it has nothing of what is known here")
 	}
 	slot := f.freeSlot()
 	if slot < 0 {
-		return nil, plan.libraries, fmt.Errorf("%d processes are attached already", f.opts.MaxProcesses)
+		return nil, plan.libraries, nil, fmt.Errorf("%d processes are attached already", f.opts.MaxProcesses)
 	}
-	a := &attached{Process: p, slot: uint32(slot), names: newTypeNames(f.symbols, f.host.Proc(), p.PID)}
+	a = &attached{Process: p, slot: uint32(slot), names: newTypeNames(f.symbols, f.host.Proc(), p.PID)}
 	off := plan.offsets
 	off.Netns = netnsOf(f.host.Proc(), p.PID)
 	if err := f.object.Map("slots").Put(a.slot, off); err != nil {
-		return nil, plan.libraries, fmt.Errorf("put offsets of process %d: %w", p.PID, err)
+		return nil, plan.libraries, nil, fmt.Errorf("put offsets of process %d: %w", p.PID, err)
 	}
 	exe, err := link.OpenExecutable(exeOf(f.host.Proc(), p.PID))
 	if err != nil {
-		return nil, plan.libraries, fmt.Errorf("open executable of process %d: %w", p.PID, err)
+		return nil, plan.libraries, nil, fmt.Errorf("open executable of process %d: %w", p.PID, err)
 	}
 	for _, s := range plan.sites {
 		if err := f.probe(exe, s, a); err != nil {
 			_ = a.detach()
 			a.names.close()
-			return nil, plan.libraries, kernel.Classify("attach", fmt.Errorf("attach %s to process %d: %w", s.program, p.PID, err))
+			return nil, plan.libraries, nil, kernel.Classify("attach", fmt.Errorf("attach %s to process %d: %w", s.program, p.PID, err))
 		}
 	}
+	injects = f.inject(&plan.injection, a, func(s site) error { return f.probe(exe, s, a) })
 	f.slots[slot] = a
-	return a, plan.libraries, nil
+	return a, plan.libraries, injects, nil
 }
 
 func (f *Feature) probe(exe *link.Executable, s site, a *attached) error {
@@ -213,7 +232,7 @@ func (f *Feature) probe(exe *link.Executable, s site, a *attached) error {
 	for _, off := range s.offsets {
 		l, err := exe.Uprobe(s.program, f.programs[s.program], &link.UprobeOptions{Address: off, PID: a.PID, Cookie: uint64(a.slot)})
 		if err != nil {
-			return err
+			return kernel.ParanoidEvents("attach", err)
 		}
 		a.links = append(a.links, l)
 	}
@@ -277,7 +296,7 @@ func (f *Feature) Close() error {
 		}
 	}
 	f.symbols.Close()
-	return errors.Join(append(errs, f.object.Close())...)
+	return errors.Join(append(errs, f.closeInjection(), f.object.Close())...)
 }
 
 // noStart is a reason for a loss that is none: a request began before the probes were there.
@@ -289,20 +308,41 @@ func (f *Feature) Stats() kernel.Stats {
 	if f.object == nil {
 		return kernel.Stats{}
 	}
-	s := f.object.Stats()
-	s.Events = f.spans.Load()
+	s := f.object.Stats(f.spans.Load(), 0)
 	if l := f.object.Losses(); len(l) > noStart {
 		s.Dropped -= min(s.Dropped, l[noStart])
 	}
 	return s
 }
 
+// read takes a record of the ring, which is a span or a brief one.
+func read(e *attachSpan, raw []byte) bool {
+	var b attachBrief
+	switch len(raw) {
+	case int(unsafe.Sizeof(*e)):
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(e)), unsafe.Sizeof(*e)), raw)
+	case int(unsafe.Sizeof(b)):
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&b)), unsafe.Sizeof(b)), raw)
+		*e = attachSpan{
+			Start: b.Start, End: b.End, Trace: b.Trace, Id: b.Id, Parent: b.Parent, Goroutine: b.Goroutine,
+			Slot: b.Slot, Kind: b.Kind, Flags: b.Flags, Status: b.Status, PeerPort: b.PeerPort, PeerIp: b.PeerIp,
+			MethodLen: b.MethodLen, HostLen: b.HostLen, RouteLen: b.RouteLen, TextLen: b.TextLen,
+		}
+		copy(e.Method[:], b.Method[:])
+		copy(e.Host[:], b.Host[:])
+		copy(e.Route[:], b.Route[:])
+		copy(e.Text[:], b.Text[:])
+	default:
+		return false
+	}
+	return true
+}
+
 func (f *Feature) decode(raw []byte) {
 	var e attachSpan
-	if len(raw) < int(unsafe.Sizeof(e)) {
+	if !read(&e, raw) {
 		return
 	}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&e)), unsafe.Sizeof(e)), raw)
 	f.mu.Lock()
 	var a *attached
 	if int(e.Slot) < len(f.slots) {

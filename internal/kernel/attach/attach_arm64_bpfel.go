@@ -13,6 +13,31 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type attachBrief struct {
+	_         structs.HostLayout
+	Start     uint64
+	End       uint64
+	Trace     [16]uint8
+	Id        uint64
+	Parent    uint64
+	Goroutine uint64
+	Slot      uint32
+	Kind      uint32
+	Flags     uint32
+	Status    int32
+	PeerPort  uint32
+	MethodLen uint16
+	HostLen   uint16
+	RouteLen  uint16
+	TextLen   uint16
+	PeerIp    [16]uint8
+	Method    [8]uint8
+	Host      [40]uint8
+	Route     [48]uint8
+	Text      [48]uint8
+	Pad       uint32
+}
+
 type attachContext struct {
 	_         structs.HostLayout
 	Trace     [16]uint8
@@ -32,6 +57,7 @@ type attachContext struct {
 	Conn      uint64
 	Goroutine uint64
 	Random    uint64
+	Gin       uint64
 	Peer      attachFlow
 }
 
@@ -82,11 +108,33 @@ type attachOffsets struct {
 	AddrPort           uint16
 	H2Rws              uint16
 	H2Status           uint16
+	H2Stream           uint16
+	H2Id               uint16
+	H2Sc               uint16
+	H2Conn             uint16
+	H2Tls              uint16
+	H2SentId           uint16
+	H2Cc               uint16
+	H2Client           uint16
+	H2ClientTls        uint16
 	Xh2Rws             uint16
 	Xh2Status          uint16
+	Xh2Stream          uint16
+	Xh2Id              uint16
+	Xh2Sc              uint16
+	Xh2Conn            uint16
+	Xh2Tls             uint16
+	Xh2SentId          uint16
+	Xh2Cc              uint16
+	Xh2Client          uint16
+	Xh2ClientTls       uint16
+	GinWriter          uint16
+	GinPath            uint16
 	DbConnector        uint16
 	StmtQuery          uint16
 	StmtDb             uint16
+	TxDb               uint16
+	TxDone             uint16
 	RedisArgs          uint16
 	RedisOpt           uint16
 	RedisAddr          uint16
@@ -98,14 +146,25 @@ type attachOffsets struct {
 	GcConn             uint16
 	GcStream           uint16
 	GsStream           uint16
+	CsAttempt          uint16
+	AttemptStream      uint16
+	AttemptTransport   uint16
 	FrameHeaders       uint16
 	ErrorS             uint16
 	StatusS            uint16
 	StatusCode         uint16
 	CcTarget           uint16
+	G_gopc             uint16
+	G_ctxt             uint16
+	ReaderConn         uint16
+	ConnRequest        uint16
+	ResponseRequest    uint16
 	Swiss              uint8
-	Pad                [3]uint8
+	Pad                uint8
+	_                  [2]byte
 	Netns              uint32
+	Reader             int32
+	ReaderSize         uint32
 }
 
 type attachOrigin struct {
@@ -139,7 +198,7 @@ type attachSpan struct {
 	TextLen   uint16
 	PeerIp    [16]uint8
 	Flow      attachFlow
-	Pad       uint32
+	HostSize  uint32
 	Method    [16]uint8
 	Host      [64]uint8
 	Route     [96]uint8
@@ -160,6 +219,7 @@ const (
 	attachMapSlots          = "slots"
 	attachMapStreams        = "streams"
 	attachMapTransports     = "transports"
+	attachProgGinHandle     = "gin_handle"
 	attachProgGoroutineMade = "goroutine_made"
 	attachProgGrpcAttempt   = "grpc_attempt"
 	attachProgGrpcFinish    = "grpc_finish"
@@ -172,6 +232,9 @@ const (
 	attachProgGrpcServed    = "grpc_served"
 	attachProgGrpcWritten   = "grpc_written"
 	attachProgH2Done        = "h2_done"
+	attachProgH2Serve       = "h2_serve"
+	attachProgH2Stream      = "h2_stream"
+	attachProgHttpBody      = "http_body"
 	attachProgHttpClosed    = "http_closed"
 	attachProgHttpConn      = "http_conn"
 	attachProgHttpHijacked  = "http_hijacked"
@@ -179,19 +242,28 @@ const (
 	attachProgHttpSent      = "http_sent"
 	attachProgHttpServe     = "http_serve"
 	attachProgHttpServed    = "http_served"
+	attachProgRedis6Pipe    = "redis6_pipe"
+	attachProgRedis6Send    = "redis6_send"
 	attachProgRedisPipe     = "redis_pipe"
 	attachProgRedisSend     = "redis_send"
 	attachProgRedisSent     = "redis_sent"
+	attachProgSqlBegin      = "sql_begin"
+	attachProgSqlCommit     = "sql_commit"
 	attachProgSqlExec       = "sql_exec"
 	attachProgSqlExeced     = "sql_execed"
+	attachProgSqlFinished   = "sql_finished"
 	attachProgSqlQueried    = "sql_queried"
 	attachProgSqlQuery      = "sql_query"
+	attachProgSqlRollback   = "sql_rollback"
 	attachProgSqlStmt       = "sql_stmt"
 	attachProgXh2Done       = "xh2_done"
+	attachProgXh2Send       = "xh2_send"
 	attachProgXh2Serve      = "xh2_serve"
+	attachProgXh2Stream     = "xh2_stream"
 	attachVarCorrelating    = "correlating"
 	attachVarInheritNs      = "inherit_ns"
 	attachVarSpansPerTrace  = "spans_per_trace"
+	attachVarUnusedBrief    = "unused_brief"
 	attachVarUnusedOffsets  = "unused_offsets"
 	attachVarUnusedSpan     = "unused_span"
 )
@@ -238,6 +310,7 @@ type attachSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type attachProgramSpecs struct {
+	GinHandle     *ebpf.ProgramSpec `ebpf:"gin_handle"`
 	GoroutineMade *ebpf.ProgramSpec `ebpf:"goroutine_made"`
 	GrpcAttempt   *ebpf.ProgramSpec `ebpf:"grpc_attempt"`
 	GrpcFinish    *ebpf.ProgramSpec `ebpf:"grpc_finish"`
@@ -250,6 +323,9 @@ type attachProgramSpecs struct {
 	GrpcServed    *ebpf.ProgramSpec `ebpf:"grpc_served"`
 	GrpcWritten   *ebpf.ProgramSpec `ebpf:"grpc_written"`
 	H2Done        *ebpf.ProgramSpec `ebpf:"h2_done"`
+	H2Serve       *ebpf.ProgramSpec `ebpf:"h2_serve"`
+	H2Stream      *ebpf.ProgramSpec `ebpf:"h2_stream"`
+	HttpBody      *ebpf.ProgramSpec `ebpf:"http_body"`
 	HttpClosed    *ebpf.ProgramSpec `ebpf:"http_closed"`
 	HttpConn      *ebpf.ProgramSpec `ebpf:"http_conn"`
 	HttpHijacked  *ebpf.ProgramSpec `ebpf:"http_hijacked"`
@@ -257,16 +333,24 @@ type attachProgramSpecs struct {
 	HttpSent      *ebpf.ProgramSpec `ebpf:"http_sent"`
 	HttpServe     *ebpf.ProgramSpec `ebpf:"http_serve"`
 	HttpServed    *ebpf.ProgramSpec `ebpf:"http_served"`
+	Redis6Pipe    *ebpf.ProgramSpec `ebpf:"redis6_pipe"`
+	Redis6Send    *ebpf.ProgramSpec `ebpf:"redis6_send"`
 	RedisPipe     *ebpf.ProgramSpec `ebpf:"redis_pipe"`
 	RedisSend     *ebpf.ProgramSpec `ebpf:"redis_send"`
 	RedisSent     *ebpf.ProgramSpec `ebpf:"redis_sent"`
+	SqlBegin      *ebpf.ProgramSpec `ebpf:"sql_begin"`
+	SqlCommit     *ebpf.ProgramSpec `ebpf:"sql_commit"`
 	SqlExec       *ebpf.ProgramSpec `ebpf:"sql_exec"`
 	SqlExeced     *ebpf.ProgramSpec `ebpf:"sql_execed"`
+	SqlFinished   *ebpf.ProgramSpec `ebpf:"sql_finished"`
 	SqlQueried    *ebpf.ProgramSpec `ebpf:"sql_queried"`
 	SqlQuery      *ebpf.ProgramSpec `ebpf:"sql_query"`
+	SqlRollback   *ebpf.ProgramSpec `ebpf:"sql_rollback"`
 	SqlStmt       *ebpf.ProgramSpec `ebpf:"sql_stmt"`
 	Xh2Done       *ebpf.ProgramSpec `ebpf:"xh2_done"`
+	Xh2Send       *ebpf.ProgramSpec `ebpf:"xh2_send"`
 	Xh2Serve      *ebpf.ProgramSpec `ebpf:"xh2_serve"`
+	Xh2Stream     *ebpf.ProgramSpec `ebpf:"xh2_stream"`
 }
 
 // attachMapSpecs contains maps before they are loaded into the kernel.
@@ -292,6 +376,7 @@ type attachVariableSpecs struct {
 	Correlating   *ebpf.VariableSpec `ebpf:"correlating"`
 	InheritNs     *ebpf.VariableSpec `ebpf:"inherit_ns"`
 	SpansPerTrace *ebpf.VariableSpec `ebpf:"spans_per_trace"`
+	UnusedBrief   *ebpf.VariableSpec `ebpf:"unused_brief"`
 	UnusedOffsets *ebpf.VariableSpec `ebpf:"unused_offsets"`
 	UnusedSpan    *ebpf.VariableSpec `ebpf:"unused_span"`
 }
@@ -350,6 +435,7 @@ type attachVariables struct {
 	Correlating   *ebpf.Variable `ebpf:"correlating"`
 	InheritNs     *ebpf.Variable `ebpf:"inherit_ns"`
 	SpansPerTrace *ebpf.Variable `ebpf:"spans_per_trace"`
+	UnusedBrief   *ebpf.Variable `ebpf:"unused_brief"`
 	UnusedOffsets *ebpf.Variable `ebpf:"unused_offsets"`
 	UnusedSpan    *ebpf.Variable `ebpf:"unused_span"`
 }
@@ -358,6 +444,7 @@ type attachVariables struct {
 //
 // It can be passed to loadAttachObjects or ebpf.CollectionSpec.LoadAndAssign.
 type attachPrograms struct {
+	GinHandle     *ebpf.Program `ebpf:"gin_handle"`
 	GoroutineMade *ebpf.Program `ebpf:"goroutine_made"`
 	GrpcAttempt   *ebpf.Program `ebpf:"grpc_attempt"`
 	GrpcFinish    *ebpf.Program `ebpf:"grpc_finish"`
@@ -370,6 +457,9 @@ type attachPrograms struct {
 	GrpcServed    *ebpf.Program `ebpf:"grpc_served"`
 	GrpcWritten   *ebpf.Program `ebpf:"grpc_written"`
 	H2Done        *ebpf.Program `ebpf:"h2_done"`
+	H2Serve       *ebpf.Program `ebpf:"h2_serve"`
+	H2Stream      *ebpf.Program `ebpf:"h2_stream"`
+	HttpBody      *ebpf.Program `ebpf:"http_body"`
 	HttpClosed    *ebpf.Program `ebpf:"http_closed"`
 	HttpConn      *ebpf.Program `ebpf:"http_conn"`
 	HttpHijacked  *ebpf.Program `ebpf:"http_hijacked"`
@@ -377,20 +467,29 @@ type attachPrograms struct {
 	HttpSent      *ebpf.Program `ebpf:"http_sent"`
 	HttpServe     *ebpf.Program `ebpf:"http_serve"`
 	HttpServed    *ebpf.Program `ebpf:"http_served"`
+	Redis6Pipe    *ebpf.Program `ebpf:"redis6_pipe"`
+	Redis6Send    *ebpf.Program `ebpf:"redis6_send"`
 	RedisPipe     *ebpf.Program `ebpf:"redis_pipe"`
 	RedisSend     *ebpf.Program `ebpf:"redis_send"`
 	RedisSent     *ebpf.Program `ebpf:"redis_sent"`
+	SqlBegin      *ebpf.Program `ebpf:"sql_begin"`
+	SqlCommit     *ebpf.Program `ebpf:"sql_commit"`
 	SqlExec       *ebpf.Program `ebpf:"sql_exec"`
 	SqlExeced     *ebpf.Program `ebpf:"sql_execed"`
+	SqlFinished   *ebpf.Program `ebpf:"sql_finished"`
 	SqlQueried    *ebpf.Program `ebpf:"sql_queried"`
 	SqlQuery      *ebpf.Program `ebpf:"sql_query"`
+	SqlRollback   *ebpf.Program `ebpf:"sql_rollback"`
 	SqlStmt       *ebpf.Program `ebpf:"sql_stmt"`
 	Xh2Done       *ebpf.Program `ebpf:"xh2_done"`
+	Xh2Send       *ebpf.Program `ebpf:"xh2_send"`
 	Xh2Serve      *ebpf.Program `ebpf:"xh2_serve"`
+	Xh2Stream     *ebpf.Program `ebpf:"xh2_stream"`
 }
 
 func (p *attachPrograms) Close() error {
 	return _AttachClose(
+		p.GinHandle,
 		p.GoroutineMade,
 		p.GrpcAttempt,
 		p.GrpcFinish,
@@ -403,6 +502,9 @@ func (p *attachPrograms) Close() error {
 		p.GrpcServed,
 		p.GrpcWritten,
 		p.H2Done,
+		p.H2Serve,
+		p.H2Stream,
+		p.HttpBody,
 		p.HttpClosed,
 		p.HttpConn,
 		p.HttpHijacked,
@@ -410,16 +512,24 @@ func (p *attachPrograms) Close() error {
 		p.HttpSent,
 		p.HttpServe,
 		p.HttpServed,
+		p.Redis6Pipe,
+		p.Redis6Send,
 		p.RedisPipe,
 		p.RedisSend,
 		p.RedisSent,
+		p.SqlBegin,
+		p.SqlCommit,
 		p.SqlExec,
 		p.SqlExeced,
+		p.SqlFinished,
 		p.SqlQueried,
 		p.SqlQuery,
+		p.SqlRollback,
 		p.SqlStmt,
 		p.Xh2Done,
+		p.Xh2Send,
 		p.Xh2Serve,
+		p.Xh2Stream,
 	)
 }
 

@@ -4,7 +4,7 @@
 #include "work.h"
 
 /* database/sql. */
-static __always_inline int sql_start(struct pt_regs *ctx, struct gkey *k, struct offsets *o, __u64 db, __u64 object, __u64 at, __u64 len)
+static __always_inline struct span *sql_start(struct gkey *k, struct offsets *o, __u64 db, __u64 object, __u64 at, __u64 len)
 {
 	struct span *s = call_start(k, o, object);
 	if (!s)
@@ -14,7 +14,7 @@ static __always_inline int sql_start(struct pt_regs *ctx, struct gkey *k, struct
 	if (o->db_connector != NONE)
 		s->extra2 = word(word(db + 8, o->db_connector), 16);
 	READ_TEXT(s, text, TEXT, at, len);
-	return 0;
+	return s;
 }
 
 /* (*DB).queryDC(ctx, txctx, dc, release, query, args) (*Rows, error) */
@@ -23,7 +23,9 @@ int sql_query(struct pt_regs *ctx)
 {
 	struct gkey k = { .g = G(ctx), .kind = SQL };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	return o ? sql_start(ctx, &k, o, ARG0(ctx), ARG5(ctx), ARG7(ctx), ARG8(ctx)) : 0;
+	if (o)
+		sql_start(&k, o, ARG0(ctx), ARG5(ctx), ARG7(ctx), ARG8(ctx));
+	return 0;
 }
 
 /* (*DB).execDC(ctx, dc, release, query, args) (Result, error) */
@@ -32,7 +34,9 @@ int sql_exec(struct pt_regs *ctx)
 {
 	struct gkey k = { .g = G(ctx), .kind = SQL };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	return o ? sql_start(ctx, &k, o, ARG0(ctx), ARG3(ctx), ARG5(ctx), ARG6(ctx)) : 0;
+	if (o)
+		sql_start(&k, o, ARG0(ctx), ARG3(ctx), ARG5(ctx), ARG6(ctx));
+	return 0;
 }
 
 /* (*Stmt).QueryContext and ExecContext(ctx, args) */
@@ -46,8 +50,67 @@ int sql_stmt(struct pt_regs *ctx)
 		return 0;
 	__u64 st = ARG0(ctx);
 	bpf_probe_read_user(&query, sizeof(query), (void *)(st + o->stmt_query));
-	return sql_start(ctx, &k, o, word(st, o->stmt_db), st, query.at, query.len);
+	sql_start(&k, o, word(st, o->stmt_db), st, query.at, query.len);
+	return 0;
 }
+
+/* Of a transaction: what is done is the name of the call. */
+#define SQL_VERB(s, verb)                                                                      \
+	do {                                                                                   \
+		__builtin_memcpy((s)->method, verb, sizeof(verb) - 1);                         \
+		(s)->method_len = sizeof(verb) - 1;                                            \
+	} while (0)
+
+/* (*DB).beginDC(ctx, dc, release, opts) (*Tx, error) */
+SEC("uprobe.multi/")
+int sql_begin(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = SQL };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	struct span *s = o ? sql_start(&k, o, ARG0(ctx), ARG3(ctx), 0, 0) : 0;
+	if (s)
+		SQL_VERB(s, "BEGIN");
+	return 0;
+}
+
+/* (*Tx).Commit() error, (*Tx).rollback(bool) error. Of a transaction that is over nothing
+ * is told: that is the deferred rollback behind a commit. */
+static __always_inline struct span *sql_finish(struct pt_regs *ctx)
+{
+	struct gkey k = { .g = G(ctx), .kind = SQL };
+	struct offsets *o = offsets_of(ctx, &k.slot);
+	__u64 tx = ARG0(ctx);
+	__u8 done = 0;
+	if (!o)
+		return 0;
+	bpf_probe_read_user(&done, sizeof(done), (void *)(tx + o->tx_done));
+	if (done) {
+		call_pass(&k);
+		return 0;
+	}
+	return sql_start(&k, o, word(tx, o->tx_db), tx, 0, 0);
+}
+
+SEC("uprobe.multi/")
+int sql_commit(struct pt_regs *ctx)
+{
+	struct span *s = sql_finish(ctx);
+	if (s)
+		SQL_VERB(s, "COMMIT");
+	return 0;
+}
+
+SEC("uprobe.multi/")
+int sql_rollback(struct pt_regs *ctx)
+{
+	struct span *s = sql_finish(ctx);
+	if (s)
+		SQL_VERB(s, "ROLLBACK");
+	return 0;
+}
+
+SEC("uprobe.multi/")
+int sql_finished(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG0(ctx), 0); }
 
 SEC("uprobe.multi/")
 int sql_queried(struct pt_regs *ctx) { return call_end(ctx, SQL, ARG1(ctx), 0); }
@@ -62,14 +125,13 @@ static __always_inline void redis_address(struct span *s, struct offsets *o, __u
 	READ_STRING(s, host, HOST, opt, o->redis_addr);
 }
 
-SEC("uprobe.multi/")
-int redis_send(struct pt_regs *ctx)
+static __always_inline int redis_sending(struct pt_regs *ctx, __u64 cmd)
 {
 	struct gkey k = { .g = G(ctx), .kind = REDIS };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
 		return 0;
-	__u64 cmd = ARG4(ctx), args = word(cmd, o->redis_args);
+	__u64 args = word(cmd, o->redis_args);
 	struct span *s = call_start(&k, o, cmd);
 	if (!s)
 		return 0;
@@ -81,23 +143,35 @@ int redis_send(struct pt_regs *ctx)
 	return 0;
 }
 
-/* (*baseClient).generalProcessPipeline(ctx, []Cmder, …) error */
 SEC("uprobe.multi/")
-int redis_pipe(struct pt_regs *ctx)
+int redis_send(struct pt_regs *ctx) { return redis_sending(ctx, ARG4(ctx)); }
+
+/* v6, which has no contexts: (*baseClient).defaultProcess(Cmder) error */
+SEC("uprobe.multi/")
+int redis6_send(struct pt_regs *ctx) { return redis_sending(ctx, ARG2(ctx)); }
+
+/* (*baseClient).generalProcessPipeline(ctx, []Cmder, …) error */
+static __always_inline int redis_piping(struct pt_regs *ctx, __u64 commands, __u64 n)
 {
 	struct gkey k = { .g = G(ctx), .kind = REDIS };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	if (!o)
 		return 0;
-	struct span *s = call_start(&k, o, ARG3(ctx));
+	struct span *s = call_start(&k, o, commands);
 	if (!s)
 		return 0;
 	__builtin_memcpy(s->method, "PIPELINE", 8);
 	s->method_len = 8;
 	redis_address(s, o, ARG0(ctx));
-	s->extra = ARG4(ctx);
+	s->extra = n;
 	return 0;
 }
+
+SEC("uprobe.multi/")
+int redis_pipe(struct pt_regs *ctx) { return redis_piping(ctx, ARG3(ctx), ARG4(ctx)); }
+
+SEC("uprobe.multi/")
+int redis6_pipe(struct pt_regs *ctx) { return redis_piping(ctx, ARG1(ctx), ARG2(ctx)); }
 
 /* A value that is not there is no error: proto.RedisError("redis: nil"). */
 SEC("uprobe.multi/")

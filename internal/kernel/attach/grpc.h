@@ -56,6 +56,42 @@ int grpc_attempt(struct pt_regs *ctx)
 	return 0;
 }
 
+/* The client's end of a gRPC transport's connection; kept, for many streams share it. */
+static __always_inline void transport_flow(__u64 transport, __u32 slot, __u32 kind, struct offsets *o, struct flow *f)
+{
+	struct gkey k = { .g = transport, .slot = slot, .kind = kind };
+	struct flow *known = bpf_map_lookup_elem(&transports, &k), found = {};
+	if (known) {
+		*f = *known;
+		return;
+	}
+	__u16 at = kind == GRPC_SERVER ? o->gs_conn : o->gc_conn;
+	if (at == NONE)
+		return;
+	/* Unlike net/http's, the connection may be of any type: TLS is a *tls.Conn within one of
+	 * gRPC's own. What has no TCP connection in it reads as none. */
+	read_flow(word(transport + 8, at), slot, kind == GRPC_SERVER ? HTTP_SERVER : HTTP_CLIENT, &found);
+	bpf_map_update_elem(&transports, &k, &found, BPF_ANY);
+	*f = found;
+}
+
+/* What a client's span was sent as: from now on the server finds its parent. */
+static __always_inline void stream_flow(struct span *s, __u32 slot, struct offsets *o, __u64 transport, __u64 stream)
+{
+	struct flow f = {};
+	struct origin from = { .span = s->id };
+	if (o->gc_stream != NONE)
+		stream = word(stream, o->gc_stream);
+	transport_flow(transport, slot, GRPC_CLIENT, o, &f);
+	bpf_probe_read_user(&f.stream, sizeof(f.stream), (void *)(stream + o->gs_id));
+	if (!f.port)
+		return;
+	s->flow = f;
+	__builtin_memcpy(from.trace, s->trace, 16);
+	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
+		lose(LOSS_MAP);
+}
+
 SEC("uprobe.multi/")
 int grpc_opened(struct pt_regs *ctx)
 {
@@ -70,6 +106,10 @@ int grpc_opened(struct pt_regs *ctx)
 	if (!s)
 		return 0;
 	to.g = s->extra2;
+	/* Its header is on its way, or will be soon: the stream has its number. */
+	__u64 attempt = s->flow.port ? 0 : word(to.g, o->cs_attempt);
+	if (attempt && o->attempt_transport != NONE && o->attempt_stream != NONE)
+		stream_flow(s, k.slot, o, word(attempt + 8, o->attempt_transport), word(attempt, o->attempt_stream));
 	if (s->id && bpf_map_update_elem(&calls, &to, s, BPF_ANY))
 		lose(LOSS_MAP);
 	bpf_map_delete_elem(&calls, &k);
@@ -91,25 +131,6 @@ int grpc_finish(struct pt_regs *ctx)
 	return 0;
 }
 
-/* The client's end of a gRPC transport's connection; kept, for many streams share it. */
-static __always_inline void transport_flow(__u64 transport, __u32 slot, __u32 kind, struct offsets *o, struct flow *f)
-{
-	struct gkey k = { .g = transport, .slot = slot, .kind = kind };
-	struct flow *known = bpf_map_lookup_elem(&transports, &k), found = {};
-	if (known) {
-		*f = *known;
-		return;
-	}
-	__u16 at = kind == GRPC_SERVER ? o->gs_conn : o->gc_conn;
-	if (at == NONE)
-		return;
-	/* Unlike net/http's, the connection may be of any type: TLS would be a *tls.Conn within
-	 * one of gRPC's own. What is no TCP connection reads as none. */
-	read_flow(word(transport + 8, at), slot, kind == GRPC_SERVER ? HTTP_SERVER : HTTP_CLIENT, &found);
-	bpf_map_update_elem(&transports, &k, &found, BPF_ANY);
-	*f = found;
-}
-
 /* (*http2Client).write(*ClientStream, …): the stream has its number. */
 SEC("uprobe.multi/")
 int grpc_written(struct pt_regs *ctx)
@@ -117,21 +138,8 @@ int grpc_written(struct pt_regs *ctx)
 	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
 	struct span *s = call_now(&k, GRPC_CLIENT);
-	if (!o || !s || s->flow.port)
-		return 0;
-	__u64 stream = ARG1(ctx);
-	if (o->gc_stream != NONE)
-		stream = word(stream, o->gc_stream);
-	struct flow f = {};
-	struct origin from = { .span = s->id };
-	transport_flow(ARG0(ctx), k.slot, GRPC_CLIENT, o, &f);
-	bpf_probe_read_user(&f.stream, sizeof(f.stream), (void *)(stream + o->gs_id));
-	if (!f.port)
-		return 0;
-	s->flow = f;
-	__builtin_memcpy(from.trace, s->trace, 16);
-	if (bpf_map_update_elem(&flows, &f, &from, BPF_ANY))
-		lose(LOSS_MAP);
+	if (o && s && !s->flow.port)
+		stream_flow(s, k.slot, o, ARG0(ctx), ARG1(ctx));
 	return 0;
 }
 

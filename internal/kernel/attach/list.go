@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
-	"github.com/guanlan-io/guanlan/internal/kernel/attach/layout"
+	"github.com/guanlan-io/guanlan/internal/kernel/layout"
 )
 
 // Program is a running Go program, and what can be had of it.

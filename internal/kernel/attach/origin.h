@@ -4,8 +4,8 @@
 #include "span.h"
 
 /* One group of a map[string][]string: eight bytes that say which slots are full,
- * then keys and values; they alternate since Go 1.24. One read fetches half of the
- * keys: reads cost more than bytes. */
+ * then keys and values; they alternate since Go 1.24. One read fetches two keys: reads
+ * cost more than bytes. */
 #define SWISS_STRIDE 40
 #define SWISS_GROUP (8 + 8 * SWISS_STRIDE)
 #define BUCKET (8 + 8 * 16 + 8 * 24 + 8)
@@ -19,39 +19,49 @@ static __always_inline bool is_traceparent(__u64 at, __u64 len)
 	return name[0] == 0x7261706563617254ULL && name[1] == 0x746e65ULL;
 }
 
-static __noinline __u64 swiss_find(__u64 group)
+/* Functions of numbers alone are global: the verifier reads each once, not once a call. */
+__noinline __u64 swiss_find(__u64 group)
 {
-	__u64 w[18] = {}, full;
-	if (bpf_probe_read_user(w, sizeof(w), (void *)group))
+	__u64 full = ~0ULL;
+	if (bpf_probe_read_user(&full, sizeof(full), (void *)group))
 		return 0;
-	full = ~w[0] & 0x8080808080808080ULL; /* a set bit says that a slot is empty */
-	for (int i = 0; i < 4; i++)
-		if (full >> (8 * i + 7) & 1 && is_traceparent(w[1 + 5 * i], w[2 + 5 * i]))
+	full = ~full & 0x8080808080808080ULL; /* a set bit says that a slot is empty */
+#pragma unroll /* the verifier of Linux 6.1 does not take what clang makes of this one */
+	for (int i = 0; i < 8; i += 2) {
+		__u64 w[7] = {}; /* more would not fit on the stack that programs have before Linux 6.13 */
+		if (!(full >> (8 * i) & 0x8080) || bpf_probe_read_user(w, sizeof(w), (void *)(group + 8 + SWISS_STRIDE * i)))
+			continue;
+		if (full >> (8 * i + 7) & 1 && is_traceparent(w[0], w[1]))
 			return group + 8 + SWISS_STRIDE * i + 16;
-	if (!(full >> 32) || bpf_probe_read_user(w, sizeof(w), (void *)(group + 4 * SWISS_STRIDE)))
-		return 0;
-	for (int i = 0; i < 4; i++)
-		if (full >> (8 * i + 39) & 1 && is_traceparent(w[1 + 5 * i], w[2 + 5 * i]))
-			return group + 8 + SWISS_STRIDE * (4 + i) + 16;
+		if (full >> (8 * i + 15) & 1 && is_traceparent(w[5], w[6]))
+			return group + 8 + SWISS_STRIDE * (i + 1) + 16;
+	}
 	return 0;
 }
 
-static __noinline __u64 bucket_find(__u64 bucket)
+__noinline __u64 bucket_find(__u64 bucket)
 {
 	__u8 top[8] = {};
-	struct str keys[8] = {};
-	if (bpf_probe_read_user(top, sizeof(top), (void *)bucket) || bpf_probe_read_user(keys, sizeof(keys), (void *)(bucket + 8)))
+	if (bpf_probe_read_user(top, sizeof(top), (void *)bucket))
 		return 0;
-	for (int i = 0; i < 8; i++)
-		if (top[i] >= 5 && is_traceparent(keys[i].at, keys[i].len))
+#pragma unroll
+	for (int i = 0; i < 8; i += 2) {
+		struct str keys[2] = {};
+		if ((top[i] < 5 && top[i + 1] < 5) || bpf_probe_read_user(keys, sizeof(keys), (void *)(bucket + 8 + 16 * i)))
+			continue;
+		if (top[i] >= 5 && is_traceparent(keys[0].at, keys[0].len))
 			return bucket + 8 + 128 + 24 * i;
+		if (top[i + 1] >= 5 && is_traceparent(keys[1].at, keys[1].len))
+			return bucket + 8 + 128 + 24 * (i + 1);
+	}
 	return 0;
 }
 
 #define MAX_GROUPS 16 /* 112 headers */
+#define MAX_BUCKETS 24 /* 104 headers, with some buckets behind others */
 
 /* The address of the first value of header Traceparent: struct str; 0: none. */
-static __noinline __u64 header_find(__u64 map, __u32 swiss)
+__noinline __u64 header_find(__u64 map, __u32 swiss)
 {
 	__u64 found = 0;
 	if (!map)
@@ -74,16 +84,18 @@ static __noinline __u64 header_find(__u64 map, __u32 swiss)
 		}
 	} else {
 		struct { __u64 count; __u8 flags, b; __u16 overflow; __u32 hash; __u64 buckets; } m = {};
-		if (bpf_probe_read_user(&m, sizeof(m), (void *)map) || !m.count || m.b > 3)
+		if (bpf_probe_read_user(&m, sizeof(m), (void *)map) || !m.count || m.b > 4)
 			return 0;
-		__u64 at = m.buckets, next = 0;
-		__u32 bucket = 0;
-		for (int i = 0; i < MAX_GROUPS && at && !found; i++) {
+		/* Counting buckets would be one more number that the verifier tells states apart by. */
+		__u64 bucket = m.buckets, end = bucket + ((__u64)BUCKET << (m.b & 7)), at = bucket, next = 0;
+		for (int i = 0; i < MAX_BUCKETS && at && !found; i++) {
 			found = bucket_find(at);
 			bpf_probe_read_user(&next, sizeof(next), (void *)(at + BUCKET - 8));
 			at = next;
-			if (!at && ++bucket < (1u << (m.b & 3)))
-				at = m.buckets + BUCKET * bucket;
+			if (!at) {
+				bucket += BUCKET;
+				at = bucket < end ? bucket : 0;
+			}
 		}
 	}
 	if (!found)
@@ -128,20 +140,53 @@ static __noinline int parse_parent(__u64 at, struct origin *o)
 	return 1;
 }
 
-/* The end of a TCP connection that a net.Conn's data is. Garbage in, nothing out. */
-static __noinline int read_flow(__u64 conn, __u32 slot, __u32 kind, struct flow *f)
+/* Reads the *net.TCPAddr at the end of a TCP connection that a net.Conn's data is, if it is
+ * one. Garbage in, nothing out. */
+static __always_inline int tcp_end(__u64 conn, struct offsets *o, __u32 kind, struct str *ip, __u64 *port)
 {
-	struct offsets *o = bpf_map_lookup_elem(&slots, &slot);
-	if (!f || !o || !conn)
-		return 0;
 	__u64 fd = word(conn, o->tcp_fd);
 	__u64 addr = fd ? word(fd + 8, kind == HTTP_CLIENT ? o->fd_laddr : o->fd_raddr) : 0;
 	if (!addr)
 		return 0;
-	struct str ip = {};
-	__u64 port = word(addr, o->addr_port);
-	if (bpf_probe_read_user(&ip, sizeof(ip), (void *)(addr + o->addr_ip)) || port == 0 || port > 65535)
+	*port = word(addr, o->addr_port);
+	return *port && *port <= 65535 && bpf_probe_read_user(ip, sizeof(*ip), (void *)(addr + o->addr_ip)) == 0 && (ip->len == 4 || ip->len == 16);
+}
+
+#define MAX_WRAPPED 3 /* gRPC's conn, TLS' conn, and one of who listens */
+
+/* The TCP connection within what is none: h2c's, TLS' and many a listener's connections
+ * begin with the net.Conn that they wrap, {table, data}. */
+__noinline __u64 wrapped(__u64 conn, __u32 slot, __u32 kind)
+{
+	struct offsets *o = bpf_map_lookup_elem(&slots, &slot);
+	if (!o)
 		return 0;
+	for (int i = 0; i < MAX_WRAPPED; i++) {
+		struct str ip = {};
+		__u64 port = 0;
+		conn = word(conn, 8);
+		if (!conn)
+			return 0;
+		if (tcp_end(conn, o, kind, &ip, &port))
+			return conn;
+	}
+	return 0;
+}
+
+/* The end of a TCP connection that a net.Conn's data is, or wraps. Most wrap none, and are
+ * read once. */
+static __noinline int read_flow(__u64 conn, __u32 slot, __u32 kind, struct flow *f)
+{
+	struct offsets *o = bpf_map_lookup_elem(&slots, &slot);
+	struct str ip = {};
+	__u64 port = 0;
+	if (!f || !o || !conn)
+		return 0;
+	if (!tcp_end(conn, o, kind, &ip, &port)) {
+		conn = wrapped(conn, slot, kind);
+		if (!conn || !tcp_end(conn, o, kind, &ip, &port))
+			return 0;
+	}
 	__builtin_memset(f, 0, sizeof(*f));
 	if (ip.len == 4) {
 		f->ip[10] = f->ip[11] = 0xff;
@@ -162,4 +207,19 @@ static __noinline int read_flow(__u64 conn, __u32 slot, __u32 kind, struct flow 
 static __always_inline __u64 tcp_of(struct offsets *o, __u64 conn, bool tls)
 {
 	return tls && conn ? word(conn + 8, o->tls_conn) : conn;
+}
+
+/* The connection of an HTTP/2 request by its responseWriter; a client's end has the stream. */
+static __noinline int read_stream(__u64 writer, __u32 slot, bool x, struct flow *f)
+{
+	struct offsets *o = bpf_map_lookup_elem(&slots, &slot);
+	if (!f || !o)
+		return 0;
+	__u64 rws = word(writer, x ? o->xh2_rws : o->h2_rws);
+	__u64 stream = word(rws, x ? o->xh2_stream : o->h2_stream);
+	__u64 sc = word(stream, x ? o->xh2_sc : o->h2_sc);
+	if (!sc || !read_flow(tcp_of(o, word(sc + 8, x ? o->xh2_conn : o->h2_conn), word(sc, x ? o->xh2_tls : o->h2_tls)), slot, HTTP_SERVER, f))
+		return 0;
+	f->stream = word(stream, x ? o->xh2_id : o->h2_id);
+	return 1;
 }

@@ -14,7 +14,7 @@ import (
 	"unsafe"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
-	"github.com/guanlan-io/guanlan/internal/kernel/attach/layout"
+	"github.com/guanlan-io/guanlan/internal/kernel/layout"
 )
 
 // Library is something that spans can be made of in a program.
@@ -37,6 +37,7 @@ type plan struct {
 	libraries []Library
 	sites     []site
 	offsets   attachOffsets
+	injection injection
 }
 
 // none is the offset of a field that is not there.
@@ -87,6 +88,8 @@ func makePlan(b *layout.Binary, code codeReader) plan {
 			}
 		}
 		switch l.name {
+		case Goroutines:
+			p.reader(b, sites)
 		case "net/http server":
 			p.route(b, minor, &out)
 		case "gRPC server", "gRPC client":
@@ -103,10 +106,13 @@ func makePlan(b *layout.Binary, code codeReader) plan {
 			calls = calls || l.calls
 		}
 	}
-	if !calls {
+	if calls {
+		p.merge(b, code, minor)
+	} else {
 		// A probe in each start of a goroutine is dear where no span needs its parent by it.
 		p.sites = slices.DeleteFunc(p.sites, func(s site) bool { return s.program == goroutineProgram })
 	}
+	p.injection = planInjection(b, code)
 	return p
 }
 
@@ -139,6 +145,69 @@ func (p *plan) route(b *layout.Binary, minor int, out *Library) {
 	}
 }
 
+// reader says where the goroutine begins that net/http starts with each request to wait for
+// the client's end: with a program that serves it is one in two that are made.
+func (p *plan) reader(b *layout.Binary, sites []site) {
+	f, ok := b.Func("net/http.(*connReader).startBackgroundRead")
+	if !ok || len(sites) != 1 || len(sites[0].offsets) != 1 || p.offsets.G_gopc == none {
+		return
+	}
+	if d := int64(f.Entry) - int64(sites[0].offsets[0]); d == int64(int32(d)) {
+		p.offsets.Reader, p.offsets.ReaderSize = int32(d), uint32(f.Size)
+	}
+}
+
+// merge lets requests without a body begin at the probe of goroutines, which they pass anyway,
+// and takes the one away that all requests would pass. Where net/http is not as it was in all versions
+// that were looked at, all stays as it is.
+func (p *plan) merge(b *layout.Binary, code codeReader, minor int) {
+	serve := slices.IndexFunc(p.sites, func(s site) bool { return s.program == serveProgram })
+	if serve < 0 || p.offsets.ReaderSize == 0 || minor < oldestMerged || minor > newestMerged {
+		return
+	}
+	sched, ok1 := b.Field("runtime.g", "sched")
+	ctxt, ok2 := b.Field("runtime.gobuf", "ctxt")
+	length, ok3 := b.Field("net/http.Request", "ContentLength")
+	if !ok1 || !ok2 || !ok3 || length != uint64(p.offsets.RequestProto)+lengthBehindProto {
+		return
+	}
+	for _, f := range []struct {
+		typ, name string
+		to        *uint16
+	}{
+		{"net/http.connReader", "conn", &p.offsets.ReaderConn},
+		{"net/http.conn", "curReq", &p.offsets.ConnRequest},
+		{"net/http.response", "req", &p.offsets.ResponseRequest},
+	} {
+		off, ok := b.Field(f.typ, f.name)
+		if !ok {
+			return
+		}
+		*f.to = uint16(off)
+	}
+	var instead []site
+	for _, pr := range []probe{
+		{program: "http_body", function: "net/http.(*body).registerOnHitEOF"},
+		{program: "h2_serve", function: "net/http.(*http2serverConn).runHandler", optional: true}, // not linked by all
+	} {
+		switch s, err := find(b, code, pr); {
+		case err == nil:
+			instead = append(instead, s)
+		case !pr.optional:
+			return
+		}
+	}
+	p.sites = slices.Replace(p.sites, serve, serve+1, instead...)
+	p.offsets.G_ctxt = uint16(sched + ctxt)
+}
+
+// lengthBehindProto is how far the kernel reads for a request's ContentLength behind its ProtoMajor.
+const lengthBehindProto = 48
+
+// Versions of Go whose net/http merge knows: before, conn.curReq was wrapped in an interface; after,
+// HTTP/2 has requests of its own.
+const oldestMerged, newestMerged = 20, 26
+
 // embedded: in some versions of gRPC both sides' streams hold a pointer to the fields that
 // they have in common, in others the fields themselves.
 func (p *plan) embedded(b *layout.Binary) {
@@ -155,6 +224,17 @@ func (p *plan) embedded(b *layout.Binary) {
 			*side.to = uint16(at)
 		}
 	}
+	// Names of fields changed in 1.73.
+	for _, f := range []struct {
+		names [2]string
+		to    *uint16
+	}{{[2]string{"transportStream", "s"}, &p.offsets.AttemptStream}, {[2]string{"transport", "t"}, &p.offsets.AttemptTransport}} {
+		for _, name := range f.names {
+			if at, ok := b.Field("google.golang.org/grpc.csAttempt", name); ok && *f.to == none {
+				*f.to = uint16(at)
+			}
+		}
+	}
 }
 
 func blank(o *attachOffsets) {
@@ -164,13 +244,16 @@ func blank(o *attachOffsets) {
 	}
 }
 
+// unknownMaps is mapKind of a Go whose maps we do not know.
+const unknownMaps = 2
+
 // mapKind says how maps are laid out: 1 since Go 1.24, 0 before, 2 if we cannot know.
 func mapKind(b *layout.Binary) uint8 {
 	switch m := goMinor(b.GoVersion); {
 	case strings.Contains(b.GoVersion, "nosswissmap"), m > 0 && m < 24:
 		return 0
 	case strings.Contains(b.GoVersion, "mapsplitgroup"), m == 0:
-		return 2
+		return unknownMaps
 	}
 	return 1
 }

@@ -65,14 +65,14 @@ func (f *Feature) search() {
 			continue
 		}
 		began := time.Now()
-		a, libraries, err := f.attach(p)
+		a, libraries, injects, err := f.attach(p)
 		if err != nil {
 			f.known[pid] = p.Start
 			f.tell(Process{Process: p, Libraries: libraries, Err: err})
 			continue
 		}
 		f.attached[pid] = a
-		f.tell(Process{Process: p, Attached: true, Took: time.Since(began), Libraries: libraries})
+		f.tell(Process{Process: p, Attached: true, Took: time.Since(began), Libraries: libraries, Injects: injects})
 	}
 	for pid := range f.known {
 		if !alive[pid] {

@@ -6,12 +6,16 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/guanlan-io/guanlan/internal/kernel/kerneltest"
 )
 
 // shop builds the example's services, which know nothing of tracing, and what
@@ -43,11 +47,11 @@ func shop(t *testing.T, flags ...string) (gateway string, pids map[string]int) {
 	args = append(args, "-database", filepath.Join(dir, "shop.db"), "-sales", "100", "-stocktake", "0")
 	pids = map[string]int{}
 	for _, name := range []string{"cache", "payment", "inventory", "order", "gateway"} {
-		exe := plain
+		exe, more := plain, []string(nil)
 		if name == "cache" || name == "payment" {
-			exe = stands
+			exe, more = stands, []string{"-cache-metrics", "127.0.0.1:0"}
 		}
-		cmd := exec.Command(exe, append([]string{name}, args...)...)
+		cmd := exec.Command(exe, slices.Concat([]string{name}, args, more)...)
 		cmd.Env = append(os.Environ(), "OTEL_SERVICE_NAME="+name, "OTEL_SDK_DISABLED=true")
 		var said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &said, &said
@@ -62,7 +66,7 @@ func shop(t *testing.T, flags ...string) (gateway string, pids map[string]int) {
 			}
 		})
 		pids[name] = cmd.Process.Pid
-		for end := time.Now().Add(30 * time.Second); ; {
+		for end := time.Now().Add(patience); ; {
 			c, err := net.Dial("tcp", addr[name])
 			if err == nil {
 				_ = c.Close()
@@ -88,9 +92,13 @@ func TestShop(t *testing.T) {
 	}
 }
 
+func shopTargets(pids map[string]int) []Target {
+	return []Target{{PID: pids["gateway"]}, {PID: pids["order"]}, {PID: pids["inventory"]}}
+}
+
 func testShop(t *testing.T, flags []string) {
 	gateway, pids := shop(t, flags...)
-	c := attachTo(t, Options{Targets: []Target{{PID: pids["gateway"]}, {PID: pids["order"]}, {PID: pids["inventory"]}}})
+	c := attachTo(t, Options{Targets: shopTargets(pids)})
 	for _, p := range c.processes() {
 		t.Logf("%s: %v", p.Service, p.Took)
 		if p.Err != nil {
@@ -108,7 +116,7 @@ func testShop(t *testing.T, flags []string) {
 	}
 	_ = resp.Body.Close()
 	root := c.wait(t, "the order", at(HTTPServer, "/api/orders"))
-	if root.Status != resp.StatusCode || root.Parent != [8]byte{} {
+	if root.Status != resp.StatusCode || root.Parent != [8]byte{} || root.Route != "/api/orders" { // Gin's
 		t.Errorf("root %+v", root)
 	}
 	place := c.wait(t, "the call", at(GRPCClient, "/shop.order.v1.Orders/Place"))
@@ -134,5 +142,56 @@ func testShop(t *testing.T, flags []string) {
 	t.Logf("%d spans:\n%s", len(all), strings.Join(all, "\n"))
 	if st := c.f.Stats(); st.Dropped != 0 {
 		t.Errorf("dropped: %v", c.f.object.Losses())
+	}
+}
+
+// The same order with a traceparent in all that the services ask each other: no parent needs a
+// connection that both sides were seen on.
+func TestInjectShop(t *testing.T) {
+	gateway, pids := shop(t, "-ldflags=-s -w")
+	c := injectBy(t, Options{Targets: shopTargets(pids), InjectExcept: []string{"*.partner.com"}})
+	order := func() *http.Response {
+		resp, err := client.Post("http://"+gateway+"/api/orders", "application/json", strings.NewReader(`{"sku":"tea-longjing","quantity":2,"city":"上海","card":"card-visa"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp
+	}
+	// The first call on a new HTTP/2 connection has no room for the header.
+	order()
+	first := c.wait(t, "the first order", at(HTTPServer, "/api/orders"))
+	resp := order()
+	root := c.wait(t, "the order", func(s Span) bool { return at(HTTPServer, "/api/orders")(s) && s.ID != first.ID })
+	if root.Status != resp.StatusCode || root.Parent != [8]byte{} {
+		t.Errorf("root %+v", root)
+	}
+	var servers []Span
+	kerneltest.Until(t, "all that is served for it", func() bool {
+		servers = c.where(func(s Span) bool {
+			return s.Trace == root.Trace && s.ID != root.ID && (s.Kind == HTTPServer || s.Kind == GRPCServer)
+		})
+		return len(servers) >= 2
+	})
+	for _, s := range servers {
+		if s.Flags&Remote == 0 || s.Flags&Correlated != 0 {
+			t.Errorf("%s has no parent by header: %+v", s.Text, s)
+		}
+		parent := c.wait(t, "the parent of "+s.Text, func(p Span) bool { return p.ID == s.Parent })
+		if parent.Trace != root.Trace || parent.Process.PID == s.Process.PID || (parent.Kind == GRPCClient) != (s.Kind == GRPCServer) {
+			t.Errorf("%s: parent %+v", s.Text, parent)
+		}
+	}
+	c.wait(t, "the reservation's SQL", func(s Span) bool { return s.Kind == SQL && s.Trace == root.Trace && s.Method == "UPDATE" })
+	if in := c.f.Injected(); in.Written < uint64(len(servers)) || in.Unexpected+in.Unwritable+in.Spared > 0 {
+		t.Errorf("%+v", in)
+	} else {
+		t.Log(in)
+	}
+	if err := c.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if after := order(); after.StatusCode != resp.StatusCode {
+		t.Errorf("detached: %s, before %s", after.Status, resp.Status)
 	}
 }

@@ -100,7 +100,9 @@ func (f *Feature) span(e *attachSpan, a *attached) Span {
 		if s.System == "database/sql.dsnConnector" { // holds the driver, which has no connector of its own
 			s.System = a.names.name(e.Extra2)
 		}
-		s.Method = firstWord(s.Text)
+		if s.Method == "" { // else a transaction's, which has no text
+			s.Method = firstWord(s.Text)
+		}
 	case Redis:
 		s.Method = strings.ToUpper(s.Method)
 		s.Batch = int(e.Extra)

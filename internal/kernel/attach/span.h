@@ -40,16 +40,23 @@ struct offsets {
 	__u16 conn_rwc, conn_tls;
 	__u16 pconn_conn, pconn_tls;
 	__u16 tls_conn, tcp_fd, fd_laddr, fd_raddr, addr_ip, addr_port;
-	__u16 h2_rws, h2_status;   /* net/http's own HTTP/2 */
-	__u16 xh2_rws, xh2_status; /* golang.org/x/net/http2 */
-	__u16 db_connector, stmt_query, stmt_db;
+	/* net/http's own HTTP/2; golang.org/x/net/http2 has the same, behind */
+	__u16 h2_rws, h2_status, h2_stream, h2_id, h2_sc, h2_conn, h2_tls, h2_sent_id, h2_cc, h2_client, h2_client_tls;
+	__u16 xh2_rws, xh2_status, xh2_stream, xh2_id, xh2_sc, xh2_conn, xh2_tls, xh2_sent_id, xh2_cc, xh2_client, xh2_client_tls;
+	__u16 gin_writer, gin_path;
+	__u16 db_connector, stmt_query, stmt_db, tx_db, tx_done;
 	__u16 redis_args, redis_opt, redis_addr;
 	__u16 gs_method, gs_id, frame_fields, frame_stream;
 	__u16 gs_conn, gc_conn, gc_stream;
-	__u16 gs_stream, frame_headers, error_s, status_s, status_code, cc_target;
+	__u16 gs_stream, cs_attempt, attempt_stream, attempt_transport, frame_headers, error_s, status_s, status_code, cc_target;
+	__u16 g_gopc, g_ctxt;  /* g_ctxt: requests begin with the goroutine that waits for the client */
+	__u16 reader_conn, conn_request, response_request;
 	__u8 swiss; /* maps: 1 since Go 1.24, 0 before, 2 unknown */
-	__u8 pad[3];
+	__u8 pad;
 	__u32 netns;
+	/* net/http's (*connReader).startBackgroundRead, from where goroutine_made stands; size 0: not known */
+	__s32 reader;
+	__u32 reader_size;
 };
 
 struct gkey { __u64 g; __u32 slot; __u32 kind; };
@@ -72,6 +79,7 @@ struct context {
 	__u64 conn; /* for which peer was found out; 0: not yet */
 	__u64 goroutine; /* its number, as of then */
 	__u64 random;
+	__u64 gin; /* *gin.Context of the request */
 	struct flow peer;
 };
 
@@ -79,6 +87,10 @@ struct context {
 #define HOST 64
 #define ROUTE 96
 #define TEXT 256
+#define BRIEF_METHOD 8
+#define BRIEF_HOST 40
+#define BRIEF_ROUTE 48
+#define BRIEF_TEXT 48
 
 struct span {
 	__u64 start, end;
@@ -86,7 +98,7 @@ struct span {
 	__u64 id, parent;
 	__u64 goroutine;
 	__u64 error; /* address of the interface table of the error's type, 0: no error */
-	__u64 extra; /* SQL: the same of the connector; Redis: how many commands */
+	__u64 extra; /* SQL: the same of the connector; Redis: how many commands; HTTP: where all of the host is */
 	__u64 extra2; /* SQL: the same of the driver, if the connector is database/sql's own; gRPC: the stream */
 	__u64 root;
 	__u64 saved; /* what the goroutine's span was before */
@@ -97,12 +109,32 @@ struct span {
 	__u16 method_len, host_len, route_len, text_len;
 	__u8 peer_ip[16];
 	struct flow flow;
-	__u32 pad;
+	__u32 host_size; /* HTTP: of all of it */
 	__u8 method[METHOD];
 	__u8 host[HOST];
 	__u8 route[ROUTE];
 	__u8 text[TEXT];
 };
+/* A server's span whose texts are short, as most are: a ring is memory that no cache
+ * holds, and what is not written there costs nothing. User space tells the two by
+ * their length. */
+struct brief {
+	__u64 start, end;
+	__u8 trace[16];
+	__u64 id, parent;
+	__u64 goroutine;
+	__u32 slot, kind, flags;
+	__s32 status;
+	__u32 peer_port;
+	__u16 method_len, host_len, route_len, text_len;
+	__u8 peer_ip[16];
+	__u8 method[BRIEF_METHOD];
+	__u8 host[BRIEF_HOST];
+	__u8 route[BRIEF_ROUTE];
+	__u8 text[BRIEF_TEXT];
+	__u32 pad;
+};
+struct brief *unused_brief __attribute__((unused));
 struct span *unused_span __attribute__((unused));
 struct offsets *unused_offsets __attribute__((unused));
 
@@ -114,7 +146,7 @@ struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, struct gkey); __type(value, struct origin); } streams SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 4096); __type(key, struct gkey); __type(value, struct flow); } transports SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct span); } blank SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 23); } events SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 22); } events SEC(".maps");
 DECLARE_LOSSES
 
 static __always_inline struct offsets *offsets_of(void *ctx, __u32 *slot)

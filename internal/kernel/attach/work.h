@@ -72,58 +72,28 @@ static __always_inline void served(struct context *c)
 	c->depth = c->over = 0;
 }
 
+/* What a server's span and a brief one have in common. */
+#define BEGIN(s, c, slot_)                                                                     \
+	do {                                                                                   \
+		(s)->start = (c)->start;                                                       \
+		(s)->end = bpf_ktime_get_ns();                                                 \
+		__builtin_memcpy((s)->trace, (c)->trace, 16);                                  \
+		(s)->id = (c)->id;                                                             \
+		(s)->parent = (c)->parent;                                                     \
+		(s)->goroutine = (c)->goroutine;                                               \
+		(s)->slot = (slot_);                                                           \
+		(s)->kind = (c)->kind;                                                         \
+		(s)->flags = (c)->flags & ~ALONE;                                              \
+		(s)->peer_port = (c)->peer.port;                                               \
+		__builtin_memcpy((s)->peer_ip, (c)->peer.ip, 16);                              \
+	} while (0)
+
 static __always_inline void begin(struct span *s, struct context *c, __u32 slot)
 {
-	s->start = c->start;
-	s->end = bpf_ktime_get_ns();
-	__builtin_memcpy(s->trace, c->trace, 16);
-	s->id = c->id;
-	s->parent = c->parent;
-	s->goroutine = c->goroutine;
+	BEGIN(s, c, slot);
 	s->error = s->extra = s->extra2 = 0;
-	s->slot = slot;
-	s->kind = c->kind;
-	s->flags = c->flags & ~ALONE;
 	s->status = 0;
-	s->peer_port = c->peer.port;
-	__builtin_memcpy(s->peer_ip, c->peer.ip, 16);
 	s->method_len = s->host_len = s->route_len = s->text_len = 0;
-}
-
-/* runtime.newproc1, where the new goroutine is complete: what it does, it does
- * for what its maker worked for. Also whoever had the same g before is forgotten. */
-SEC("uprobe.multi/")
-int goroutine_made(struct pt_regs *ctx)
-{
-	struct gkey k = {}, child = { .g = ARG0(ctx) };
-	struct offsets *o = offsets_of(ctx, &k.slot);
-	if (!o)
-		return 0;
-	child.slot = k.slot;
-	k.g = word(word(G(ctx), o->g_m), o->m_curg);
-	struct context *p = k.g ? bpf_map_lookup_elem(&goroutines, &k) : 0;
-	if (p && p->conn && !p->span)
-		return 0; /* net/http, between two requests: a goroutine that only reads */
-	struct context *c = bpf_map_lookup_elem(&goroutines, &child);
-	if (!p || !p->span) {
-		if (c) {
-			if (c->start)
-				lose(LOSS_ABANDONED);
-			served(c);
-			c->conn = 0;
-		}
-		return 0;
-	}
-	find_parent(p);
-	p->flags &= ~ALONE;
-	struct context made = {};
-	__builtin_memcpy(made.trace, p->trace, 16);
-	made.span = p->span;
-	made.root = p->root;
-	made.born = bpf_ktime_get_ns();
-	if (bpf_map_update_elem(&goroutines, &child, &made, BPF_ANY))
-		lose(LOSS_MAP);
-	return 0;
 }
 
 /* A call's span lies in calls, under the goroutine that waits and how deep. */
@@ -137,6 +107,15 @@ static __always_inline struct span *innermost(struct gkey *k, struct context **c
 		return 0;
 	k->kind = c->depth;
 	return bpf_map_lookup_elem(&calls, k);
+}
+
+/* A call that nothing is told of, though its end has a probe: it must not end another. */
+static __always_inline void call_pass(struct gkey *k)
+{
+	struct gkey gk = { .g = k->g, .slot = k->slot };
+	struct context *c = context_for(&gk);
+	if (c)
+		c->over++;
 }
 
 /* k.kind is that of the span. */
@@ -194,7 +173,8 @@ static __always_inline struct span *call_start(struct gkey *k, struct offsets *o
 
 static __always_inline void call_submit(struct gkey *k, struct span *s)
 {
-	if (s->flow.port) {
+	/* A stream may end here while its server is still to be told; its number does not come again. */
+	if (s->flow.port && k->kind != STREAM) {
 		struct flow f = s->flow;
 		bpf_map_delete_elem(&flows, &f);
 	}

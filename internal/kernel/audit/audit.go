@@ -17,15 +17,14 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
 )
@@ -39,13 +38,18 @@ var defaultScopes = [Lost]Scope{
 // ringSize takes 10,000 records, 50,000 a second for 200 ms: four readings.
 const ringSize = 4 << 20
 
+// Slots of the object's ledger, for the next process to go on from.
+const (
+	lostSlot = iota // how many losses were told
+	seqSlot         // the last number given
+)
+
 // Options of New. The zero value works.
 type Options struct {
 	Rules  *Rules         // default DefaultRules
 	Scopes map[Kind]Scope // default: exec, namespace, mount, ptrace, bpf, module everywhere, the rest in containers
 	// Watch adds cgroups, by their path, to those of containers. It is asked once a cgroup.
 	Watch    func(cgroup string) bool
-	HostRoot string        // where the host's root is mounted, for the files of container runtimes; default /
 	RingSize int           // bytes, a power of two and pages; default 4 MiB
 	Every    time.Duration // how often the ring is read; default kernel.RingEvery
 	// OnEvent is called from one goroutine, in order. While it runs, the ring is not read.
@@ -58,9 +62,9 @@ type Options struct {
 type Feature struct {
 	o      Options
 	host   *kernel.Host
-	images *images
 	object *kernel.Object
 	ring   *kernel.Ring
+	rules  atomic.Pointer[Rules]
 
 	events  atomic.Uint64
 	broken  atomic.Uint64 // records that did not decode
@@ -70,6 +74,7 @@ type Feature struct {
 	// Of the reading goroutine.
 	seq, lost uint64
 	judged    map[uint64]bool // by cgroup: watched
+	services  services
 }
 
 // New makes the feature; Start attaches it.
@@ -77,16 +82,15 @@ func New(o Options) *Feature {
 	if o.Rules == nil {
 		o.Rules = DefaultRules()
 	}
-	if o.HostRoot == "" {
-		o.HostRoot = "/"
-	}
 	if o.RingSize == 0 {
 		o.RingSize = ringSize
 	}
 	if o.OnEvent == nil {
 		o.OnEvent = func(Event) {}
 	}
-	return &Feature{o: o, images: newImages(o.HostRoot), judged: map[uint64]bool{}}
+	f := &Feature{o: o, judged: map[uint64]bool{}, services: services{map[string]named{}}}
+	f.rules.Store(o.Rules)
+	return f
 }
 
 // Name of the feature.
@@ -117,22 +121,18 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 		byMemory = 1
 	}
 	for name, value := range map[string]any{
-		"syscalls": table, "scope": scopes, "by_memory": byMemory, "self": uint32(os.Getpid()),
+		"syscalls": table, "scope": scopes, "by_memory": byMemory,
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return fmt.Errorf("set %s of audit: %w", name, err)
 		}
 	}
-	if f.o.notSelf {
-		if err := spec.Variables["self"].Set(uint32(0)); err != nil {
-			return fmt.Errorf("set self of audit: %w", err)
-		}
-	}
 	spec.Maps["events"].MaxEntries = uint32(f.o.RingSize)
-	if f.object, err = kernel.Load("audit", h, spec); err != nil {
+	if f.object, err = kernel.LoadPinned("audit", h, spec, _AuditBytes, ""); err != nil {
 		return err
 	}
-	if err := f.fillPaths(f.object.Map("paths")); err != nil {
+	f.lost, f.seq = f.object.Ledger(lostSlot), f.object.Ledger(seqSlot)
+	if err := f.fillPaths(f.o.Rules.tree); err != nil {
 		return err
 	}
 	f.judgeAll()
@@ -157,34 +157,6 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 	return nil
 }
 
-// kernelStep and kernelNext are struct step and struct next of audit.bpf.c.
-type kernelStep struct {
-	State uint32
-	Name  [28]byte
-}
-
-type kernelNext struct {
-	State                   uint32
-	Any, Write, Wild, Reads uint8
-}
-
-func (f *Feature) fillPaths(m *ebpf.Map) error {
-	bit := func(b bool) uint8 {
-		if b {
-			return 1
-		}
-		return 0
-	}
-	for s, n := range f.o.Rules.tree {
-		k := kernelStep{State: s.state}
-		copy(k.Name[:], s.name)
-		if err := m.Put(k, kernelNext{State: n.state, Any: bit(n.any), Write: bit(n.write), Wild: n.wild, Reads: bit(n.reads)}); err != nil {
-			return kernel.Classify("audit", fmt.Errorf("fill the tree of paths: %w", err))
-		}
-	}
-	return nil
-}
-
 // Close detaches, reads what is left, tells what was lost at the end, and frees.
 func (f *Feature) Close() error {
 	f.closing.Do(func() {
@@ -204,15 +176,7 @@ func (f *Feature) Close() error {
 }
 
 // Stats of the programs; Dropped is what the ring had no room for.
-func (f *Feature) Stats() kernel.Stats {
-	if f.object == nil {
-		return kernel.Stats{}
-	}
-	s := f.object.Stats()
-	s.Events = f.events.Load()
-	s.Dropped += f.broken.Load()
-	return s
-}
+func (f *Feature) Stats() kernel.Stats { return f.object.Stats(f.events.Load(), f.broken.Load()) }
 
 func (f *Feature) read(raw []byte) {
 	r, err := decode(raw)
@@ -230,7 +194,7 @@ func (f *Feature) read(raw []byte) {
 	if f.scope(e.Kind) == Containers && !f.wanted(e) {
 		return
 	}
-	if (e.Kind == Open || e.Kind == Connect) && !f.o.Rules.interest(e) {
+	if (e.Kind == Open || e.Kind == Connect) && !f.rules.Load().interest(e) {
 		return
 	}
 	f.tell(e)
@@ -239,7 +203,8 @@ func (f *Feature) read(raw []byte) {
 func (f *Feature) tell(e *Event) {
 	f.seq++
 	e.Seq = f.seq
-	e.Findings = f.o.Rules.Findings(e)
+	f.object.Note(seqSlot, f.seq)
+	e.Findings = f.rules.Load().Findings(e)
 	f.events.Add(1)
 	f.o.OnEvent(*e)
 }
@@ -247,6 +212,7 @@ func (f *Feature) tell(e *Event) {
 func (f *Feature) tellLost(total uint64, at time.Time) {
 	n := total - f.lost
 	f.lost = total
+	f.object.Note(lostSlot, total)
 	f.seq += n - 1 // the event itself takes the last place of the gap
 	f.tell(&Event{Kind: Lost, Time: at, Lost: n})
 }
@@ -259,26 +225,32 @@ func (f *Feature) enrich(e *Event) {
 	if e.Kind == Exec {
 		f.host.Forget(e.PID)
 	}
-	id, path := e.CgroupID, f.host.Cgroup
+	id, find := e.CgroupID, f.host.Cgroup
 	if f.host.MemoryMount() != "" {
-		id, path = e.MemoryCgroupID, f.host.MemoryCgroup
+		id, find = e.MemoryCgroupID, f.host.MemoryCgroup
 	}
-	e.Cgroup, _ = path(id)
+	e.Cgroup, _ = find(id)
 	e.Container, e.Pod = kernel.Container(e.Cgroup)
+	known := false
 	if e.Kind != Fork && e.Kind != Exit {
 		// Forks and ends are many and their process is often gone: it is known from its exec.
 		if p, ok := f.host.Process(e.PID); ok && p.Start == e.Start.Truncate(tick) {
-			if e.Kind != Exec {
-				e.Exe, e.Args = p.Exe, p.Args
+			// By now it may run another program, whose arguments are not those of the act.
+			if e.Kind != Exec && (e.Exe == "" || path.Base(e.Exe) == path.Base(p.Exe)) {
+				e.Exe, e.Args = cmp.Or(e.Exe, p.Exe), p.Args
 			}
-			e.Service = p.Service
+			e.Service, known = p.Service, true
 			if e.Container == "" && e.Pod == "" {
 				e.Container, e.Pod = p.Container, p.Pod
 			}
+			f.services.note(e.Container, e.Service)
 		}
 	}
-	c := f.images.of(e.Container, e.Time)
-	e.Image, e.ContainerName = c.image, c.name
+	if !known {
+		e.Service = f.services.of(e.Container, func() []kernel.Process { return f.host.Members(e.Cgroup, maxAsked) })
+	}
+	c := f.host.ContainerInfo(e.Container)
+	e.Image, e.ContainerName = c.Image, c.Name
 }
 
 // wanted reports whether an event of a kind that is told for containers only is

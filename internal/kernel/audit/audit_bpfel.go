@@ -26,9 +26,10 @@ const (
 	auditProgAuditFork    = "audit_fork"
 	auditProgAuditSyscall = "audit_syscall"
 	auditVarByMemory      = "by_memory"
+	auditVarLive          = "live"
 	auditVarLost          = "lost"
+	auditVarOldTasks      = "old_tasks"
 	auditVarScope         = "scope"
-	auditVarSelf          = "self"
 	auditVarSyscalls      = "syscalls"
 )
 
@@ -96,9 +97,10 @@ type auditMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type auditVariableSpecs struct {
 	ByMemory *ebpf.VariableSpec `ebpf:"by_memory"`
+	Live     *ebpf.VariableSpec `ebpf:"live"`
 	Lost     *ebpf.VariableSpec `ebpf:"lost"`
+	OldTasks *ebpf.VariableSpec `ebpf:"old_tasks"`
 	Scope    *ebpf.VariableSpec `ebpf:"scope"`
-	Self     *ebpf.VariableSpec `ebpf:"self"`
 	Syscalls *ebpf.VariableSpec `ebpf:"syscalls"`
 }
 
@@ -144,9 +146,10 @@ func (m *auditMaps) Close() error {
 // It can be passed to loadAuditObjects or ebpf.CollectionSpec.LoadAndAssign.
 type auditVariables struct {
 	ByMemory *ebpf.Variable `ebpf:"by_memory"`
+	Live     *ebpf.Variable `ebpf:"live"`
 	Lost     *ebpf.Variable `ebpf:"lost"`
+	OldTasks *ebpf.Variable `ebpf:"old_tasks"`
 	Scope    *ebpf.Variable `ebpf:"scope"`
-	Self     *ebpf.Variable `ebpf:"self"`
 	Syscalls *ebpf.Variable `ebpf:"syscalls"`
 }
 

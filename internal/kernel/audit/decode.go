@@ -122,13 +122,13 @@ func (r *record) explain(op uint32, args [3]uint64, data []byte) {
 	text := func() string {
 		s, rest, _ := bytes.Cut(data, []byte{0})
 		data = rest
-		return string(s)
+		return validText(s)
 	}
 	switch r.Kind {
 	case Exec:
 		r.Exe, r.Path = text(), text()
 		if len(data) > 0 {
-			r.Args = strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+			r.Args = strings.Split(strings.TrimSuffix(validText(data), "\x00"), "\x00")
 		}
 	case Fork:
 		r.TargetPID, r.Namespaces = int(r.Result), namespaceNames(args[0])
@@ -149,6 +149,9 @@ func (r *record) explain(op uint32, args [3]uint64, data []byte) {
 		r.Flags, r.Detail = args[0], text()
 	case Module:
 		r.Path, r.Detail = text(), text()
+	}
+	if r.Kind != Exec {
+		r.Exe = text() // of system calls
 	}
 	if r.named && strings.HasPrefix(r.Path, "/") {
 		r.Path = path.Clean(r.Path)
@@ -181,5 +184,9 @@ func namespaceNames(flags uint64) []string {
 
 func cstring(b []byte) string {
 	s, _, _ := bytes.Cut(b, []byte{0})
-	return string(s)
+	return validText(s)
 }
+
+// validText: names are what bytes a process likes, and text that is no UTF-8 would be
+// refused further on, with all that it travels with.
+func validText(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }

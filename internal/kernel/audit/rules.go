@@ -36,6 +36,7 @@ var builtin []byte
 // A Rules is immutable and safe for concurrent use.
 type Rules struct {
 	all    []*Rule
+	off    []*Rule // disabled by a file
 	byKind [Lost + 1][]*Rule
 	tree   tree
 }
@@ -50,6 +51,7 @@ type Rule struct {
 	On       strs   `yaml:"on"`       // kinds of event
 	Match    `yaml:",inline"`
 	Unless   []Match `yaml:"unless"`
+	File     int     `yaml:"-"` // which of the files of ParseRules it is from, the first is 0
 
 	kinds    []Kind
 	severity Severity
@@ -131,30 +133,33 @@ func DefaultRules() *Rules {
 func Builtin() []byte { return bytes.Clone(builtin) }
 
 // ParseRules reads rule files, later ones over earlier: a rule or list of the
-// same name replaces, `allow` adds, `disable` takes away.
+// same name replaces, `allow` adds, `disable` takes away. Who gives several and wants
+// to say which one is wrong adds one at a time.
 func ParseRules(files ...[]byte) (*Rules, error) {
 	lists := map[string]strs{}
 	out := &Rules{}
 	for i, text := range files {
 		if len(text) > maxRuleFile {
-			return nil, fmt.Errorf("parse rule file %d: larger than %d bytes", i+1, maxRuleFile)
+			return nil, fmt.Errorf("parse rules: larger than %d bytes", maxRuleFile)
 		}
 		var f ruleFile
 		dec := yaml.NewDecoder(bytes.NewReader(text))
 		dec.KnownFields(true)
 		if err := dec.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("parse rule file %d: %w", i+1, err)
+			return nil, fmt.Errorf("parse rules: %w", err)
 		}
 		if f.Version != rulesVersion {
-			return nil, fmt.Errorf("parse rule file %d: version %d, want %d", i+1, f.Version, rulesVersion)
+			return nil, fmt.Errorf("parse rules: version %d, want %d", f.Version, rulesVersion)
 		}
 		for name, l := range f.Lists {
 			lists[name] = l
 		}
 		for _, r := range f.Rules {
 			if r == nil {
-				return nil, fmt.Errorf("parse rule file %d: an empty rule", i+1)
+				return nil, errors.New("parse rules: an empty rule")
 			}
+			r.File = i
+			out.off = slices.DeleteFunc(out.off, func(x *Rule) bool { return x.ID == r.ID })
 			if at := out.index(r.ID); at >= 0 {
 				out.all[at] = r
 			} else {
@@ -163,7 +168,7 @@ func ParseRules(files ...[]byte) (*Rules, error) {
 		}
 		for _, a := range f.Allow {
 			if a.Match.empty() {
-				return nil, fmt.Errorf("parse rule file %d: an allowance without a condition; use disable", i+1)
+				return nil, errors.New("parse rules: an allowance without a condition; use disable")
 			}
 			for _, id := range a.Rule {
 				if id == "*" {
@@ -173,18 +178,19 @@ func ParseRules(files ...[]byte) (*Rules, error) {
 				} else if at := out.index(id); at >= 0 {
 					out.all[at].Unless = append(out.all[at].Unless, a.Match)
 				} else {
-					return nil, fmt.Errorf("parse rule file %d: allow names rule %q, which is not there", i+1, id)
+					return nil, fmt.Errorf("parse rules: allow names rule %q, which is not there", id)
 				}
 			}
 			if len(a.Rule) == 0 {
-				return nil, fmt.Errorf("parse rule file %d: an allowance names no rule", i+1)
+				return nil, errors.New("parse rules: an allowance names no rule")
 			}
 		}
 		for _, id := range f.Disable {
 			at := out.index(id)
 			if at < 0 {
-				return nil, fmt.Errorf("parse rule file %d: disable names rule %q, which is not there", i+1, id)
+				return nil, fmt.Errorf("parse rules: disable names rule %q, which is not there", id)
 			}
+			out.off = append(out.off, out.all[at])
 			out.all = slices.Delete(out.all, at, at+1)
 		}
 	}
@@ -200,6 +206,10 @@ func (r *Rules) index(id string) int {
 
 // All lists the rules in the order of their files. They must not be changed.
 func (r *Rules) All() []*Rule { return r.all }
+
+// Disabled lists the rules that a file took away, as they were written. They must
+// not be changed.
+func (r *Rules) Disabled() []*Rule { return r.off }
 
 func (r *Rules) compile(lists map[string]strs) error {
 	var paths []watchedPath

@@ -71,6 +71,9 @@ func TestDefaultRules(t *testing.T) {
 		{"io_uring", in(Event{Kind: URing, Exe: "/tmp/x"}), []string{"io_uring_in_container"}},
 
 		{"memfd", Event{Kind: Exec, Exe: "/memfd:x", Unlinked: true}, []string{"fileless_program"}},
+		{"memfd of runc", Event{Kind: Exec, Exe: "/memfd:runc_cloned", Unlinked: true, Ancestors: []Ancestor{{7, "runc"}}}, nil},
+		{"memfd of a child of runc", Event{Kind: Exec, Exe: "/memfd:y", Unlinked: true, Level: 1, Entered: true, Ancestors: []Ancestor{{7, "runc"}}}, []string{"entered_container"}},
+		{"memfd of one that calls itself runc", in(Event{Kind: Exec, Exe: "/memfd:x", Unlinked: true, Level: 1, Ancestors: []Ancestor{{7, "runc"}}}), []string{"fileless_program"}},
 		{"from /dev/shm", in(Event{Kind: Exec, Exe: "/dev/shm/a/b"}), []string{"program_from_temporary_folder"}},
 		{"miner", Event{Kind: Exec, Exe: "/opt/xmrig-6.2"}, []string{"crypto_miner"}},
 		{"miner under another name", in(Event{Kind: Exec, Exe: "/app/nginx", Args: []string{"nginx", "-o", "stratum+tcp://pool:3333"}}), []string{"crypto_miner_habits"}},
@@ -141,6 +144,20 @@ disable: mount_in_container
 		if d := cmp.Diff(tt.want, ids(tt.e)); d != "" {
 			t.Errorf("%+v (-want +got):\n%s", tt.e, d)
 		}
+	}
+	// Which file a rule is from, and which were taken away.
+	from := func(all []*Rule, id string) int {
+		at := slices.IndexFunc(all, func(r *Rule) bool { return r.ID == id })
+		if at < 0 {
+			return -1
+		}
+		return all[at].File
+	}
+	if a, b, c, d := from(rules.All(), "shell_in_container"), from(rules.All(), "host_mount"), from(rules.All(), "mount_in_container"), from(rules.Disabled(), "mount_in_container"); a != 0 || b != 1 || c != -1 || d != 0 {
+		t.Errorf("files of rules: %d %d %d %d", a, b, c, d)
+	}
+	if rules, err = ParseRules(Builtin(), own, []byte("version: 1\nrules:\n  - {id: mount_in_container, title: Again, severity: info, attack: T1611, on: mount}\n")); err != nil || len(rules.Disabled()) != 0 || from(rules.All(), "mount_in_container") != 2 {
+		t.Errorf("a rule that came back: %v, %v", rules.Disabled(), err)
 	}
 }
 

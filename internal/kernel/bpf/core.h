@@ -58,6 +58,13 @@ enum { BPF_F_USER_STACK = 1 << 8, BPF_F_FAST_STACK_CMP = 1 << 9 };
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
+/* bpf_map_update_elem whose result can be compared: kernels before 6.4 call the
+ * map's own function, an int, and leave the upper half of the register as it is. */
+static __always_inline int map_update(void *map, const void *key, const void *value, __u64 flags)
+{
+	return bpf_map_update_elem(map, key, value, flags);
+}
+
 /* What could not be counted otherwise, by CPU: kernel.Object reads it into
  * Stats.Dropped. One slot a reason; slot 0 is "no room in the ring". */
 #define LOSS_SLOTS 8

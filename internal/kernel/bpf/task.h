@@ -3,7 +3,7 @@
  * the real offsets when the object is loaded.
  */
 #pragma once
-#include "core.h"
+#include "old.h"
 
 KERNEL_STRUCTS
 
@@ -80,26 +80,29 @@ static __always_inline __u64 process_start(struct task_struct *t)
 	return BPF_CORE_READ((struct task_struct___real *)leader, real_start_time);
 }
 
-/* What follows reads without helpers: t must come from the kernel as it is, as
- * an argument of a tracepoint or from bpf_get_current_task_btf. */
+/* t is an argument of a tracepoint, or from current_task. */
 
 /* The id of the process's cgroup in the unified (v2) hierarchy. */
 static __always_inline __u64 unified_cgroup(struct task_struct *t)
 {
-	return t->cgroups->dfl_cgrp->kn->id;
+	return TASK_READ(t->cgroups->dfl_cgrp->kn->id, t, cgroups, dfl_cgrp, kn, id);
 }
 
 static __always_inline struct cgroup_subsys_state **memory_css_at(struct task_struct *t)
 {
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
 		return 0;
-	return (struct cgroup_subsys_state **)((char *)t->cgroups + bpf_core_field_offset(struct css_set, subsys) +
+	return (struct cgroup_subsys_state **)((char *)TASK_READ(t->cgroups, t, cgroups) + bpf_core_field_offset(struct css_set, subsys) +
 					       sizeof(void *) * bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id));
 }
 
 static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *t)
 {
-	struct cgroup_subsys_state **at = memory_css_at(t);
+	struct cgroup_subsys_state **at = memory_css_at(t), *css = 0;
+	if (old_tasks) {
+		bpf_probe_read_kernel(&css, sizeof(css), at);
+		return css;
+	}
 	return at ? *at : 0;
 }
 
@@ -109,5 +112,5 @@ static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct
 static __always_inline __u64 memory_cgroup(struct task_struct *t)
 {
 	struct cgroup_subsys_state *css = memory_css(t);
-	return css ? css->cgroup->kn->id : 0;
+	return css ? TASK_READ(css->cgroup->kn->id, css, cgroup, kn, id) : 0;
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // recordSize is that of struct record of oom.bpf.c, little-endian, without holes.
@@ -32,7 +33,7 @@ func decode(b []byte) (record, error) {
 	u32 := func(i int) uint32 { return binary.LittleEndian.Uint32(b[104+4*i:]) }
 	text := func(at int) string {
 		s, _, _ := bytes.Cut(b[at:at+16], []byte{0})
-		return string(s)
+		return strings.ToValidUTF8(string(s), "\uFFFD")
 	}
 	r := record{
 		time: u64(0), start: u64(1), cgroup: u64(2), memcg: u64(3), limitCgroup: u64(4), limit: u64(5), usage: u64(6),

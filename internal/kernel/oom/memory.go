@@ -98,6 +98,17 @@ func statValue(text []byte, key string) uint64 {
 	return 0
 }
 
+// statusBytes reads one line of a /proc/PID/status that counts kB; 0 if there is none.
+func statusBytes(text []byte, key string) uint64 {
+	for line := range bytes.Lines(text) {
+		if k, v, ok := bytes.Cut(line, []byte(":")); ok && string(k) == key {
+			n, _ := strconv.ParseUint(string(bytes.TrimSuffix(bytes.TrimSpace(v), []byte(" kB"))), 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
 // processes lists the processes of a cgroup and of those below it, at most max.
 func (h hierarchy) processes(cgroup string, max int) []int {
 	var pids []int

@@ -184,7 +184,7 @@ int BPF_PROG(oom_victim, struct task_struct *t)
 SEC("raw_tp/mark_victim")
 int oom_victim_by_id(__u64 *args)
 {
-	struct task_struct *t = bpf_get_current_task_btf();
+	struct task_struct *t = current_task();
 	struct record *r = begin();
 
 	if (!r)

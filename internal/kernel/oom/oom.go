@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
@@ -68,6 +69,7 @@ type Event struct {
 	CgroupID, MemoryCgroupID uint64
 	Cgroup                   string // path, of the hierarchy that has the memory controller
 	Container, Pod           string
+	ContainerName, Image     string // as the runtime has them
 
 	// Host: no limit was hit, the machine has no more memory.
 	Host        bool
@@ -103,6 +105,7 @@ type Feature struct {
 	running sync.WaitGroup
 
 	events, broken atomic.Uint64
+	last           victims // of the reading goroutine
 	closing        sync.Once
 	closed         error
 }
@@ -139,7 +142,7 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 	if err := spec.Variables["v1"].Set(v1); err != nil {
 		return fmt.Errorf("set v1 of oom: %w", err)
 	}
-	if f.object, err = kernel.Load("oom", h, spec); err != nil {
+	if f.object, err = kernel.LoadPinned("oom", h, spec, _OomBytes, ""); err != nil {
 		return err
 	}
 	if f.rd, err = ringbuf.NewReader(f.object.Map("events")); err != nil {
@@ -169,16 +172,9 @@ func (f *Feature) attach() error {
 }
 
 func (f *Feature) attachByID() error {
-	p, err := f.object.Program("oom_victim_by_id")
-	if err != nil {
-		return err
-	}
-	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "mark_victim", Program: p})
-	if err != nil {
-		return kernel.Classify("oom", fmt.Errorf("attach to mark_victim: %w", err))
-	}
-	f.object.Keep(l)
-	return nil
+	return f.object.Attach("oom_victim_by_id", func(p *ebpf.Program) (link.Link, error) {
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: "mark_victim", Program: p})
+	})
 }
 
 func handsOverTask() (bool, error) {
@@ -217,10 +213,40 @@ func (f *Feature) read() {
 			f.broken.Add(1)
 			continue
 		}
+		if f.last.again(r) {
+			continue
+		}
 		e := f.event(r)
 		f.events.Add(1)
 		f.o.OnEvent(e)
 	}
+}
+
+// victims are the last that were told. The kernel marks each thread of a victim
+// that asks for memory while it dies, and one that it hands to the next choice.
+type victims struct {
+	of   [64]victim
+	next int
+}
+
+type victim struct {
+	pid   uint32
+	start uint64
+}
+
+// again reports whether a victim was told already. Kernels that do not say when it
+// began mark it by thread, so that no two are known to be of one.
+func (v *victims) again(r record) bool {
+	one := victim{r.pid, r.start}
+	if r.start == 0 {
+		return false
+	}
+	if slices.Contains(v.of[:], one) {
+		return true
+	}
+	v.of[v.next] = one
+	v.next = (v.next + 1) % len(v.of)
+	return false
 }
 
 func (f *Feature) sample(ctx context.Context) {
@@ -264,15 +290,7 @@ func (f *Feature) Close() error {
 }
 
 // Stats of the programs.
-func (f *Feature) Stats() kernel.Stats {
-	if f.object == nil {
-		return kernel.Stats{}
-	}
-	s := f.object.Stats()
-	s.Events = f.events.Load()
-	s.Dropped += f.broken.Load()
-	return s
-}
+func (f *Feature) Stats() kernel.Stats { return f.object.Stats(f.events.Load(), f.broken.Load()) }
 
 // tick is how finely procfs tells when a process began.
 const tick = 10 * time.Millisecond
@@ -297,6 +315,9 @@ func (f *Feature) event(r record) Event {
 			if resident, shared, ok := statm(f.host.Proc(), e.PID); ok {
 				e.Anonymous, e.File = resident-min(shared, resident), shared
 			}
+			if text, err := readFile(filepath.Join(f.host.Proc(), strconv.Itoa(e.PID), "status")); err == nil {
+				e.Virtual, e.PageTables, e.Swap = statusBytes(text, "VmSize"), statusBytes(text, "VmPTE"), statusBytes(text, "VmSwap")
+			}
 		}
 	}
 	id, path := r.cgroup, f.host.Cgroup
@@ -316,6 +337,8 @@ func (f *Feature) event(r record) Event {
 			e.History = f.sampler.of(e.LimitCgroup)
 		}
 	}
+	c := f.host.ContainerInfo(e.Container)
+	e.ContainerName, e.Image = c.Name, c.Image
 	e.Lag = time.Since(e.Time)
 	return e
 }

@@ -20,6 +20,7 @@ const (
 	oomMapLosses         = "losses"
 	oomProgOomVictim     = "oom_victim"
 	oomProgOomVictimById = "oom_victim_by_id"
+	oomVarOldTasks       = "old_tasks"
 	oomVarV1             = "v1"
 )
 
@@ -81,7 +82,8 @@ type oomMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type oomVariableSpecs struct {
-	V1 *ebpf.VariableSpec `ebpf:"v1"`
+	OldTasks *ebpf.VariableSpec `ebpf:"old_tasks"`
+	V1       *ebpf.VariableSpec `ebpf:"v1"`
 }
 
 // oomObjects contains all objects after they have been loaded into the kernel.
@@ -119,7 +121,8 @@ func (m *oomMaps) Close() error {
 //
 // It can be passed to loadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type oomVariables struct {
-	V1 *ebpf.Variable `ebpf:"v1"`
+	OldTasks *ebpf.Variable `ebpf:"old_tasks"`
+	V1       *ebpf.Variable `ebpf:"v1"`
 }
 
 // oomPrograms contains all programs after they have been loaded into the kernel.

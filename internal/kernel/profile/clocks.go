@@ -68,7 +68,7 @@ func openClock(cpu, hz, program int) (int, error) {
 	}
 	fd, err := unix.PerfEventOpen(attr, -1, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 	if err != nil {
-		return -1, fmt.Errorf("open clock of CPU %d: %w", cpu, err)
+		return -1, kernel.ParanoidEvents("profile: on_cpu", fmt.Errorf("open clock of CPU %d: %w", cpu, err))
 	}
 	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_BPF, program); err != nil {
 		unix.Close(fd)

@@ -25,7 +25,9 @@ volatile const __u32 wait_stacks_per_second = 1000; /* of one CPU */
 volatile const __u32 self_tgid = 0;		    /* not profiled; 0: all are */
 
 KERNEL_STRUCTS
-struct mm_struct;
+struct mm_struct {
+	unsigned long start_code;
+};
 struct thread_struct {
 	unsigned long fsbase; /* amd64 alone */
 };
@@ -218,9 +220,14 @@ static __always_inline void normal(struct owner *o)
 
 static __always_inline void tell(struct owner *o)
 {
+	struct mm_struct *mm = (void *)o->mm;
 	__u8 one = 1;
 
-	if (!o->mm || bpf_map_lookup_elem(&known, o))
+	if (!mm || bpf_map_lookup_elem(&known, o))
+		return;
+	/* Within exec, before the program is mapped and has an environment: whoever looked
+	 * now would see nothing. At its next stack, then. */
+	if (!BPF_CORE_READ(mm, start_code))
 		return;
 	/* Told again at its next stack if there is no room now. The reader waits
 	 * for this, and it is rare: wake it. */
@@ -270,18 +277,18 @@ static __always_inline bool user(void *to, __u32 size, __u64 from)
 	return bpf_probe_read_user(to, size, (void *)from) == 0;
 }
 
+/* n, and at most max, as the verifier sees it, too: until Linux 6.4 it forgets a
+ * bound when the compiler keeps the number on the stack between test and call. */
+#define BOUND(n, max) ({ __u64 n_ = (n); asm volatile("if %0 <= %1 goto +1; %0 = %1" : "+r"(n_) : "i"(max)); n_; })
+
 /* One label, already zero. */
 static __always_inline bool read_label(struct label *l, struct go_label *from)
 {
 	__u64 key = from->key.len, value = from->value.len;
 
-	if (key > MAX_LABEL_KEY)
-		key = MAX_LABEL_KEY;
-	if (value > MAX_LABEL_VALUE)
-		value = MAX_LABEL_VALUE;
-	if (!key || bpf_probe_read_user(l->key, key, (void *)from->key.at))
+	if (!key || bpf_probe_read_user(l->key, BOUND(key, MAX_LABEL_KEY), (void *)from->key.at))
 		return false;
-	return !value || !bpf_probe_read_user(l->value, value, (void *)from->value.at);
+	return !value || !bpf_probe_read_user(l->value, BOUND(value, MAX_LABEL_VALUE), (void *)from->value.at);
 }
 
 /* The goroutine that this thread runs, also while it is in the runtime's own code or in C. */
@@ -377,14 +384,14 @@ static __always_inline void add_to(void *counts, void *stacks, void *labels, str
 
 	if (!c) {
 		/* A stack that lost its labels is still a stack. */
-		if (k->labels && !bpf_map_lookup_elem(labels, &k->labels) && bpf_map_update_elem(labels, &k->labels, l, BPF_ANY))
+		if (k->labels && !bpf_map_lookup_elem(labels, &k->labels) && map_update(labels, &k->labels, l, BPF_ANY))
 			lose(LOSS_MAP);
 		/* The stack first: a count without one says nothing. */
-		if (!bpf_map_lookup_elem(stacks, &k->stack) && bpf_map_update_elem(stacks, &k->stack, s, BPF_ANY)) {
+		if (!bpf_map_lookup_elem(stacks, &k->stack) && map_update(stacks, &k->stack, s, BPF_ANY)) {
 			lose(LOSS_MAP);
 			return;
 		}
-		long err = bpf_map_update_elem(counts, k, &fresh, BPF_NOEXIST);
+		int err = map_update(counts, k, &fresh, BPF_NOEXIST);
 		if (!err)
 			return;
 		c = bpf_map_lookup_elem(counts, k); /* another CPU was first */
@@ -394,7 +401,8 @@ static __always_inline void add_to(void *counts, void *stacks, void *labels, str
 		}
 	}
 	__sync_fetch_and_add(&c->n, n);
-	__sync_fetch_and_add(&c->ns, ns);
+	if (ns) /* of 0 the compiler makes an atomic or, which Linux has from 5.12 on */
+		__sync_fetch_and_add(&c->ns, ns);
 }
 
 static __always_inline void add(struct key *k, struct stack *s, struct labels *l, __u64 n, __u64 ns)
@@ -413,13 +421,19 @@ static __always_inline void add(struct key *k, struct stack *s, struct labels *l
 SEC("perf_event")
 int on_cpu(void *ctx)
 {
-	struct task_struct *t = (void *)bpf_get_current_task();
+	struct task_struct *t;
 	struct key k = { .kind = ON_CPU };
 	__u32 slot = 0;
 	struct labels *l;
 	struct stack *s;
 	__u32 n;
 
+	/* Registers of arm64 are given of a task that the verifier knows (Linux 5.11); for
+	 * amd64 an older kernel will do. */
+	if (bpf_core_field_exists(((struct task_struct *)0)->thread.fsbase))
+		t = (void *)bpf_get_current_task();
+	else
+		t = bpf_get_current_task_btf();
 	own(&k.who, t);
 	if (self_tgid && k.who.tgid == self_tgid)
 		return 0;

@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -145,7 +144,7 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 	}
 	var self uint32
 	if !f.opts.Self {
-		self = uint32(os.Getpid())
+		self = uint32(h.Self())
 	}
 	for name, v := range map[string]any{
 		"min_wait_us": uint32(f.opts.MinWait.Microseconds()), "wait_stacks_per_second": uint32(f.opts.WaitStacks), "self_tgid": self,
@@ -162,6 +161,11 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 	stacks, f.drainEvery = mapSize(f.opts, len(cpus))
 	for _, m := range []string{"counts0", "counts1", "stacks0", "stacks1", "labels0", "labels1"} {
 		spec.Maps[m].MaxEntries = uint32(stacks)
+	}
+	// Without it, the clocks still run.
+	old := kernel.Old()
+	if old {
+		delete(spec.Maps, "waits")
 	}
 	if f.object, err = kernel.Load("profile", h, spec); err != nil {
 		return err
@@ -182,7 +186,13 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) error {
 		}
 	}
 	if f.opts.OffCPU {
-		if err := f.object.Tracing("off_cpu"); err != nil {
+		var err error
+		if old {
+			err = &kernel.Unsupported{Feature: "profile: off_cpu", Missing: "storage of tasks", Next: "Linux 5.11 has it"}
+		} else {
+			err = f.object.Tracing("off_cpu")
+		}
+		if err != nil {
 			refused = append(refused, err)
 		}
 	}
@@ -325,12 +335,4 @@ func (f *Feature) close() error {
 
 // Stats implements kernel.Feature. Dropped counts stacks without room in the
 // kernel or above the budget of waits, and profiles above MaxProfiles.
-func (f *Feature) Stats() kernel.Stats {
-	if f.object == nil {
-		return kernel.Stats{}
-	}
-	s := f.object.Stats()
-	s.Events = f.events.Load()
-	s.Dropped += f.left.Load()
-	return s
-}
+func (f *Feature) Stats() kernel.Stats { return f.object.Stats(f.events.Load(), f.left.Load()) }

@@ -10,7 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
-	"github.com/guanlan-io/guanlan/internal/kernel/attach/layout"
+	"github.com/guanlan-io/guanlan/internal/kernel/layout"
 	"github.com/guanlan-io/guanlan/internal/kernel/symbol"
 )
 

@@ -9,16 +9,26 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 )
 
-// maxELFSymbols bounds the functions kept of one binary (16 bytes each); a
-// browser has a million, libc three thousand.
-const maxELFSymbols = 1 << 20
+const (
+	// maxELFSymbols bounds the functions kept of one binary (16 bytes each); a
+	// browser has a million, libc three thousand.
+	maxELFSymbols = 1 << 20
+	// maxSymbolTable bounds what is read to find them, variables and holes included.
+	maxSymbolTable = 256 << 20
+	// maxNotes bounds the segments of notes that are read, of which files have two
+	// or three, and maxBuildID what is taken for an id: Go's has 83 letters.
+	maxNotes, maxBuildID = 16, 128
+)
 
 // Binary is one executable or library. It holds the file open.
 type Binary struct {
 	BuildID string // GNU's in hex, else Go's; "" if the file has none
+
+	unique bool // BuildID names this content and no other
 
 	id    uint64
 	file  io.Closer
@@ -31,20 +41,22 @@ type Binary struct {
 	syms    elfSymbols // read when first needed, forgotten when others need the room
 	loaded  bool
 
-	refs int       // guarded by Table.mu
-	used uint64    // guarded by Table.mu
-	keys []fileKey // guarded by Table.mu
+	refs  int       // guarded by Table.mu
+	used  uint64    // guarded by Table.mu
+	keys  []fileKey // guarded by Table.mu
+	build content   // guarded by Table.mu
 }
 
 type section struct{ off, size int64 }
 
 // openBinary reads the headers of r. It keeps none of the tables.
 func openBinary(cache *pages, r io.ReaderAt, c io.Closer) (*Binary, error) {
-	f, err := elf.NewFile(r)
+	f, err := ReadELF(r)
 	if err != nil {
-		return nil, fmt.Errorf("read ELF headers: %w", err)
+		return nil, err
 	}
-	b := &Binary{file: c, r: cache.file(r), BuildID: buildID(f)}
+	b := &Binary{file: c, r: cache.file(r)}
+	b.BuildID, b.unique = buildID(f)
 	b.id = b.r.id
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD {
@@ -110,7 +122,7 @@ type elfSymbol struct {
 func readELFSymbols(r io.ReaderAt, s section) (elfSymbols, error) {
 	var out elfSymbols
 	buf := make([]byte, 24*2048)
-	for off, left := s.off, s.size; left >= 24 && len(out) < maxELFSymbols; {
+	for off, left := s.off, min(s.size, maxSymbolTable); left >= 24 && len(out) < maxELFSymbols; {
 		n := min(left, int64(len(buf)))
 		n -= n % 24
 		if _, err := r.ReadAt(buf[:n], off); err != nil {
@@ -152,20 +164,24 @@ func (s elfSymbols) find(addr uint64) (name uint32, ok bool) {
 }
 
 // buildID reads the notes. The segment of notes stays when sections are stripped.
-func buildID(f *elf.File) string {
+// unique says that the id was made from the content: who builds may pass one to
+// the linker, and Bazel passes "redacted" for all programs of Go.
+func buildID(f *elf.File) (id string, unique bool) {
 	var gnu, golang string
 	visitNotes(f, func(name string, typ uint32, desc []byte) {
 		switch {
+		case len(desc) > maxBuildID:
 		case name == "GNU\x00" && typ == 3:
 			gnu = hex.EncodeToString(desc)
 		case name == "Go\x00\x00" && typ == 4:
-			golang = string(desc)
+			golang = strings.ToValidUTF8(string(desc), "\uFFFD")
 		}
 	})
 	if gnu != "" {
-		return gnu
+		return gnu, len(gnu) >= 2*8
 	}
-	return golang
+	// Of action and content, of the main package and the program.
+	return golang, len(golang) >= 40 && strings.Count(golang, "/") == 3
 }
 
 func hasGoNote(f *elf.File) bool {
@@ -175,9 +191,13 @@ func hasGoNote(f *elf.File) bool {
 }
 
 func visitNotes(f *elf.File, visit func(name string, typ uint32, desc []byte)) {
+	read := 0
 	for _, p := range f.Progs {
 		if p.Type != elf.PT_NOTE || p.Filesz > 1<<16 {
 			continue
+		}
+		if read++; read > maxNotes {
+			return
 		}
 		b := make([]byte, p.Filesz)
 		if n, _ := p.ReadAt(b, 0); n < len(b) {

@@ -26,8 +26,24 @@ const (
 	modWords     = 44
 )
 
-// maxScan bounds the search for a table that has no section.
-const maxScan = 512 << 20
+const (
+	// maxScan bounds what is read of one file to find a table that has no section,
+	// and the module data: holes cost who made the file nothing.
+	maxScan = 256 << 20
+	// maxCandidates bounds the places that look like what is searched for.
+	maxCandidates = 4096
+	// maxRelocs bounds what one reading of the relocations takes; kubelet's are some
+	// MB. They are read once, and once more for each of maxPlaces.
+	maxRelocs, maxPlaces = 64 << 20, 16
+)
+
+// search is what is left of the bounds for one file.
+type search struct {
+	bytes      int64
+	candidates int
+}
+
+func newSearch() *search { return &search{bytes: maxScan, candidates: maxCandidates} }
 
 // openGoTable finds the table of functions of an ELF file: by its section, or
 // by its first bytes where it has none. It finds the
@@ -37,11 +53,12 @@ func openGoTable(r io.ReaderAt, f *elf.File) (*goTable, error) {
 	if f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
 		return nil, ErrNoTable
 	}
-	t, addr, err := locateGoTable(r, f)
+	left := newSearch()
+	t, addr, err := locateGoTable(r, f, left)
 	if err != nil {
 		return nil, err
 	}
-	mod, err := findModule(r, f, t, addr)
+	mod, err := findModule(r, f, t, addr, left)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +86,7 @@ func openGoTable(r io.ReaderAt, f *elf.File) (*goTable, error) {
 	return t, nil
 }
 
-func locateGoTable(r io.ReaderAt, f *elf.File) (*goTable, uint64, error) {
+func locateGoTable(r io.ReaderAt, f *elf.File, left *search) (*goTable, uint64, error) {
 	for _, s := range f.Sections {
 		// .gopclntab, or .data.rel.ro.gopclntab in position-independent code.
 		if s.Type == elf.SHT_PROGBITS && strings.HasSuffix(s.Name, ".gopclntab") {
@@ -88,7 +105,7 @@ func locateGoTable(r io.ReaderAt, f *elf.File) (*goTable, uint64, error) {
 		}
 		var found *goTable
 		var at int64
-		err := scan(r, int64(p.Off), int64(min(p.Filesz, maxScan)), func(chunk []byte, off int64) bool {
+		err := left.scan(r, int64(p.Off), int64(min(p.Filesz, maxScan)), func(chunk []byte, off int64) bool {
 			for i := 0; ; i += 4 {
 				j := bytes.Index(chunk[i:], []byte{0xff, 0xff, 0xff, 0, 0})
 				if j < 0 {
@@ -96,7 +113,11 @@ func locateGoTable(r io.ReaderAt, f *elf.File) (*goTable, uint64, error) {
 				}
 				i += j
 				// The magic's lowest byte comes first.
-				if start := off + int64(i) - 1; i > 0 && start%8 == 0 {
+				start := off + int64(i) - 1
+				if i > 0 && i+6 < len(chunk) && start%8 == 0 && chunk[i-1]|1 == magicGo120&0xff && chunk[i+6] == 8 {
+					if left.candidates--; left.candidates < 0 {
+						return true
+					}
 					if t, err := readGoTable(r, start, int64(p.Off+p.Filesz)-start); err == nil {
 						found, at = t, start
 						return true
@@ -115,10 +136,12 @@ func locateGoTable(r io.ReaderAt, f *elf.File) (*goTable, uint64, error) {
 }
 
 // scan calls visit with overlapping pieces of a range of the file until it
-// returns true.
-func scan(r io.ReaderAt, off, size int64, visit func(chunk []byte, off int64) bool) error {
+// returns true, or as much is read as may be.
+func (s *search) scan(r io.ReaderAt, off, size int64, visit func(chunk []byte, off int64) bool) error {
 	const overlap = 64
 	buf := make([]byte, 256<<10)
+	size = min(size, s.bytes)
+	s.bytes -= max(size, 0)
 	for size > 0 {
 		n, err := r.ReadAt(buf[:min(size, int64(len(buf)))], off)
 		if n > 0 && visit(buf[:n], off) {
@@ -151,7 +174,7 @@ func fileOffset(f *elf.File, addr uint64) (int64, bool) {
 // findModule returns the words of the module data whose table lies at addr,
 // or nil. In code that is not position-independent the pointers stand in the
 // file. Else they are relocations, which name the place and the value.
-func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, error) {
+func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64, left *search) ([]uint64, error) {
 	relocs, err := relocations(f)
 	if err != nil {
 		return nil, err
@@ -159,7 +182,7 @@ func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, 
 	if relocs != nil {
 		var places []uint64
 		err := scanRelocs(r, relocs, func(place, value uint64) {
-			if value == addr && len(places) < 64 {
+			if value == addr && len(places) < maxPlaces {
 				places = append(places, place)
 			}
 		})
@@ -195,6 +218,9 @@ func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, 
 					return false
 				}
 				i += j
+				if left.candidates--; left.candidates < 0 {
+					return true
+				}
 				place := vaddr + uint64(off-start) + uint64(i)
 				if place%8 != 0 {
 					continue
@@ -209,7 +235,7 @@ func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, 
 	// Where linkers put it, since Go 1.26 and before; else anywhere.
 	for _, name := range []string{".go.module", ".noptrdata"} {
 		if s := f.Section(name); s != nil && s.Type == elf.SHT_PROGBITS && found == nil {
-			if err := scan(r, int64(s.Offset), int64(min(s.FileSize, maxScan)), visit(s.Addr, int64(s.Offset))); err != nil {
+			if err := left.scan(r, int64(s.Offset), int64(min(s.FileSize, maxScan)), visit(s.Addr, int64(s.Offset))); err != nil {
 				return nil, err
 			}
 		}
@@ -218,7 +244,7 @@ func findModule(r io.ReaderAt, f *elf.File, t *goTable, addr uint64) ([]uint64, 
 		if p.Type != elf.PT_LOAD || p.Flags&elf.PF_X != 0 || found != nil {
 			continue
 		}
-		if err := scan(r, int64(p.Off), int64(min(p.Filesz, maxScan)), visit(p.Vaddr, int64(p.Off))); err != nil {
+		if err := left.scan(r, int64(p.Off), int64(min(p.Filesz, maxScan)), visit(p.Vaddr, int64(p.Off))); err != nil {
 			return nil, err
 		}
 	}
@@ -284,7 +310,7 @@ func relocations(f *elf.File) (*relocTable, error) {
 				size = v
 			}
 		}
-		if off, ok := fileOffset(f, addr); ok && size > 0 && size < maxScan {
+		if off, ok := fileOffset(f, addr); ok && size > 0 && size < maxRelocs {
 			return &relocTable{off: off, size: int64(size), relative: relative}, nil
 		}
 	}

@@ -359,7 +359,8 @@ func (t *goTable) name(off uint32) (string, error) {
 	return s, err
 }
 
-// readString reads up to a zero byte or end.
+// readString reads up to a zero byte or end. What is no text in UTF-8 would be
+// refused further on, with all that it travels with.
 func readString(r io.ReaderAt, at, end int64) (string, error) {
 	var buf [128]byte
 	var long []byte
@@ -370,10 +371,7 @@ func readString(r io.ReaderAt, at, end int64) (string, error) {
 		}
 		got, err := r.ReadAt(buf[:n], at)
 		if i := bytes.IndexByte(buf[:got], 0); i >= 0 {
-			if long == nil {
-				return string(buf[:i]), nil
-			}
-			return string(append(long, buf[:i]...)), nil
+			return strings.ToValidUTF8(string(append(long, buf[:i]...)), "\uFFFD"), nil
 		}
 		if err != nil {
 			return "", fmt.Errorf("read name: %w", err)
@@ -381,5 +379,5 @@ func readString(r io.ReaderAt, at, end int64) (string, error) {
 		long = append(long, buf[:got]...)
 		at += int64(got)
 	}
-	return string(long[:maxNameLen]), nil
+	return strings.ToValidUTF8(string(long[:maxNameLen]), "\uFFFD"), nil
 }

@@ -13,11 +13,12 @@ func ModuleData(r io.ReaderAt, f *elf.File) ([]uint64, error) {
 	if f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
 		return nil, ErrNoTable
 	}
-	t, addr, err := locateGoTable(r, f)
+	left := newSearch()
+	t, addr, err := locateGoTable(r, f, left)
 	if err != nil {
 		return nil, err
 	}
-	words, err := findModule(r, f, t, addr)
+	words, err := findModule(r, f, t, addr, left)
 	if err == nil && words == nil {
 		err = ErrNoTable
 	}

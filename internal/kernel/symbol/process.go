@@ -93,8 +93,8 @@ func (p *Process) open(m *Mapping, old []*Mapping) *Binary {
 	paths := []string{filepath.Join(p.dir, "map_files", fmt.Sprintf("%x-%x", m.Start, m.Limit))}
 	if exe, err := os.Readlink(filepath.Join(p.dir, "exe")); err == nil && exe == m.Path {
 		paths = append(paths, filepath.Join(p.dir, "exe"))
-	} else {
-		paths = append(paths, filepath.Join(p.dir, "root", strings.TrimSuffix(m.Path, " (deleted)")))
+	} else if !strings.HasSuffix(m.Path, " (deleted)") { // what has the name now is another file
+		paths = append(paths, filepath.Join(p.dir, "root", m.Path))
 	}
 	for _, path := range paths {
 		if b, err := p.table.acquire(path); err == nil {

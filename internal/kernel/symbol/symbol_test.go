@@ -2,6 +2,7 @@ package symbol
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,70 +13,17 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/guanlan-io/guanlan/internal/testkit/gobuild"
 )
-
-// toolchains are the Go versions at hand: the one that runs the test, and
-// those in the module cache or named by GUANLAN_GOROOTS (a list of paths).
-func toolchains(t *testing.T) map[string]string {
-	t.Helper()
-	out, err := exec.Command("go", "env", "GOROOT", "GOMODCACHE").Output()
-	if err != nil {
-		t.Fatalf("go env: %v", err)
-	}
-	goroot, cache, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	roots := append([]string{goroot}, filepath.SplitList(os.Getenv("GUANLAN_GOROOTS"))...)
-	more, _ := filepath.Glob(filepath.Join(cache, "golang.org", "toolchain@*.linux-"+goarch(t)))
-	byVersion := map[string]string{}
-	for _, root := range append(roots, more...) {
-		cmd := exec.Command(filepath.Join(root, "bin", "go"), "env", "GOVERSION")
-		cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOROOT="+root)
-		cmd.Dir = t.TempDir()
-		if v, err := cmd.Output(); err == nil {
-			// One of each minor version: formats change with these.
-			v := strings.TrimSpace(string(v))
-			minor := strings.Join(strings.SplitN(v, ".", 3)[:2], ".")
-			if byVersion[minor] == "" {
-				byVersion[minor] = root
-			}
-		}
-	}
-	return byVersion
-}
-
-func goarch(t *testing.T) string {
-	out, err := exec.Command("go", "env", "GOARCH").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 func build(t *testing.T, root, src string, cgo bool, flags ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "program")
-	text, err := os.ReadFile(filepath.Join("testdata", src, "main.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, b := range map[string][]byte{"main.go": text, "go.mod": []byte("module program\n\ngo 1.18\n")} {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(filepath.Join(root, "bin", "go"), append(append([]string{"build", "-o", bin}, flags...), ".")...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOROOT="+root, "GOFLAGS=-buildvcs=false", "GOWORK=off", "CGO_ENABLED=0")
-	// Versions before 1.21 take a GOROOT inside the module cache for a module of
-	// it; the program needs no modules.
-	cmd.Env = append(cmd.Env, "GOMODCACHE="+filepath.Join(dir, "none"))
+	var env []string
 	if cgo {
-		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+		env = []string{"CGO_ENABLED=1"}
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build %s with %s: %v\n%s", src, root, err, out)
-	}
-	return bin
+	return gobuild.Build(t, root, src, env, flags...)
 }
 
 // The names, files and lines that we read from outside are those that the
@@ -100,7 +48,7 @@ func TestAgreesWithTheRuntime(t *testing.T) {
 		variants = append(variants, variant{name: "external pie stripped", cgo: true, flags: []string{"-buildmode=pie", "-ldflags=-s -w -linkmode=external"}})
 	}
 	own := goroot(t)
-	for version, root := range toolchains(t) {
+	for version, root := range gobuild.Minors(t) {
 		if root != own && testing.Short() {
 			continue // each builds its standard library first
 		}
@@ -224,8 +172,13 @@ func TestFunctions(t *testing.T) {
 	if err != nil || at == 0 {
 		t.Errorf("main.outer at %x, %v", at, err)
 	}
-	if err := Functions("/bin/sh", func(string, uint64) bool { return true }); err == nil {
-		t.Error("/bin/sh has Go functions")
+	image, err := readVDSO() // a program in C that is everywhere
+	other := filepath.Join(t.TempDir(), "vdso")
+	if err := errors.Join(err, os.WriteFile(other, image, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Functions(other, func(string, uint64) bool { return true }); err == nil {
+		t.Error("the kernel's own library has Go functions")
 	}
 }
 

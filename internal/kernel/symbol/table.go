@@ -27,7 +27,7 @@ type Table struct {
 
 	mu      sync.Mutex
 	byKey   map[fileKey]*Binary
-	byBuild map[string]*Binary
+	byBuild map[content]*Binary
 	all     map[*Binary]struct{}
 	clock   uint64
 
@@ -38,6 +38,12 @@ type Table struct {
 	refused uint64
 }
 
+// content is what an id names: a stripped copy has the id of the whole.
+type content struct {
+	id   string
+	size int64
+}
+
 type place struct {
 	file uint64
 	addr uint64
@@ -45,7 +51,7 @@ type place struct {
 
 // NewTable returns an empty table.
 func NewTable() *Table {
-	return &Table{byKey: map[fileKey]*Binary{}, byBuild: map[string]*Binary{}, all: map[*Binary]struct{}{}, named: map[place][]Frame{}}
+	return &Table{byKey: map[fileKey]*Binary{}, byBuild: map[content]*Binary{}, all: map[*Binary]struct{}{}, named: map[place][]Frame{}}
 }
 
 // Close closes all files. Processes of the table must not be used afterwards.
@@ -66,7 +72,7 @@ func (t *Table) Refused() uint64 {
 
 // acquire returns the binary behind path, held until release.
 func (t *Table) acquire(path string) (*Binary, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -101,12 +107,13 @@ func (t *Table) acquire(path string) (*Binary, error) {
 		return nil, fmt.Errorf("open binary %q: %w", path, err)
 	}
 	// Two images with the same library: one table is enough.
-	if b.BuildID != "" {
-		if same := t.byBuild[b.BuildID]; same != nil {
+	if b.unique {
+		b.build = content{b.BuildID, key.size}
+		if same := t.byBuild[b.build]; same != nil {
 			b.close()
 			b = same
 		} else {
-			t.byBuild[b.BuildID] = b
+			t.byBuild[b.build] = b
 		}
 	}
 	if len(b.keys) < maxAliases {
@@ -116,6 +123,17 @@ func (t *Table) acquire(path string) (*Binary, error) {
 	t.all[b] = struct{}{}
 	b.refs, b.used = b.refs+1, t.clock
 	return b, nil
+}
+
+// openRegular opens a file, and neither waits at a pipe nor stirs a device: what a
+// process names is its choice.
+func openRegular(path string) (*os.File, error) {
+	if fi, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("examine %q: not a file", path)
+	}
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // maxAliases bounds the files that are remembered as copies of one binary.
@@ -146,8 +164,8 @@ func (t *Table) drop(b *Binary) {
 	for _, k := range b.keys {
 		delete(t.byKey, k)
 	}
-	if t.byBuild[b.BuildID] == b {
-		delete(t.byBuild, b.BuildID)
+	if t.byBuild[b.build] == b {
+		delete(t.byBuild, b.build)
 	}
 	delete(t.all, b)
 	b.close()

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// vdsoBuild names the vdso in the table: it has no file.
-const vdsoBuild = "[vdso]"
+// vdsoName names the vdso in the table: it has no file.
+const vdsoName = "[vdso]"
 
 // vdso returns the code that the kernel maps into every process. All 64-bit
 // processes have the same, ours too. It is held like any other binary.
@@ -15,7 +15,7 @@ func (t *Table) vdso() (*Binary, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clock++
-	if b := t.byBuild[vdsoBuild]; b != nil {
+	if b := t.byBuild[content{id: vdsoName}]; b != nil {
 		b.refs, b.used = b.refs+1, t.clock
 		return b, nil
 	}
@@ -27,8 +27,8 @@ func (t *Table) vdso() (*Binary, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read vdso: %w", err)
 	}
-	b.BuildID, b.refs, b.used = vdsoBuild, 1, t.clock
-	t.byBuild[vdsoBuild] = b
+	b.BuildID, b.build, b.refs, b.used = vdsoName, content{id: vdsoName}, 1, t.clock
+	t.byBuild[b.build] = b
 	t.all[b] = struct{}{}
 	return b, nil
 }

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/kerneltest"
 )
 
 // helper is set in processes that a test starts of its own binary.
@@ -152,12 +155,12 @@ func TestCapabilities(t *testing.T) {
 // shall fail when a program becomes ten times as slow, not when a machine is busy.
 func TestCost(t *testing.T) {
 	ns := newNetns(t)
-	l := ns.listen(t, "127.0.0.1:0")
+	l := ns.Listen(t, "127.0.0.1:0")
 	accept(l, echo)
 	var long, short time.Duration
 	const requests, connections = 20_000, 2_000
 	measure := func() {
-		c, err := ns.dial(t, l.Addr().String(), time.Second)
+		c, err := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +176,7 @@ func TestCost(t *testing.T) {
 		}
 		long = time.Since(began)
 		began = time.Now()
-		ns.do(t, func() error {
+		ns.Do(t, func() error {
 			for range connections {
 				c, err := net.Dial("tcp", l.Addr().String())
 				if err != nil {
@@ -204,7 +207,7 @@ func TestCost(t *testing.T) {
 			return d
 		}
 		// Two connections' worth of requests, so that the shares can be told apart.
-		c, _ := ns.dial(t, l.Addr().String(), time.Second)
+		c, _ := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 		b := make([]byte, 100)
 		began := total()
 		for range requests {
@@ -213,7 +216,7 @@ func TestCost(t *testing.T) {
 		}
 		request := (total() - began) / requests
 		before := total()
-		ns.do(t, func() error {
+		ns.Do(t, func() error {
 			for range connections {
 				c, err := net.Dial("tcp", l.Addr().String())
 				if err != nil {
@@ -239,5 +242,125 @@ func TestCost(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A socket that was half closed before the agent came, in a namespace that is not
+// listed: its FIN was a byte of what was there at first, and is none of what came.
+func TestFINBeforeTheAgentIsNoByte(t *testing.T) {
+	ns := kerneltest.NewNamespace(t)
+	l := ns.Listen(t, "127.0.0.1:7001")
+	client, err := ns.Dial(t, "127.0.0.1:7001", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
+	f := start(t, Options{})
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := flow(t, f.Poll(), clientOf(ns.ID, "127.0.0.1:7001"))
+	if got.Closed != 1 || got.BytesReceived != 0 || got.BytesSent > 1 {
+		t.Errorf("closed %d, %d bytes received, %d sent", got.Closed, got.BytesReceived, got.BytesSent)
+	}
+}
+
+// A socket that connects again after it failed has counters that begin anew.
+func TestSYNsOfASecondAttempt(t *testing.T) {
+	link := newLossy(t)
+	link.hole.Store(true)
+	f := start(t, Options{})
+	f.Poll()
+	link.a.Do(t, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		to := &unix.SockaddrInet4{Port: 7002, Addr: netip.MustParseAddr(addrB).As4()}
+		for range 2 {
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1); err != nil {
+				return err
+			}
+			if err := unix.Connect(fd, to); err != unix.ETIMEDOUT {
+				return fmt.Errorf("connect into a hole: %w", err)
+			}
+		}
+		return nil
+	})
+	r := f.Poll()
+	got := flow(t, r, clientOf(link.a.ID, addrB+":7002"))
+	var again uint64 // as the namespace counts
+	for _, ns := range r.Namespaces {
+		if ns.ID == link.a.ID {
+			again = ns.Retransmits
+		}
+	}
+	if got.Failed[TimedOut] != 2 || again == 0 || uint64(got.SYNsAgain) != again {
+		t.Errorf("failed %v, %d of %d SYNs sent again", got.Failed, got.SYNsAgain, again)
+	}
+}
+
+// What the kernel notes of a process's start wraps after 497 days.
+func TestProcessIsFoundAfterALongTime(t *testing.T) {
+	proc := t.TempDir()
+	if err := os.Mkdir(filepath.Join(proc, "42"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ticks := uint64(1)<<32 + 5
+	stat := fmt.Sprintf("42 (shop) S 1 %s%d 0", strings.Repeat("0 ", 17), ticks)
+	if err := os.WriteFile(filepath.Join(proc, "42/stat"), []byte(stat), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	h := kernel.NewHost(kernel.Options{Proc: proc})
+	if p := process(h, 42, uint32(ticks), [16]uint8{'s'}); p.Ended || p.Comm != "shop" {
+		t.Errorf("found %+v", p)
+	}
+	if p := process(h, 42, 6, [16]uint8{'s'}); !p.Ended {
+		t.Errorf("another's start gave %+v", p)
+	}
+}
+
+// What /proc/self says of the network is the process's own, however often the
+// sockets of another namespace are listed.
+func TestFirstThreadStaysHome(t *testing.T) {
+	before, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := newNetns(t) // enters it as within does
+	// At once, so that all threads which are there are taken, and the first.
+	const calls = 50
+	var inside sync.WaitGroup
+	inside.Add(calls)
+	errs := make(chan error, calls)
+	for range calls {
+		go func() {
+			errs <- within(ns.path, func() error {
+				inside.Done()
+				inside.Wait()
+				if id, err := namespaceID("/proc/thread-self/ns/net"); err != nil || id != ns.ID {
+					return fmt.Errorf("in namespace %d, %w", id, err)
+				}
+				return nil
+			})
+		}()
+	}
+	for range calls {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after, _ := os.Readlink("/proc/self/ns/net"); after != before {
+		t.Errorf("the process is in %s, and was in %s", after, before)
 	}
 }

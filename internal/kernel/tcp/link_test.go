@@ -3,14 +3,13 @@
 package tcp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/kerneltest"
 )
 
 // start attaches the feature, or skips where that is not supported.
@@ -28,18 +28,7 @@ func start(t testing.TB, o Options) *Feature {
 		o.Interval = time.Hour // tests poll by themselves
 	}
 	f := New(o)
-	if err := f.Start(t.Context(), kernel.NewHost(kernel.Options{})); err != nil {
-		_ = f.Close()
-		if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
-			t.Skip(err)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	kerneltest.Start(t, nil, f)
 	for _, err := range f.Refused() {
 		t.Log("refused:", err)
 		if u := (*kernel.Unsupported)(nil); !errors.As(err, &u) {
@@ -49,114 +38,49 @@ func start(t testing.TB, o Options) *Feature {
 	return f
 }
 
-// netns is a network namespace with a name, so that it is found without a process in it.
+// netns is a network namespace that a poll lists.
 type netns struct {
-	id   uint32
-	work chan func()
+	*kerneltest.Namespace
+	path string
 }
 
 func newNetns(t testing.TB) *netns {
 	t.Helper()
-	n := &netns{work: make(chan func())}
-	ready := make(chan error)
-	file := filepath.Join("/run/netns", fmt.Sprintf("guanlan-%d-%d", os.Getpid(), time.Now().UnixNano()))
+	n := kerneltest.NewNamespace(t)
+	return &netns{n, n.Name(t)}
+}
+
+// dialUntil gives up when it has waited long enough.
+func (n *netns) dialUntil(t testing.TB, addr string, enough func() bool) (c net.Conn, err error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // the thread ends with the goroutine
-		ready <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return &kernel.Unsupported{Feature: "network namespaces", Missing: "CAP_SYS_ADMIN", Err: err}
-			}
-			if err := os.MkdirAll("/run/netns", 0o755); err != nil {
-				return err
-			}
-			if err := os.WriteFile(file, nil, 0o444); err != nil {
-				return err
-			}
-			if err := unix.Mount("/proc/thread-self/ns/net", file, "", unix.MS_BIND, ""); err != nil {
-				return err
-			}
-			id, err := namespaceID("/proc/thread-self/ns/net")
-			n.id = id
-			return err
-		}()
-		for f := range n.work {
-			f()
-		}
+		defer close(done)
+		n.Do(t, func() error { c, err = (&net.Dialer{}).DialContext(ctx, "tcp", addr); return nil })
 	}()
-	err := <-ready
-	if u := (*kernel.Unsupported)(nil); errors.As(err, &u) {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		close(n.work)
-		_ = unix.Unmount(file, unix.MNT_DETACH)
-		_ = os.Remove(file)
-	})
-	n.do(t, func() error { return up("lo", netip.Prefix{}) })
-	return n
-}
-
-func (n *netns) do(t testing.TB, f func() error) {
-	t.Helper()
-	done := make(chan error)
-	n.work <- func() { done <- f() }
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (n *netns) listen(t testing.TB, addr string) net.Listener {
-	t.Helper()
-	var l net.Listener
-	n.do(t, func() (err error) { l, err = net.Listen("tcp", addr); return err })
-	t.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
-func (n *netns) dial(t testing.TB, addr string, timeout time.Duration) (net.Conn, error) {
-	t.Helper()
-	var c net.Conn
-	var err error
-	n.do(t, func() error { c, err = net.DialTimeout("tcp", addr, timeout); return nil })
+	kerneltest.Until(t, "the dial to be long enough", enough)
+	cancel()
+	<-done
 	if err == nil {
 		t.Cleanup(func() { _ = c.Close() })
 	}
 	return c, err
 }
 
-// up gives an interface of the thread's namespace an address.
-func up(name string, addr netip.Prefix) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
+// count reads one of the namespace's counters, from a thread of its own.
+func (n *netns) count(t testing.TB, name string) uint64 {
+	t.Helper()
+	counters := map[string]uint64{}
+	if err := within(n.path, func() error {
+		text, err := os.ReadFile("/proc/thread-self/net/netstat")
+		parseCounters(string(text), counters)
 		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq(name)
-	if err != nil {
-		return err
-	}
-	if addr.IsValid() {
-		if err := ifr.SetInet4Addr(addr.Addr().AsSlice()); err != nil {
-			return err
-		}
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, ifr); err != nil {
-			return fmt.Errorf("set address of %s: %w", name, err)
-		}
-		if err := ifr.SetInet4Addr(net.IP(net.CIDRMask(addr.Bits(), 32))); err != nil {
-			return err
-		}
-		if err := unix.IoctlIfreq(fd, unix.SIOCSIFNETMASK, ifr); err != nil {
-			return fmt.Errorf("set mask of %s: %w", name, err)
-		}
-	}
-	flags, _ := unix.NewIfreq(name)
-	flags.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, flags); err != nil {
-		return fmt.Errorf("set up %s: %w", name, err)
-	}
-	return nil
+	return counters[name]
 }
 
 // also gives an interface an IPv6 address.
@@ -207,7 +131,7 @@ func newLossy(t testing.TB) *lossy {
 
 func (n *netns) tun(t testing.TB, addr, addr6 string) *os.File {
 	var f *os.File
-	n.do(t, func() error {
+	n.Do(t, func() error {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open /dev/net/tun: %w", err)
@@ -218,7 +142,7 @@ func (n *netns) tun(t testing.TB, addr, addr6 string) *os.File {
 			return fmt.Errorf("make a TUN device: %w", err)
 		}
 		f = os.NewFile(uintptr(fd), "tun")
-		return errors.Join(up("gl0", netip.MustParsePrefix(addr+"/24")), also("gl0", netip.MustParsePrefix(addr6+"/64")))
+		return errors.Join(kerneltest.Up("gl0", netip.MustParsePrefix(addr+"/24")), also("gl0", netip.MustParsePrefix(addr6+"/64")))
 	})
 	t.Cleanup(func() { _ = f.Close() })
 	return f
@@ -323,22 +247,12 @@ func serverOf(ns uint32, port int) func(*Flow) bool {
 	}
 }
 
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // fullListener listens with the least backlog, which is 1 waiting connection and one more.
 func fullListener(t testing.TB, ns *netns) (string, error) {
 	var addr string
 	var fd int
 	var err error
-	ns.do(t, func() error {
+	ns.Do(t, func() error {
 		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}

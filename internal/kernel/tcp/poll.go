@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -51,11 +50,13 @@ type poller struct {
 
 	keys   []tcpKey
 	values []tcpSum
+	told   *told // nil without pins
 }
 
 // table is one of the kernel's, with what it held at the last poll.
 type table struct {
 	*ebpf.Map
+	number uint32
 	before map[tcpKey]*known
 }
 
@@ -70,21 +71,31 @@ type namespace struct {
 	seen     uint32            // epoch
 }
 
-func newPoller(h *kernel.Host, o *kernel.Object, snap *link.Iter) *poller {
-	return &poller{host: h, object: o, snap: snap, last: time.Now(),
-		tables:     []table{{o.Map("sums"), map[tcpKey]*known{}}, {o.Map("others"), map[tcpKey]*known{}}},
+func newPoller(h *kernel.Host, o *kernel.Object, snap *link.Iter) (*poller, error) {
+	p := &poller{host: h, object: o, snap: snap, last: time.Now(),
+		tables:     []table{{o.Map("sums"), 0, map[tcpKey]*known{}}, {o.Map("others"), 1, map[tcpKey]*known{}}},
 		namespaces: map[uint32]*namespace{},
 		keys:       make([]tcpKey, batch), values: make([]tcpSum, batch)}
+	if o.Pinned() {
+		p.told = &told{Map: o.Map("told")}
+	}
+	if o.Adopted() {
+		if err := p.goOn(); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 func (p *poller) run() (Report, error) {
 	p.epoch++
 	p.left = p.room
-	r := Report{From: p.last}
+	var r Report
 	errs := []error{p.sockets(&r)}
 	for _, t := range p.tables {
 		errs = append(errs, p.flows(&r, t))
 	}
+	errs = append(errs, p.told.flush())
 	if p.stale || p.peers == nil {
 		p.peers = p.findPeers(r.Namespaces)
 		p.stale = false
@@ -93,6 +104,8 @@ func (p *poller) run() (Report, error) {
 		r.Flows[i].PeerProcess = p.peers.of(&r.Flows[i].Identity)
 	}
 	r.To = time.Now()
+	// As the clock goes now: it may have been set since, even to before p.last.
+	r.From = r.To.Add(-r.To.Sub(p.last))
 	p.last = r.To
 	var quotas []tcpQuota
 	if err := p.object.Map("quotas").Lookup(uint32(0), &quotas); err == nil {
@@ -103,6 +116,8 @@ func (p *poller) run() (Report, error) {
 		r.Suppressed += n - p.suppressed
 		p.suppressed = n
 	}
+	p.object.Note(suppressedSlot, p.suppressed)
+	p.object.Note(reportedSlot, uint64(r.To.UnixNano()))
 	return r, errors.Join(errs...)
 }
 
@@ -143,6 +158,7 @@ func (p *poller) flows(r *Report, t table) error {
 			return fmt.Errorf("delete an idle sum: %w", err)
 		}
 		delete(t.before, k)
+		p.told.forget(t.number, k)
 		p.stale = true
 	}
 	return nil
@@ -172,6 +188,7 @@ func (p *poller) flow(r *Report, t table, k tcpKey, now *tcpSum) {
 	f.Identity = identity(p.host, k, now.Comm)
 	r.Flows = append(r.Flows, f)
 	was.tcpSum = *now
+	p.told.put(t.number, k, now)
 }
 
 func difference(a, b *tcpSum) Flow {
@@ -213,7 +230,11 @@ func (p *poller) sockets(r *Report) error {
 	}
 	var errs []error
 	shut := false
-	for id, path := range p.list(own) {
+	spaces, all := p.list(own)
+	if !all {
+		errs = append(errs, fmt.Errorf("list sockets: more than %d network namespaces, the rest is left out", maxNamespaces))
+	}
+	for id, path := range spaces {
 		var ns Namespace
 		err := within(path, func() error { return p.namespace(id, &ns, &r.Suppressed) })
 		switch {
@@ -239,10 +260,10 @@ func (p *poller) sockets(r *Report) error {
 	return errors.Join(errs...)
 }
 
-// list finds network namespaces: of processes, and those that ip-netns and
+// list finds network namespaces, all or as many as are bearable: of processes, and those that ip-netns and
 // container runtimes keep by a mount. The own one has no path.
-func (p *poller) list(own uint32) map[uint32]string {
-	found := map[uint32]string{own: ""}
+func (p *poller) list(own uint32) (found map[uint32]string, all bool) {
+	found = map[uint32]string{own: ""}
 	var paths []string
 	if dir, err := os.Open(p.host.Proc()); err == nil {
 		names, _ := dir.Readdirnames(-1)
@@ -261,14 +282,14 @@ func (p *poller) list(own uint32) map[uint32]string {
 		}
 	}
 	for _, path := range paths {
-		if len(found) >= maxNamespaces {
-			break
-		}
 		if id, err := namespaceID(path); err == nil && found[id] == "" && id != own {
+			if len(found) >= maxNamespaces {
+				return found, false
+			}
 			found[id] = path
 		}
 	}
-	return found
+	return found, true
 }
 
 func namespaceID(path string) (uint32, error) {
@@ -281,15 +302,12 @@ func namespaceID(path string) (uint32, error) {
 
 // within calls f in the network namespace at path, "" for the own one.
 func within(path string, f func() error) error {
+	if path == "" {
+		return f()
+	}
 	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that nothing
-		// else ever runs in the wrong namespace.
-		runtime.LockOSThread()
+	kernel.Alone(func() {
 		done <- func() error {
-			if path == "" {
-				return f()
-			}
 			fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 			if err != nil {
 				return err
@@ -300,7 +318,7 @@ func within(path string, f func() error) error {
 			}
 			return f()
 		}()
-	}()
+	})
 	return <-done
 }
 

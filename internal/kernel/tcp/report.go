@@ -59,7 +59,7 @@ type Flow struct {
 	Retransmits   uint32 // segments with data or FIN sent again
 	OutOfOrder    uint32 // segments that came out of order
 	ZeroPeer      uint32 // times the peer closed its window: it does not read
-	ZeroLocal     uint32 // times we closed ours: this process reads too slowly
+	ZeroLocal     uint32 // times we closed ours: this process reads too slowly, or not at all
 
 	RTTs    uint32 // samples
 	RTTOver uint32 // of them above Options.SlowRTT

@@ -40,6 +40,13 @@ const (
 	DefaultMaxConnections = 500
 )
 
+const (
+	// maxOldConns bounds the connections that are known before Linux 5.11, in 12 MB; of
+	// more, those are forgotten of which nothing was heard for longest.
+	maxOldConns     = 1 << 16
+	maxOldListeners = 4096
+)
+
 // Options of New. The zero value works.
 type Options struct {
 	Interval    time.Duration // between reports, default DefaultInterval
@@ -113,23 +120,35 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) (err error) {
 			return fmt.Errorf("set %s of tcp: %w", name, err)
 		}
 	}
+	old := ""
+	if kernel.Old() {
+		old = "old_"
+		spec.Maps["old_conns"].MaxEntries = maxOldConns
+		spec.Maps["old_listeners"].MaxEntries = maxOldListeners
+	}
 	f.host = h
-	if f.object, err = kernel.Load("tcp", h, spec); err != nil {
+	if h.Pinned() {
+		spec.Maps["told"] = toldSpec(spec)
+	}
+	// Of on_sockops and on_probe one runs.
+	if f.object, err = kernel.LoadPinned("tcp", h, spec, _TcpBytes, fmt.Sprint(f.opts.NoSockOps, h.Cgroup2())); err != nil {
 		return err
 	}
 	// Listeners first: what they accept from now on knows its process.
-	f.seed("seed_listeners")
+	f.seed(old + "seed_listeners")
 	if err := f.object.Tracing("on_state"); err != nil {
 		return err
 	}
 	for _, name := range []string{"on_retransmit", "on_retransmit_synack", "on_send_reset", "on_receive_reset", "on_read"} {
 		f.part(f.object.Tracing(name))
 	}
-	f.seed("seed_conns")
+	f.seed(old + "seed_conns")
 	sampled := f.attachRTT()
 	snap, err := f.object.Iter("snap")
 	f.part(err)
-	f.poll = newPoller(h, f.object, snap)
+	if f.poll, err = newPoller(h, f.object, snap); err != nil {
+		return err
+	}
 	f.poll.room = uint32(f.opts.MaxConnections)
 	if sampled && snap != nil {
 		if it, err := f.object.Iter("enable_rtt"); err != nil {
@@ -143,7 +162,11 @@ func (f *Feature) Start(ctx context.Context, h *kernel.Host) (err error) {
 	}
 	ctx, f.stop = context.WithCancel(ctx)
 	f.done = make(chan struct{})
-	f.Poll() // what was before is no part of the first report
+	if f.object.Adopted() {
+		f.report() // what was since the last process's
+	} else {
+		f.Poll() // what was before is no part of the first report
+	}
 	f.forgetSubflows()
 	go f.run(ctx)
 	return nil
@@ -195,16 +218,7 @@ func (f *Feature) seed(name string) {
 
 func (f *Feature) run(ctx context.Context) {
 	defer close(f.done)
-	tick := time.NewTicker(f.opts.Interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			f.report()
-		}
-	}
+	kernel.Every(ctx, f.opts.Interval, f.report)
 }
 
 func (f *Feature) report() {
@@ -249,14 +263,7 @@ func (f *Feature) Close() error {
 
 // Stats counts events handed over and those lost for want of room, with flows
 // that found none in the kernel's table.
-func (f *Feature) Stats() kernel.Stats {
-	if f.object == nil {
-		return kernel.Stats{}
-	}
-	s := f.object.Stats()
-	s.Events = f.events.Load()
-	return s
-}
+func (f *Feature) Stats() kernel.Stats { return f.object.Stats(f.events.Load(), 0) }
 
 func (f *Feature) decode(raw []byte) {
 	var e tcpEvent
@@ -302,20 +309,25 @@ func identity(h *kernel.Host, k tcpKey, comm [16]uint8) Identity {
 	return id
 }
 
+// startUnit is how finely the kernel's side and procfs tell when a process began.
+const startUnit = 10 * time.Millisecond
+
 // process finds the one that the kernel noted, not the one that has its id now.
 func process(h *kernel.Host, tgid, startCS uint32, comm [16]uint8) kernel.Process {
 	if tgid == 0 {
 		return kernel.Process{}
 	}
-	start := time.Duration(startCS) * 10 * time.Millisecond
-	if p, ok := h.Process(int(tgid)); ok && p.Start == start {
+	start := time.Duration(startCS) * startUnit
+	// Of 32 bits: what the kernel notes starts anew after 497 days.
+	p, ok := h.Process(int(tgid))
+	if ok && uint32(p.Start/startUnit) == startCS {
 		return p
 	}
 	n := 0
 	for n < len(comm) && comm[n] != 0 {
 		n++
 	}
-	return kernel.Process{PID: int(tgid), Start: start, Comm: string(comm[:n]), Ended: true}
+	return kernel.Process{PID: int(tgid), Start: start, Comm: kernel.Text(string(comm[:n])), Ended: true}
 }
 
 func readIter(it *link.Iter) ([]byte, error) {

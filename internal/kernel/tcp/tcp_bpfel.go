@@ -168,6 +168,9 @@ const (
 	tcpMapConns               = "conns"
 	tcpMapEvents              = "events"
 	tcpMapLosses              = "losses"
+	tcpMapNoConn              = "no_conn"
+	tcpMapOldConns            = "old_conns"
+	tcpMapOldListeners        = "old_listeners"
 	tcpMapOthers              = "others"
 	tcpMapPolls               = "polls"
 	tcpMapPorts               = "ports"
@@ -176,6 +179,8 @@ const (
 	tcpMapSums                = "sums"
 	tcpMapZero                = "zero"
 	tcpProgEnableRtt          = "enable_rtt"
+	tcpProgOldSeedConns       = "old_seed_conns"
+	tcpProgOldSeedListeners   = "old_seed_listeners"
 	tcpProgOnProbe            = "on_probe"
 	tcpProgOnRead             = "on_read"
 	tcpProgOnReceiveReset     = "on_receive_reset"
@@ -189,6 +194,7 @@ const (
 	tcpProgSnap               = "snap"
 	tcpVarConnectOverUs       = "connect_over_us"
 	tcpVarEventsPerSecond     = "events_per_second"
+	tcpVarOldTasks            = "old_tasks"
 	tcpVarRttOverUs           = "rtt_over_us"
 	tcpVarUnusedEvent         = "unused_event"
 	tcpVarUnusedListener      = "unused_listener"
@@ -238,6 +244,8 @@ type tcpSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type tcpProgramSpecs struct {
 	EnableRtt          *ebpf.ProgramSpec `ebpf:"enable_rtt"`
+	OldSeedConns       *ebpf.ProgramSpec `ebpf:"old_seed_conns"`
+	OldSeedListeners   *ebpf.ProgramSpec `ebpf:"old_seed_listeners"`
 	OnProbe            *ebpf.ProgramSpec `ebpf:"on_probe"`
 	OnRead             *ebpf.ProgramSpec `ebpf:"on_read"`
 	OnReceiveReset     *ebpf.ProgramSpec `ebpf:"on_receive_reset"`
@@ -255,16 +263,19 @@ type tcpProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type tcpMapSpecs struct {
-	Conns    *ebpf.MapSpec `ebpf:"conns"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Losses   *ebpf.MapSpec `ebpf:"losses"`
-	Others   *ebpf.MapSpec `ebpf:"others"`
-	Polls    *ebpf.MapSpec `ebpf:"polls"`
-	Ports    *ebpf.MapSpec `ebpf:"ports"`
-	Quotas   *ebpf.MapSpec `ebpf:"quotas"`
-	Subflows *ebpf.MapSpec `ebpf:"subflows"`
-	Sums     *ebpf.MapSpec `ebpf:"sums"`
-	Zero     *ebpf.MapSpec `ebpf:"zero"`
+	Conns        *ebpf.MapSpec `ebpf:"conns"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Losses       *ebpf.MapSpec `ebpf:"losses"`
+	NoConn       *ebpf.MapSpec `ebpf:"no_conn"`
+	OldConns     *ebpf.MapSpec `ebpf:"old_conns"`
+	OldListeners *ebpf.MapSpec `ebpf:"old_listeners"`
+	Others       *ebpf.MapSpec `ebpf:"others"`
+	Polls        *ebpf.MapSpec `ebpf:"polls"`
+	Ports        *ebpf.MapSpec `ebpf:"ports"`
+	Quotas       *ebpf.MapSpec `ebpf:"quotas"`
+	Subflows     *ebpf.MapSpec `ebpf:"subflows"`
+	Sums         *ebpf.MapSpec `ebpf:"sums"`
+	Zero         *ebpf.MapSpec `ebpf:"zero"`
 }
 
 // tcpVariableSpecs contains global variables before they are loaded into the kernel.
@@ -273,6 +284,7 @@ type tcpMapSpecs struct {
 type tcpVariableSpecs struct {
 	ConnectOverUs   *ebpf.VariableSpec `ebpf:"connect_over_us"`
 	EventsPerSecond *ebpf.VariableSpec `ebpf:"events_per_second"`
+	OldTasks        *ebpf.VariableSpec `ebpf:"old_tasks"`
 	RttOverUs       *ebpf.VariableSpec `ebpf:"rtt_over_us"`
 	UnusedEvent     *ebpf.VariableSpec `ebpf:"unused_event"`
 	UnusedListener  *ebpf.VariableSpec `ebpf:"unused_listener"`
@@ -299,16 +311,19 @@ func (o *tcpObjects) Close() error {
 //
 // It can be passed to loadTcpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tcpMaps struct {
-	Conns    *ebpf.Map `ebpf:"conns"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Losses   *ebpf.Map `ebpf:"losses"`
-	Others   *ebpf.Map `ebpf:"others"`
-	Polls    *ebpf.Map `ebpf:"polls"`
-	Ports    *ebpf.Map `ebpf:"ports"`
-	Quotas   *ebpf.Map `ebpf:"quotas"`
-	Subflows *ebpf.Map `ebpf:"subflows"`
-	Sums     *ebpf.Map `ebpf:"sums"`
-	Zero     *ebpf.Map `ebpf:"zero"`
+	Conns        *ebpf.Map `ebpf:"conns"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Losses       *ebpf.Map `ebpf:"losses"`
+	NoConn       *ebpf.Map `ebpf:"no_conn"`
+	OldConns     *ebpf.Map `ebpf:"old_conns"`
+	OldListeners *ebpf.Map `ebpf:"old_listeners"`
+	Others       *ebpf.Map `ebpf:"others"`
+	Polls        *ebpf.Map `ebpf:"polls"`
+	Ports        *ebpf.Map `ebpf:"ports"`
+	Quotas       *ebpf.Map `ebpf:"quotas"`
+	Subflows     *ebpf.Map `ebpf:"subflows"`
+	Sums         *ebpf.Map `ebpf:"sums"`
+	Zero         *ebpf.Map `ebpf:"zero"`
 }
 
 func (m *tcpMaps) Close() error {
@@ -316,6 +331,9 @@ func (m *tcpMaps) Close() error {
 		m.Conns,
 		m.Events,
 		m.Losses,
+		m.NoConn,
+		m.OldConns,
+		m.OldListeners,
 		m.Others,
 		m.Polls,
 		m.Ports,
@@ -332,6 +350,7 @@ func (m *tcpMaps) Close() error {
 type tcpVariables struct {
 	ConnectOverUs   *ebpf.Variable `ebpf:"connect_over_us"`
 	EventsPerSecond *ebpf.Variable `ebpf:"events_per_second"`
+	OldTasks        *ebpf.Variable `ebpf:"old_tasks"`
 	RttOverUs       *ebpf.Variable `ebpf:"rtt_over_us"`
 	UnusedEvent     *ebpf.Variable `ebpf:"unused_event"`
 	UnusedListener  *ebpf.Variable `ebpf:"unused_listener"`
@@ -343,6 +362,8 @@ type tcpVariables struct {
 // It can be passed to loadTcpObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tcpPrograms struct {
 	EnableRtt          *ebpf.Program `ebpf:"enable_rtt"`
+	OldSeedConns       *ebpf.Program `ebpf:"old_seed_conns"`
+	OldSeedListeners   *ebpf.Program `ebpf:"old_seed_listeners"`
 	OnProbe            *ebpf.Program `ebpf:"on_probe"`
 	OnRead             *ebpf.Program `ebpf:"on_read"`
 	OnReceiveReset     *ebpf.Program `ebpf:"on_receive_reset"`
@@ -359,6 +380,8 @@ type tcpPrograms struct {
 func (p *tcpPrograms) Close() error {
 	return _TcpClose(
 		p.EnableRtt,
+		p.OldSeedConns,
+		p.OldSeedListeners,
 		p.OnProbe,
 		p.OnRead,
 		p.OnReceiveReset,

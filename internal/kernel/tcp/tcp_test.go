@@ -3,21 +3,21 @@
 package tcp
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
-	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/guanlan-io/guanlan/internal/kernel"
+	"golang.org/x/sys/unix"
+
+	"github.com/guanlan-io/guanlan/internal/kernel/kerneltest"
 )
 
 // Drops of the link, our count, the namespace's counters and the socket's agree.
@@ -32,7 +32,7 @@ func retransmitsAreCounted(t *testing.T, addr string) {
 	link.delay.Store(int64(10 * time.Millisecond))
 	link.every.Store(50)
 	f := start(t, Options{})
-	l := link.b.listen(t, addr)
+	l := link.b.Listen(t, addr)
 	accept(l, func(c net.Conn) {
 		_, _ = io.CopyN(io.Discard, c, 1<<20)
 		_, _ = c.Write([]byte("k"))
@@ -40,7 +40,8 @@ func retransmitsAreCounted(t *testing.T, addr string) {
 	})
 
 	f.Poll()
-	c, err := link.a.dial(t, l.Addr().String(), 5*time.Second)
+	began := time.Now()
+	c, err := link.a.Dial(t, l.Addr().String(), kerneltest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,22 +51,28 @@ func retransmitsAreCounted(t *testing.T, addr string) {
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the last acknowledgement", func() bool { return info(t, c).Unacked == 0 })
-	ti := info(t, c)
+	// What a machine without time took for lost and sent again came twice: the peer says
+	// so (DSACK), and the socket counts it.
+	var ti *unix.TCPInfo
+	kerneltest.Until(t, "the last acknowledgement", func() bool {
+		ti = info(t, c)
+		return ti.Unacked == 0 && ti.Total_retrans == uint32(link.dropped.Load())+ti.Dsack_dups
+	})
+	took := time.Since(began)
 	r := f.Poll()
-	got := flow(t, r, clientOf(link.a.id, addr))
+	got := flow(t, r, clientOf(link.a.ID, addr))
 	var ns Namespace
 	for _, n := range r.Namespaces {
-		if n.ID == link.a.id {
+		if n.ID == link.a.ID {
 			ns = n
 		}
 	}
-	drops := uint32(link.dropped.Load())
-	t.Logf("dropped %d, ours %d, namespace %d, socket %d; of %d segments; RTT n=%d p50=%v p99=%v, socket srtt %v; out of order at the server %d",
-		drops, got.Retransmits, ns.Retransmits, ti.Total_retrans, got.DataSegments, got.RTTs, got.RTT.Quantile(.5), got.RTT.Quantile(.99),
-		time.Duration(ti.Rtt)*time.Microsecond, flow(t, r, serverOf(link.b.id, 7000)).OutOfOrder)
-	if drops == 0 || got.Retransmits != drops || ns.Retransmits != uint64(drops) || ti.Total_retrans != drops {
-		t.Errorf("dropped %d, counted %d, namespace %d, socket %d", drops, got.Retransmits, ns.Retransmits, ti.Total_retrans)
+	drops, again := uint32(link.dropped.Load()), uint32(link.dropped.Load())+ti.Dsack_dups
+	t.Logf("dropped %d, in vain %d, ours %d, namespace %d, socket %d; of %d segments; RTT n=%d p50=%v p99=%v, socket srtt %v; out of order at the server %d",
+		drops, ti.Dsack_dups, got.Retransmits, ns.Retransmits, ti.Total_retrans, got.DataSegments, got.RTTs, got.RTT.Quantile(.5), got.RTT.Quantile(.99),
+		time.Duration(ti.Rtt)*time.Microsecond, flow(t, r, serverOf(link.b.ID, 7000)).OutOfOrder)
+	if drops == 0 || got.Retransmits != again || ns.Retransmits != uint64(again) {
+		t.Errorf("dropped %d, sent again in vain %d, counted %d, namespace %d, socket %d", drops, ti.Dsack_dups, got.Retransmits, ns.Retransmits, ti.Total_retrans)
 	}
 	if got.BytesSent != 1<<20 || got.BytesReceived != 1 {
 		t.Errorf("bytes %d and %d", got.BytesSent, got.BytesReceived)
@@ -73,19 +80,19 @@ func retransmitsAreCounted(t *testing.T, addr string) {
 	if got.DataSegments != ti.Data_segs_out {
 		t.Errorf("data segments %d, socket %d", got.DataSegments, ti.Data_segs_out)
 	}
-	if got.Process.PID != os.Getpid() || got.NetNS != link.a.id || got.Open != 1 {
+	if got.Process.PID != os.Getpid() || got.NetNS != link.a.ID || got.Open != 1 {
 		t.Errorf("identity %+v, open %d", got.Identity, got.Open)
 	}
-	if s := flow(t, r, serverOf(link.b.id, 7000)); s.BytesReceived != 1<<20 || s.OutOfOrder == 0 || s.Open != 1 {
+	if s := flow(t, r, serverOf(link.b.ID, 7000)); s.BytesReceived != 1<<20 || s.OutOfOrder == 0 || s.Open != 1 {
 		t.Errorf("server: %#v", *s)
 	}
-	if p50 := got.RTT.Quantile(.5); got.RTTs < 5 || p50 < 20*time.Millisecond || p50 > 70*time.Millisecond {
-		t.Errorf("RTT of %d samples: median %v", got.RTTs, p50)
+	if p50 := got.RTT.Quantile(.5); got.RTTs < 5 || p50 < 20*time.Millisecond || p50 > took {
+		t.Errorf("RTT of %d samples: median %v, all took %v", got.RTTs, p50, took)
 	}
-	if got.Connects != 1 || got.ConnectSum < 20*time.Millisecond || got.ConnectSum > time.Second {
+	if got.Connects != 1 || got.ConnectSum < 20*time.Millisecond || got.ConnectSum > took {
 		t.Errorf("connects %d in %v", got.Connects, got.ConnectSum)
 	}
-	want := fmt.Sprintf("%d of %d segments were sent again, %d bytes acknowledged", drops, got.DataSegments, 1<<20)
+	want := fmt.Sprintf("%d of %d segments were sent again, %d bytes acknowledged", again, got.DataSegments, 1<<20)
 	for _, s := range Signals(r, DefaultLimits()) {
 		if s.Name == SignalRetransmits && s.Flow == got && s.Evidence[0] == want {
 			return
@@ -95,6 +102,7 @@ func retransmitsAreCounted(t *testing.T, addr string) {
 }
 
 func TestConnectsThatFail(t *testing.T) {
+	started := time.Now()
 	link := newLossy(t)
 	var mu sync.Mutex
 	var events []Event
@@ -109,32 +117,34 @@ func TestConnectsThatFail(t *testing.T) {
 		}
 		return e, false
 	}
-	l := link.b.listen(t, addrB+":7001")
+	l := link.b.Listen(t, addrB+":7001")
 	accept(l, echo)
 	f.Poll()
 
-	if _, err := link.a.dial(t, addrB+":9", time.Second); err == nil {
+	if _, err := link.a.Dial(t, addrB+":9", kerneltest.Patience); err == nil {
 		t.Fatal("port 9 answers")
 	}
 	link.hole.Store(true)
-	if _, err := link.a.dial(t, addrB+":10", 1300*time.Millisecond); err == nil {
+	if _, err := link.a.dialUntil(t, addrB+":10", func() bool { return link.a.count(t, "TcpExt.TCPSynRetrans") > 0 }); err == nil {
 		t.Fatal("a black hole answers")
 	}
 	link.hole.Store(false)
 	link.delay.Store(int64(110 * time.Millisecond))
+	began := time.Now()
 	for range 3 {
-		if _, err := link.a.dial(t, addrB+":7001", 5*time.Second); err != nil {
+		if _, err := link.a.Dial(t, addrB+":7001", kerneltest.Patience); err != nil {
 			t.Fatal(err)
 		}
 	}
+	took := time.Since(began)
 	r := f.Poll()
-	if got := flow(t, r, clientOf(link.a.id, addrB+":9")); got.Failed[Refused] != 1 || got.Connects != 0 || got.ResetsReceived != 0 {
+	if got := flow(t, r, clientOf(link.a.ID, addrB+":9")); got.Failed[Refused] != 1 || got.Connects != 0 || got.ResetsReceived != 0 {
 		t.Errorf("refused: %#v", *got)
 	}
-	if got := flow(t, r, clientOf(link.a.id, addrB+":10")); got.Failed[Canceled] != 1 || got.SYNsAgain == 0 {
+	if got := flow(t, r, clientOf(link.a.ID, addrB+":10")); got.Failed[Canceled] != 1 || got.SYNsAgain == 0 {
 		t.Errorf("canceled: %#v", *got)
 	}
-	slow := flow(t, r, clientOf(link.a.id, addrB+":7001"))
+	slow := flow(t, r, clientOf(link.a.ID, addrB+":7001"))
 	if slow.Connects != 3 || slow.ConnectOver != 3 {
 		t.Errorf("slow: %#v", *slow)
 	}
@@ -146,15 +156,15 @@ func TestConnectsThatFail(t *testing.T) {
 		t.Errorf("signals %v", found)
 	}
 	for k, remote := range map[Kind]string{ConnectFailed: addrB + ":9", ConnectSlow: addrB + ":7001"} {
-		until(t, k.String(), func() bool { _, ok := event(k, remote); return ok })
+		kerneltest.Until(t, k.String(), func() bool { _, ok := event(k, remote); return ok })
 	}
 	e, _ := event(ConnectFailed, addrB+":9")
-	if e.Failure != Refused || e.Process.PID != os.Getpid() || e.Local.Addr().String() != addrA || time.Since(e.Time) > time.Minute {
+	if e.Failure != Refused || e.Process.PID != os.Getpid() || e.Local.Addr().String() != addrA || e.Time.Before(started) || e.Time.After(time.Now()) {
 		t.Errorf("refused: %+v", e)
 	}
 	e, _ = event(ConnectSlow, addrB+":7001")
-	if e.Duration < 220*time.Millisecond || e.Duration > 500*time.Millisecond {
-		t.Errorf("slow: took %v", e.Duration)
+	if e.Duration < 220*time.Millisecond || e.Duration > took {
+		t.Errorf("slow: took %v, three of them %v", e.Duration, took)
 	}
 	t.Logf("slow connect: %v", e.Duration)
 }
@@ -165,12 +175,13 @@ func TestSlowRTT(t *testing.T) {
 			link := newLossy(t)
 			link.delay.Store(int64(105 * time.Millisecond))
 			f := start(t, Options{NoSockOps: probe})
-			l := link.b.listen(t, addrB+":7002")
+			l := link.b.Listen(t, addrB+":7002")
 			accept(l, echo)
 			f.Poll()
+			began := time.Now()
 			var wg sync.WaitGroup
 			for range 8 {
-				c, err := link.a.dial(t, addrB+":7002", 5*time.Second)
+				c, err := link.a.Dial(t, addrB+":7002", kerneltest.Patience)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -182,11 +193,12 @@ func TestSlowRTT(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			took := time.Since(began)
 			r := f.Poll()
-			got := flow(t, r, clientOf(link.a.id, addrB+":7002"))
+			got := flow(t, r, clientOf(link.a.ID, addrB+":7002"))
 			t.Logf("n=%d over=%d p99=%v", got.RTTs, got.RTTOver, got.RTT.Quantile(.99))
-			if p := got.RTT.Quantile(.99); p < 200*time.Millisecond || p > 2*time.Second || got.Open != 8 {
-				t.Errorf("p99 %v, open %d", p, got.Open)
+			if p := got.RTT.Quantile(.99); p < 200*time.Millisecond || p > took || got.Open != 8 {
+				t.Errorf("p99 %v, all took %v, open %d", p, took, got.Open)
 			}
 			for _, s := range Signals(r, DefaultLimits()) {
 				if s.Name == SignalRTT && s.Flow == got {
@@ -203,7 +215,7 @@ func TestResets(t *testing.T) {
 	var mu sync.Mutex
 	kinds := map[Kind]int{}
 	f := start(t, Options{OnEvent: func(e Event) {
-		if e.NetNS == ns.id {
+		if e.NetNS == ns.ID {
 			mu.Lock()
 			kinds[e.Kind]++
 			mu.Unlock()
@@ -211,22 +223,22 @@ func TestResets(t *testing.T) {
 	}})
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		t.Run(host, func(t *testing.T) {
-			l := ns.listen(t, net.JoinHostPort(host, "0"))
+			l := ns.Listen(t, net.JoinHostPort(host, "0"))
 			port := l.Addr().(*net.TCPAddr).Port
 			f.Poll()
 			closed := make(chan struct{})
 			accept(l, func(c net.Conn) { defer close(closed); _, _ = io.Copy(io.Discard, c) })
-			c, err := ns.dial(t, l.Addr().String(), time.Second)
+			c, err := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 			if err != nil {
 				t.Fatal(err)
 			}
 			_, _ = c.Write([]byte("x"))
-			until(t, "the acknowledgement", func() bool { return info(t, c).Unacked == 0 })
+			kerneltest.Until(t, "the acknowledgement", func() bool { return info(t, c).Unacked == 0 })
 			_ = c.(*net.TCPConn).SetLinger(0)
 			_ = c.Close()
 			<-closed
 			r := f.Poll()
-			cl, sv := flow(t, r, clientOf(ns.id, l.Addr().String())), flow(t, r, serverOf(ns.id, port))
+			cl, sv := flow(t, r, clientOf(ns.ID, l.Addr().String())), flow(t, r, serverOf(ns.ID, port))
 			if cl.ResetsSent != 1 || cl.ResetsReceived != 0 || sv.ResetsReceived != 1 || sv.ResetsSent != 0 {
 				t.Errorf("client %#v\nserver %#v", *cl, *sv)
 			}
@@ -235,16 +247,16 @@ func TestResets(t *testing.T) {
 			}
 		})
 	}
-	until(t, "events", func() bool { mu.Lock(); defer mu.Unlock(); return kinds[ResetSent] == 2 && kinds[ResetReceived] == 2 })
+	kerneltest.Until(t, "events", func() bool { mu.Lock(); defer mu.Unlock(); return kinds[ResetSent] == 2 && kinds[ResetReceived] == 2 })
 }
 
 func TestSocketsOlderThanTheAgent(t *testing.T) {
 	ns := newNetns(t)
-	l := ns.listen(t, "[::]:0")
+	l := ns.Listen(t, "[::]:0")
 	port := l.Addr().(*net.TCPAddr).Port
 	accept(l, echo)
 	remote := fmt.Sprintf("127.0.0.1:%d", port)
-	c, err := ns.dial(t, remote, time.Second)
+	c, err := ns.Dial(t, remote, kerneltest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,13 +275,13 @@ func TestSocketsOlderThanTheAgent(t *testing.T) {
 	for range 10 {
 		ping(c)
 	}
-	young, err := ns.dial(t, remote, time.Second)
+	young, err := ns.Dial(t, remote, kerneltest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ping(young)
 	r := f.Poll()
-	cl, sv := flow(t, r, clientOf(ns.id, remote)), flow(t, r, serverOf(ns.id, port))
+	cl, sv := flow(t, r, clientOf(ns.ID, remote)), flow(t, r, serverOf(ns.ID, port))
 	for _, f := range []*Flow{cl, sv} {
 		// The last answer may not be acknowledged yet.
 		if f.Process.PID != os.Getpid() || f.BytesSent < 40 || f.BytesReceived != 44 || f.Open != 2 || f.DataSegments != 11 {
@@ -286,14 +298,24 @@ func TestSocketsOlderThanTheAgent(t *testing.T) {
 	}
 }
 
+// before tells the kernel's version. Until 6.17 its iterator may pass a socket by
+// when its table changes meanwhile.
+func before(major, minor int) bool {
+	var u unix.Utsname
+	var ma, mi int
+	_ = unix.Uname(&u)
+	_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &ma, &mi)
+	return ma < major || ma == major && mi < minor
+}
+
 func TestTimeWait(t *testing.T) {
 	ns := newNetns(t)
 	f := start(t, Options{})
-	l := ns.listen(t, "127.0.0.1:0")
+	l := ns.Listen(t, "127.0.0.1:0")
 	accept(l, echo)
 	f.Poll()
 	for range 150 {
-		c, err := ns.dial(t, l.Addr().String(), time.Second)
+		c, err := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,10 +325,11 @@ func TestTimeWait(t *testing.T) {
 	// fewer than 150 wait at the end.
 	var r Report
 	var closed uint32
-	until(t, "the last close", func() bool {
+	t.Cleanup(func() { t.Logf("%d closed first", closed) })
+	kerneltest.Until(t, "the last close", func() bool {
 		r = f.Poll()
 		for _, fl := range r.Flows {
-			if fl.NetNS == ns.id {
+			if fl.NetNS == ns.ID {
 				closed += fl.TimeWaits
 			}
 		}
@@ -315,21 +338,22 @@ func TestTimeWait(t *testing.T) {
 	r = f.Poll() // sums are read after the sockets: the last may have closed between
 	var waiting, want uint32
 	for _, n := range r.Namespaces {
-		if n.ID == ns.id {
+		if n.ID == ns.ID {
 			waiting = n.States[TimeWait]
 		}
 	}
-	ns.do(t, func() error {
+	ns.Do(t, func() error {
 		text, err := os.ReadFile("/proc/thread-self/net/sockstat")
 		_, after, _ := strings.Cut(string(text), " tw ")
 		_, _ = fmt.Sscan(after, &want)
 		return err
 	})
-	if closed != 150 || waiting != want || want == 0 {
+	passedBy := want - waiting
+	if !before(6, 17) && passedBy != 0 || passedBy > 2 || closed != 150 || want == 0 {
 		t.Errorf("%d closed first, %d wait, the namespace says %d", closed, waiting, want)
 	}
 	for _, s := range Signals(r, DefaultLimits()) {
-		if s.Name == SignalTimeWait && s.NetNS == ns.id {
+		if s.Name == SignalTimeWait && s.NetNS == ns.ID {
 			t.Log(s.Value, s.Evidence)
 			return
 		}
@@ -347,14 +371,14 @@ func TestListenOverflow(t *testing.T) {
 	}
 	f.Poll()
 	for range 6 {
-		c, err := ns.dial(t, addr, 300*time.Millisecond)
+		c, err := ns.Dial(t, addr, 300*time.Millisecond)
 		if err == nil {
 			defer c.Close()
 		}
 	}
 	r := f.Poll()
 	for _, s := range Signals(r, DefaultLimits()) {
-		if s.Name == SignalListenOverflow && s.NetNS == ns.id && len(s.Evidence) > 1 {
+		if s.Name == SignalListenOverflow && s.NetNS == ns.ID && len(s.Evidence) > 1 {
 			t.Log(s.Value, s.Evidence)
 			return
 		}
@@ -366,33 +390,34 @@ func TestListenOverflow(t *testing.T) {
 func TestWaitForAccept(t *testing.T) {
 	ns := newNetns(t)
 	f := start(t, Options{})
-	l := ns.listen(t, "127.0.0.1:0")
+	l := ns.Listen(t, "127.0.0.1:0")
 	f.Poll()
-	c, err := ns.dial(t, l.Addr().String(), time.Second)
+	c, err := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = c.Write([]byte("x"))
 	began := time.Now()
-	until(t, "250 ms", func() bool { return time.Since(began) > 250*time.Millisecond })
+	_, _ = c.Write([]byte("x"))
+	kerneltest.Until(t, "250 ms", func() bool { return time.Since(began) > 250*time.Millisecond })
 	s, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
 	_, _ = s.Read(make([]byte, 1))
-	got := flow(t, f.Poll(), serverOf(ns.id, l.Addr().(*net.TCPAddr).Port))
-	if got.Waits != 1 || got.WaitOver != 1 || got.WaitSum < 200*time.Millisecond || got.WaitSum > time.Second {
-		t.Errorf("waits %d, over %d, %v", got.Waits, got.WaitOver, got.WaitSum)
+	took := time.Since(began)
+	got := flow(t, f.Poll(), serverOf(ns.ID, l.Addr().(*net.TCPAddr).Port))
+	if got.Waits != 1 || got.WaitOver != 1 || got.WaitSum < 200*time.Millisecond || got.WaitSum > took {
+		t.Errorf("waits %d, over %d, %v of %v", got.Waits, got.WaitOver, got.WaitSum, took)
 	}
 }
 
 func TestZeroWindow(t *testing.T) {
 	ns := newNetns(t)
 	f := start(t, Options{})
-	l := ns.listen(t, "127.0.0.1:0")
+	l := ns.Listen(t, "127.0.0.1:0")
 	f.Poll()
-	c, err := ns.dial(t, l.Addr().String(), time.Second)
+	c, err := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,17 +427,27 @@ func TestZeroWindow(t *testing.T) {
 	}
 	defer s.Close()
 	_ = s.(*net.TCPConn).SetReadBuffer(4096)
-	_ = c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
-	_, err = c.Write(make([]byte, 64<<20))
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
+	wrote := make(chan error)
+	go func() { _, err := c.Write(make([]byte, 64<<20)); wrote <- err }()
+	kerneltest.Until(t, "the window to close", func() bool {
+		i := info(t, c)
+		return i.Notsent_bytes > 0 && i.Backoff > 0 // it sent again or asked for the window, in vain
+	})
+	_ = c.SetWriteDeadline(time.Now())
+	if err := <-wrote; !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal(err)
 	}
-	_, _ = io.CopyN(io.Discard, s, 64<<10)
-	r := f.Poll()
-	cl, sv := flow(t, r, clientOf(ns.id, l.Addr().String())), flow(t, r, serverOf(ns.id, l.Addr().(*net.TCPAddr).Port))
+	r := f.Poll() // of a reader that hangs
+	cl, sv := flow(t, r, clientOf(ns.ID, l.Addr().String())), flow(t, r, serverOf(ns.ID, l.Addr().(*net.TCPAddr).Port))
 	t.Logf("the writer saw the window closed %d times, the reader closed it %d times", cl.ZeroPeer, sv.ZeroLocal)
-	if cl.ZeroPeer == 0 || sv.ZeroLocal == 0 {
+	if cl.ZeroPeer == 0 || sv.ZeroLocal != 1 {
 		t.Errorf("writer %d, reader %d", cl.ZeroPeer, sv.ZeroLocal)
+	}
+	if n, err := io.CopyN(io.Discard, s, 64<<10); err != nil || n != 64<<10 {
+		t.Fatal(n, err)
+	}
+	if again := flow(t, f.Poll(), serverOf(ns.ID, l.Addr().(*net.TCPAddr).Port)); again.ZeroLocal < sv.ZeroLocal {
+		t.Errorf("%d times after %d", again.ZeroLocal, sv.ZeroLocal)
 	}
 }
 
@@ -421,7 +456,7 @@ func TestBytesAreExact(t *testing.T) {
 	ns := newNetns(t)
 	f := start(t, Options{})
 	for _, serverFirst := range []bool{false, true} {
-		l := ns.listen(t, "127.0.0.1:0")
+		l := ns.Listen(t, "127.0.0.1:0")
 		served := make(chan struct{})
 		accept(l, func(c net.Conn) {
 			defer close(served)
@@ -431,7 +466,7 @@ func TestBytesAreExact(t *testing.T) {
 				_, _ = io.Copy(io.Discard, c)
 			}
 		})
-		c, err := ns.dial(t, l.Addr().String(), time.Second)
+		c, err := ns.Dial(t, l.Addr().String(), kerneltest.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -443,10 +478,10 @@ func TestBytesAreExact(t *testing.T) {
 		_ = c.Close()
 		<-served
 		var cl, sv Flow
-		until(t, "both to close", func() bool {
+		kerneltest.Until(t, "both to close", func() bool {
 			r := f.Poll()
 			for _, fl := range r.Flows {
-				for into, fits := range map[*Flow]func(*Flow) bool{&cl: clientOf(ns.id, l.Addr().String()), &sv: serverOf(ns.id, l.Addr().(*net.TCPAddr).Port)} {
+				for into, fits := range map[*Flow]func(*Flow) bool{&cl: clientOf(ns.ID, l.Addr().String()), &sv: serverOf(ns.ID, l.Addr().(*net.TCPAddr).Port)} {
 					if fits(&fl) {
 						into.BytesSent += fl.BytesSent
 						into.BytesReceived += fl.BytesReceived
@@ -466,172 +501,19 @@ func TestBytesAreExact(t *testing.T) {
 	}
 }
 
-// What finds no room in the table is counted by process, and is not lost.
-func TestMorePeersThanRoom(t *testing.T) {
-	ns := newNetns(t)
-	f := start(t, Options{MaxFlows: 8})
-	f.Poll()
-	for port := range 40 {
-		_, _ = ns.dial(t, fmt.Sprintf("127.0.0.1:%d", 2000+port), time.Second)
-	}
-	refused, together := 0, 0
-	for _, fl := range f.Poll().Flows {
-		if fl.Role == Client && fl.Process.PID == os.Getpid() {
-			refused += int(fl.Failed[Refused])
-			if fl.Remote.Addr().IsUnspecified() {
-				together += int(fl.Failed[Refused])
-			}
-		}
-	}
-	t.Logf("%d by peer, %d together", refused-together, together)
-	if refused != 40 || together < 32 || f.Stats().Dropped != 0 {
-		t.Errorf("%d refused of 40, %d together, dropped %d", refused, together, f.Stats().Dropped)
-	}
-}
-
 // A storm of resets is counted whole and reported in part.
 func TestEventsAreBounded(t *testing.T) {
 	ns := newNetns(t)
-	f := start(t, Options{EventsPerSecond: 5})
+	const limit = 5
+	f := start(t, Options{EventsPerSecond: limit})
 	f.Poll()
+	began := time.Now()
 	for range 500 {
-		_, _ = ns.dial(t, "127.0.0.1:9", time.Second)
+		_, _ = ns.Dial(t, "127.0.0.1:9", kerneltest.Patience)
 	}
+	told := limit * runtime.NumCPU() * int(time.Since(began)/time.Second+2) // at most
 	r := f.Poll()
-	if got := flow(t, r, clientOf(ns.id, "127.0.0.1:9")); got.Failed[Refused] != 500 || r.Suppressed < 300 {
-		t.Errorf("refused %d, suppressed %d", got.Failed[Refused], r.Suppressed)
-	}
-}
-
-// Live connections out of the ordinary are told once an interval, up to a bound.
-func TestLiveConnections(t *testing.T) {
-	link := newLossy(t)
-	link.delay.Store(int64(10 * time.Millisecond))
-	link.every.Store(20)
-	var mu sync.Mutex
-	told := map[uint16][]Event{}
-	f := start(t, Options{MaxConnections: 3, SlowRTT: time.Hour, OnEvent: func(e Event) {
-		if e.Kind == Connection {
-			mu.Lock()
-			told[e.Local.Port()] = append(told[e.Local.Port()], e)
-			mu.Unlock()
-		}
-	}})
-	l := link.b.listen(t, addrB+":7003")
-	accept(l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	c, err := link.a.dial(t, l.Addr().String(), 5*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := uint16(c.LocalAddr().(*net.TCPAddr).Port)
-	of := func(port uint16, n int) Event {
-		t.Helper()
-		until(t, "the event", func() bool { mu.Lock(); defer mu.Unlock(); return len(told[port]) == n })
-		return told[port][n-1]
-	}
-	send := func(c net.Conn) uint32 {
-		t.Helper()
-		if _, err := c.Write(make([]byte, 256<<10)); err != nil {
-			t.Fatal(err)
-		}
-		until(t, "the last acknowledgement", func() bool { return info(t, c).Unacked == 0 })
-		return info(t, c).Total_retrans
-	}
-	first := send(c)
-	f.Poll()
-	e := of(port, 1)
-	if first == 0 || e.Recent != first || e.Retransmits != first || e.Remote.String() != addrB+":7003" || e.Process.PID != os.Getpid() || e.NetNS != link.a.id ||
-		e.SRTT < 15*time.Millisecond || e.MaxRTT < e.SRTT/2 || e.Duration <= 0 || e.PeerProcess.PID != os.Getpid() {
-		t.Errorf("after %d retransmits: recent %d, in all %d, srtt %v, worst %v, life %v, peer %d", first, e.Recent, e.Retransmits, e.SRTT, e.MaxRTT, e.Duration, e.PeerProcess.PID)
-	}
-	f.Poll() // nothing new
-	both := send(c)
-	f.Poll()
-	if e := of(port, 2); e.Recent != both-first || e.Retransmits != both {
-		t.Errorf("after %d and %d: recent %d, in all %d", first, both-first, e.Recent, e.Retransmits)
-	}
-	link.delay.Store(0)
-	for range 6 {
-		c, err := link.a.dial(t, l.Addr().String(), 5*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		send(c)
-	}
-	r := f.Poll()
-	until(t, "three more", func() bool { mu.Lock(); defer mu.Unlock(); return len(told) == 4 })
-	if r.Suppressed != 3 {
-		t.Errorf("suppressed %d of 6", r.Suppressed)
-	}
-}
-
-// The process at the other end is found by its own flow, also in another
-// namespace, and by a listener.
-func TestPeerProcess(t *testing.T) {
-	link := newLossy(t)
-	f := start(t, Options{})
-	serve := func(ns *netns, addr, service string) *exec.Cmd {
-		t.Helper()
-		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), helper+"=serve "+addr, "OTEL_SERVICE_NAME="+service)
-		out, _ := cmd.StdoutPipe()
-		in, _ := cmd.StdinPipe()
-		ns.do(t, cmd.Start)
-		t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
-		if s := bufio.NewScanner(out); !s.Scan() || s.Text() != "ready" {
-			t.Fatalf("the server says %q", s.Text())
-		}
-		return cmd
-	}
-	far := serve(link.b, addrB+":7004", "far")
-	near := serve(link.a, "127.0.0.1:7005", "near")
-	other := serve(link.b, "127.0.0.1:7005", "other") // the same address in another namespace
-	for _, addr := range []string{addrB + ":7004", "127.0.0.1:7005"} {
-		c, err := link.a.dial(t, addr, 5*time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.ReadFull(c, make([]byte, 1))
-	}
-	r := f.Poll()
-	for _, want := range []struct {
-		f       *Flow
-		pid     int
-		service string
-	}{
-		{flow(t, r, clientOf(link.a.id, addrB+":7004")), far.Process.Pid, "far"},
-		{flow(t, r, clientOf(link.a.id, "127.0.0.1:7005")), near.Process.Pid, "near"},
-		{flow(t, r, serverOf(link.b.id, 7004)), os.Getpid(), ""},
-		{flow(t, r, serverOf(link.a.id, 7005)), os.Getpid(), ""},
-	} {
-		if p := want.f.PeerProcess; p.PID != want.pid || p.Service != want.service {
-			t.Errorf("%s: the peer is %d %q, want %d %q (other is %d)", want.f.Identity, p.PID, p.Service, want.pid, want.service, other.Process.Pid)
-		}
-	}
-}
-
-func TestPeersOfSeveralPrograms(t *testing.T) {
-	h := kernel.NewHost(kernel.Options{})
-	p := &poller{host: h, tables: []table{{before: map[tcpKey]*known{}}}}
-	addr := func(s string) [16]uint8 { return netip.MustParseAddr(s).As16() }
-	for pid, from := range map[uint32]string{1 << 30: "10.0.0.1", 1<<30 + 1: "10.0.0.1", 1<<30 + 2: "10.0.0.2"} {
-		p.tables[0].before[tcpKey{Tgid: pid, StartCs: pid, Netns: 1, Rport: 80, Laddr: addr(from), Raddr: addr("10.0.0.3"), Role: uint32(Client)}] = &known{}
-	}
-	peers := p.findPeers(nil)
-	for _, pid := range []int{os.Getpid(), os.Getppid()} { // the test and what runs it: two programs
-		live, _ := h.Process(pid)
-		k := tcpKey{Tgid: uint32(pid), StartCs: uint32(live.Start / (10 * time.Millisecond)), Netns: 1, Rport: 80, Laddr: addr("10.0.0.5"), Raddr: addr("10.0.0.3"), Role: uint32(Client)}
-		p.tables[0].before[k] = &known{}
-	}
-	id := Identity{NetNS: 2, Role: Server, Local: netip.MustParseAddrPort("10.0.0.3:80")}
-	for from, want := range map[string]int{"10.0.0.1": 1<<30 + 1, "10.0.0.2": 1<<30 + 2, "10.0.0.4": 0, "10.0.0.5": 0} {
-		id.Remote = netip.AddrPortFrom(netip.MustParseAddr(from), 0)
-		got := peers.of(&id).PID
-		if got != want {
-			t.Errorf("from %s: %d, want %d", from, got, want)
-		}
+	if got := flow(t, r, clientOf(ns.ID, "127.0.0.1:9")); got.Failed[Refused] != 500 || int(r.Suppressed) < 500-told || r.Suppressed == 0 {
+		t.Errorf("refused %d, suppressed %d, told at most %d", got.Failed[Refused], r.Suppressed, told)
 	}
 }

@@ -4,6 +4,7 @@ package telemetry
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -19,14 +20,14 @@ const maxSignals = 50
 
 // TCP adds one connection out of the ordinary.
 func (r *Records) TCP(e *tcp.Event) {
-	who, peer := subjectOf(e.Process, "", ""), peerOf(e.Identity)
+	who, other := subjectOf(e.Process, "", ""), r.Origin.Names.of(e.Identity)
 	// Reset by a peer or refused is what somebody should look at; slow is a fact.
 	severity, text := plog.SeverityNumberWarn, "WARN"
 	if e.Kind == tcp.ConnectSlow || e.Kind == tcp.ClosedBad || e.Kind == tcp.Connection {
 		severity, text = plog.SeverityNumberInfo, "INFO"
 	}
-	a := r.add(scopeTCP, &who, "kernel.tcp."+e.Kind.String(), e.Time, severity, text, sayTCP(e, who.service, peer))
-	putFlow(a, e.Identity, peer)
+	a := r.add(scopeTCP, &who, "kernel.tcp."+e.Kind.String(), e.Time, severity, text, sayTCP(e, who.service, other.name()))
+	putFlow(a, e.Identity, other)
 	switch e.Kind {
 	case tcp.ConnectFailed:
 		a.PutStr(semconv.ErrorType, e.Failure.String())
@@ -108,9 +109,25 @@ func round(d time.Duration) string {
 
 // Signals adds what is wrong in a report.
 func (r *Records) Signals(report *tcp.Report, limits tcp.Limits) {
-	signals := tcp.Signals(*report, limits)
-	for _, s := range signals[:min(len(signals), maxSignals)] {
-		r.signal(s, report.To)
+	r.signals(Signals(report, limits), report.To)
+}
+
+// Signals is the worst of what is wrong in a report, and keeps nothing else of it.
+func Signals(report *tcp.Report, limits tcp.Limits) []tcp.Signal {
+	all := tcp.Signals(*report, limits)
+	out := slices.Clone(all[:min(len(all), maxSignals)])
+	for i := range out {
+		if f := out[i].Flow; f != nil {
+			one := *f
+			out[i].Flow = &one
+		}
+	}
+	return out
+}
+
+func (r *Records) signals(found []tcp.Signal, at time.Time) {
+	for _, s := range found {
+		r.signal(s, at)
 	}
 }
 
@@ -124,11 +141,12 @@ var signalWords = map[string]string{
 
 func (r *Records) signal(s tcp.Signal, at time.Time) {
 	var who *subject
-	body, other := signalWords[s.Name], ""
+	var other peer
+	body := signalWords[s.Name]
 	if s.Flow != nil {
 		w := subjectOf(s.Flow.Process, "", "")
-		who, other = &w, peerOf(s.Flow.Identity)
-		body += ", on connections " + between(s.Flow.Identity, w.service, other)
+		who, other = &w, r.Origin.Names.of(s.Flow.Identity)
+		body += ", on connections " + between(s.Flow.Identity, w.service, other.name())
 	}
 	if len(s.Evidence) > 0 {
 		body += ": " + s.Evidence[0]

@@ -221,7 +221,7 @@ func TestRecordOfAKill(t *testing.T) {
 	r := Records{Origin: origin}
 	e := oom.Event{Time: noon, Lag: 1500 * time.Microsecond, PID: 4711, Parent: 4700, UID: 1000, Comm: "order", Exe: "/app/order", Args: []string{"/app/order", "--cache=all"},
 		Service: "order", By: 4712, ByComm: "order", Anonymous: 500 << 20, File: 3 << 20, Shared: 1 << 20, Swap: 4096,
-		Cgroup: "/kubepods/pod" + pod + "/" + container, Container: container, Pod: pod,
+		Cgroup: "/kubepods/pod" + pod + "/" + container, Container: container, Pod: pod, Image: "registry.example/order:1.4", ContainerName: "order",
 		LimitCgroup: "/kubepods/pod" + pod, Limit: 512 << 20, Usage: 512 << 20, PageCache: 2 << 20, ScoreAdj: 980,
 		Top:     []oom.Usage{{PID: 4711, Comm: "order", Exe: "/app/order", Resident: 504 << 20, Shared: 4 << 20}, {PID: 4720, Comm: "sh", Resident: 1 << 20}},
 		History: []oom.Sample{{Time: noon.Add(-5 * time.Second), Usage: 480 << 20, Cache: 5 << 20}, {Time: noon.Add(-10 * time.Second), Usage: 200 << 20}}}
@@ -265,6 +265,24 @@ func TestRecordsOfTheAudit(t *testing.T) {
 		r.Audit(&e)
 	}
 	golden(t, "audit", logsText(r.Take()))
+}
+
+func TestRecordOfRules(t *testing.T) {
+	rules, err := audit.ParseRules([]byte(`version: 1
+rules:
+  - {id: shell, title: A shell, why: It is rare., severity: warning, attack: T1059.004, on: [exec], in: container, exe: [sh, bash], unless: [{first: true}]}
+  - {id: mount, title: A mount, severity: info, attack: T1611, on: mount}
+`), []byte(`version: 1
+rules:
+  - {id: own, title: Our own, severity: critical, attack: T1611, on: mount, source: /dev/sda}
+disable: mount
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Records{Origin: origin}
+	r.Rules(noon, rules, []string{"", "/etc/guanlan/rules.yaml"})
+	golden(t, "rules", logsText(r.Take()))
 }
 
 func TestMetricsOfHealth(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
+	"github.com/guanlan-io/guanlan/internal/kernel/attach"
 	"github.com/guanlan-io/guanlan/internal/semconv"
 )
 
@@ -18,6 +19,8 @@ type Health struct {
 	kernel.Status
 	Lost   uint64 // by our queues, besides Stats.Dropped
 	Folded uint64 // sets of series that were summed up under others
+	// Injected says what became of requests, where a feature writes into them.
+	Injected []attach.Result
 }
 
 // HealthMetrics says how features fare, since from. Programs are told where the
@@ -35,6 +38,7 @@ func HealthMetrics(o Origin, all []Health, from, to time.Time) pmetric.Metrics {
 	events := b.metric(semconv.MetricGuanlanKernelEvents, "{event}", total)
 	dropped := b.metric(semconv.MetricGuanlanKernelDropped, "{event}", total)
 	folded := b.metric(semconv.MetricGuanlanKernelFolded, "{series}", total)
+	injected := b.metric(semconv.MetricGuanlanKernelInjectRequests, "{request}", total)
 	runs := b.metric(semconv.MetricGuanlanKernelProgramRuns, "{run}", total)
 	spent := b.metric(semconv.MetricGuanlanKernelProgramTime, "s", total)
 	add := func(list pmetric.NumberDataPointSlice, feature string, n uint64) pmetric.NumberDataPoint {
@@ -54,6 +58,9 @@ func HealthMetrics(o Origin, all []Health, from, to time.Time) pmetric.Metrics {
 		add(dropped().Sum().DataPoints(), h.Name, h.Stats.Dropped+h.Lost)
 		if h.Folded > 0 {
 			add(folded().Sum().DataPoints(), h.Name, h.Folded)
+		}
+		for _, r := range h.Injected {
+			add(injected().Sum().DataPoints(), h.Name, r.Count).Attributes().PutStr(semconv.KernelInjectResult, r.Name)
 		}
 		for _, p := range h.Stats.Programs {
 			if p.Runs == 0 {

@@ -93,15 +93,11 @@ func (b *builder) listeners(all []tcp.Namespace) {
 	})
 	keys = keys[:min(len(keys), maxListeners)]
 	slices.SortFunc(keys, listenerKey.compare)
-	for len(keys) > 0 {
-		end := slices.IndexFunc(keys, func(k listenerKey) bool { return k.who != keys[0].who })
-		if end < 0 {
-			end = len(keys)
-		}
-		b.scope(&keys[0].who)
+	for who, keys := range byWho(keys, func(k listenerKey) subject { return k.who }) {
+		b.scope(&who)
 		waiting := b.metric(semconv.MetricKernelTCPListenQueue, "{connection}", gauge)
 		limit := b.metric(semconv.MetricKernelTCPListenLimit, "{connection}", gauge)
-		for _, k := range keys[:end] {
+		for _, k := range keys {
 			for _, v := range []struct {
 				m func() pmetric.Metric
 				n uint64
@@ -114,6 +110,5 @@ func (b *builder) listeners(all []tcp.Namespace) {
 				p.Attributes().PutInt(semconv.KernelNetns, int64(k.ns))
 			}
 		}
-		keys = keys[end:]
 	}
 }

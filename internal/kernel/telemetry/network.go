@@ -3,6 +3,7 @@
 package telemetry
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"sync"
@@ -45,22 +46,33 @@ func (n *Network) Folded() uint64 {
 func (n *Network) Metrics(r *tcp.Report) pmetric.Metrics {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.sets.place(r)
+	n.sets.place(r, n.origin.Names)
 	b := builder{origin: n.origin, out: pmetric.NewMetrics(), from: r.From, to: r.To}
-	all := n.sets.told(r.To)
-	for len(all) > 0 {
-		end := slices.IndexFunc(all, func(x *set) bool { return x.key.who != all[0].key.who })
-		if end < 0 {
-			end = len(all)
-		}
-		b.scope(&all[0].key.who)
-		b.sets(all[:end])
-		all = all[end:]
+	for who, all := range byWho(n.sets.told(r.To), func(x *set) subject { return x.key.who }) {
+		b.scope(&who)
+		b.sets(all)
 	}
 	b.listeners(r.Namespaces)
 	b.scope(nil)
 	n.spaces = b.namespaces(r.Namespaces, n.spaces)
 	return b.out
+}
+
+// byWho gives the stretches of a sorted list that are about one subject each.
+func byWho[T any](all []T, who func(T) subject) iter.Seq2[subject, []T] {
+	return func(yield func(subject, []T) bool) {
+		for len(all) > 0 {
+			first := who(all[0])
+			end := slices.IndexFunc(all, func(x T) bool { return who(x) != first })
+			if end < 0 {
+				end = len(all)
+			}
+			if !yield(first, all[:end]) {
+				return
+			}
+			all = all[end:]
+		}
+	}
 }
 
 // telling is how counters become a metric: one, or several that an attribute
@@ -172,7 +184,7 @@ func (k setKey) put(a pcommon.Map) {
 	default:
 		a.PutInt(semconv.NetworkPeerPort, int64(k.port))
 	}
-	putText(a, semconv.ServicePeerName, k.peerService)
+	putPeer(a, k.called)
 }
 
 // sets tells the series of one subject.

@@ -38,6 +38,8 @@ func (r *Records) OOM(e *oom.Event) {
 	a.PutStr(semconv.UserID, fmt.Sprint(e.UID))
 	putText(a, semconv.ProcessExecutablePath, e.Exe)
 	putText(a, semconv.ProcessCommandLine, strings.Join(e.Args, " "))
+	putText(a, semconv.ContainerName, e.ContainerName)
+	putText(a, semconv.ContainerImageName, e.Image)
 	putText(a, semconv.KernelCgroup, e.Cgroup)
 	putText(a, semconv.KernelOOMLimitCgroup, e.LimitCgroup)
 	putText(a, semconv.KernelOOMBy, fmt.Sprintf("%s(%d)", e.ByComm, e.By))

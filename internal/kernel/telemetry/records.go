@@ -81,14 +81,20 @@ func (r *Records) warn(scope string, who *subject, name string, at time.Time, bo
 }
 
 // putFlow says who talks to whom.
-func putFlow(a pcommon.Map, i tcp.Identity, peer string) {
+func putFlow(a pcommon.Map, i tcp.Identity, other peer) {
 	a.PutStr(semconv.KernelTCPRole, i.Role.String())
 	putEndpoint(a, semconv.NetworkLocalAddress, i.Local.Addr().String(), semconv.NetworkLocalPort, i.Local.Port())
 	putEndpoint(a, semconv.NetworkPeerAddress, i.Remote.Addr().String(), semconv.NetworkPeerPort, i.Remote.Port())
-	putText(a, semconv.ServicePeerName, peer)
+	putPeer(a, other)
 	putProcess(a, i.Process)
 	putText(a, semconv.KernelCgroup, i.Cgroup)
 	a.PutInt(semconv.KernelNetns, int64(i.NetNS))
+}
+
+func putPeer(a pcommon.Map, p peer) {
+	putText(a, semconv.ServicePeerName, p.service)
+	putText(a, semconv.ServicePeerNamespace, p.namespace)
+	putText(a, semconv.ServerAddress, p.server)
 }
 
 func putEndpoint(a pcommon.Map, address, host, portKey string, port uint16) {

@@ -27,21 +27,21 @@ const (
 
 // setKey is what the series of one set are about: who talks to whom.
 type setKey struct {
-	who         subject
-	role        tcp.Role
-	peer        string // address
-	port        uint16 // of the peer for clients, of ours for servers
-	peerService string
+	who    subject
+	role   tcp.Role
+	peer   string // address
+	port   uint16 // of the peer for clients, of ours for servers
+	called peer
 }
 
 func (k setKey) compare(o setKey) int {
 	return cmp.Or(k.who.compare(o.who), cmp.Compare(k.role, o.role), cmp.Compare(k.peer, o.peer), cmp.Compare(k.port, o.port),
-		cmp.Compare(k.peerService, o.peerService))
+		k.called.compare(o.called))
 }
 
-func keyOf(f *tcp.Flow) setKey {
+func keyOf(f *tcp.Flow, names *Names) setKey {
 	k := setKey{who: subjectOf(f.Process, "", ""), role: f.Role, peer: f.Remote.Addr().String(), port: f.Remote.Port(),
-		peerService: peerOf(f.Identity)}
+		called: names.of(f.Identity)}
 	if f.Role == tcp.Server {
 		k.port = f.Local.Port()
 	}
@@ -49,14 +49,6 @@ func keyOf(f *tcp.Flow) setKey {
 		k.peer = others
 	}
 	return k
-}
-
-// peerOf names the service at the other end where it is a process of this host.
-func peerOf(i tcp.Identity) string {
-	if i.PeerProcess.PID == 0 {
-		return ""
-	}
-	return subjectOf(i.PeerProcess, "", "").service
 }
 
 // counter numbers what is counted of a set.
@@ -160,10 +152,10 @@ type sets struct {
 
 // place sums up flows by set and finds a place for each. The largest of the new
 // ones come first; what finds none is summed up under others.
-func (s *sets) place(r *tcp.Report) {
+func (s *sets) place(r *tcp.Report, names *Names) {
 	now := map[setKey]*sums{}
 	for i := range r.Flows {
-		k := keyOf(&r.Flows[i])
+		k := keyOf(&r.Flows[i], names)
 		if now[k] == nil {
 			now[k] = &sums{}
 		}
@@ -189,7 +181,7 @@ func (s *sets) place(r *tcp.Report) {
 		sum := now[k]
 		if len(s.all) >= s.max && k.peer != others {
 			s.folded++
-			k.peer, k.peerService = others, ""
+			k.peer, k.called = others, peer{}
 			if k.role == tcp.Client {
 				k.port = 0
 			}

@@ -26,6 +26,8 @@ type Origin struct {
 	Host    string // host.name
 	Service string // service.name of what is not about a process: the agent's own
 	Version string // of the scopes
+
+	Names *Names // nil: none
 }
 
 // noProcess stands for sockets that no process owns, such as those that NFS has.
@@ -76,6 +78,9 @@ func (s subject) each(o Origin, f func(key, value string)) {
 	f(semconv.ContainerID, s.container)
 	f(semconv.K8sPodUID, s.pod)
 	f(semconv.ProcessExecutableName, s.exe)
+	if s.pod != "" {
+		o.Names.pod(s.pod, f)
+	}
 }
 
 func (s subject) put(o Origin, r pcommon.Resource) {

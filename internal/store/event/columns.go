@@ -41,13 +41,6 @@ type column struct {
 // repeated stands for an attribute whose key came before in the same map.
 var repeated = &column{}
 
-// streamTags is how many of a row's first fields are the tags of its stream:
-// the service, or the mark of the shared stream. The operation would be a
-// second one; but then a service's rows lie in so many small blocks that they
-// take a third more disk, and only the search for one operation gains. See ADR
-// 0010.
-const streamTags = 1
-
 // columnRun is the columns of the attributes of one map, by position.
 type columnRun struct {
 	shape *shape

@@ -44,9 +44,11 @@ type engine struct {
 	journal  *journal.Journal
 	db       *logstorage.Storage
 	progress *progress
-	// pending are acknowledged batches. Whoever gathers some of them holds
-	// gathering; a signal on hurry makes it stop waiting for more.
+	// pending are acknowledged batches of backlog bytes. Whoever gathers some
+	// of them holds gathering; a signal on hurry makes it stop waiting for
+	// more.
 	pending   chan *batch
+	backlog   atomic.Int64
 	gathering sync.Mutex
 	hurry     chan struct{}
 

@@ -110,9 +110,13 @@ type Store struct {
 	crashed   string   // what a process before said when it ended in a panic
 	crashedAt time.Time
 
-	queue  *queue
-	rows   rowMemory
-	closed chan struct{} // ends waiting; closed first by Close
+	queue *queue
+	// applying bounds the groups that are rows at a time, of all signals: as
+	// rows they take ten times their bytes, and more than there are cores
+	// would only wait for each other.
+	applying chan struct{}
+	rows     rowMemory
+	closed   chan struct{} // ends waiting; closed first by Close
 	// gate is held for reading by every write; Close sets closing and waits
 	// for it.
 	gate     sync.RWMutex
@@ -184,6 +188,7 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 	s := &Store{
 		opts: opts, log: opts.Logger, timing: tm,
 		queue:        newQueue(opts.QueueBytes),
+		applying:     make(chan struct{}, min(runtime.GOMAXPROCS(0), runtime.NumCPU())),
 		closed:       make(chan struct{}),
 		firstPending: make(chan struct{}, 1),
 		enough:       make(chan struct{}, 1),
@@ -216,7 +221,7 @@ func open(opts Options, newCodecs func(Options) (codecs, error), tm timing) (_ *
 		return nil, fmt.Errorf("open data folder %q: %w", opts.Dir, err)
 	}
 	for _, e := range s.engines() {
-		for range min(runtime.GOMAXPROCS(0), runtime.NumCPU()) {
+		for range cap(s.applying) {
 			s.appliers.Go(func() { s.applyLoop(e) })
 		}
 	}

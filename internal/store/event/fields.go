@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
+	"github.com/cespare/xxhash/v2"
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
@@ -296,8 +297,8 @@ func (r *reader) countRows(ctx context.Context, s signal, sel store.Select, narr
 }
 
 const (
-	// maxComparedRows is how many rows of each side Compare looks at; of more
-	// it takes every second, every third… and scales up.
+	// maxComparedRows is how many rows of each side Compare looks at, about; of
+	// more it takes a half, a third… and scales up.
 	maxComparedRows = 100_000
 	// maxComparedValues bounds the values kept per field while counting, and
 	// maxReportedValues those reported: where the sides differ most.
@@ -371,35 +372,34 @@ func (r *reader) tallySpans(ctx context.Context, sel store.Select) (tallies, uin
 	if err != nil || total == 0 {
 		return nil, 0, err
 	}
-	stride := int((total + maxComparedRows - 1) / maxComparedRows)
-	q, err := s.ask(r, sel, "", "| delete _stream, _stream_id, "+strings.Join([]string{privatePrefix + "*", colTraceHigh, colTraceLow, colSpanID, colParentSpanID, colDuration, colWeight, colFlags, colTraceState, colStatusMessage, colEventName, colScopeName, colScopeVersion, strconv.Quote(scopeAttrPrefix + "*")}, ", "))
+	stride := (total + maxComparedRows - 1) / maxComparedRows
+	hidden := []string{privatePrefix + "*", colTraceHigh, colTraceLow, colParentSpanID, colDuration, colWeight, colFlags, colTraceState, colStatusMessage, colEventName, colScopeName, colScopeVersion, strconv.Quote(scopeAttrPrefix + "*")}
+	if stride == 1 {
+		hidden = append(hidden, colSpanID)
+	}
+	q, err := s.ask(r, sel, "", "| delete _stream, _stream_id, "+strings.Join(hidden, ", "))
 	if err != nil {
 		return nil, 0, err
 	}
 	counts := make(tallies)
-	skip := 0
+	var picked []int
 	err = r.ask(ctx, q, func(db *logstorage.DataBlock) error {
-		rows := db.RowsCount()
+		picked = pick(picked[:0], db, stride)
 		for _, c := range db.Columns {
-			if field := s.fieldOf(c.Name); field != "" {
-				counts.count(field, c.Values, skip, stride, absentWord(c.Name))
+			if field := s.fieldOf(c.Name); field != "" && c.Name != colSpanID {
+				counts.count(field, c.Values, picked, absentWord(c.Name))
 			}
 		}
 		for _, column := range [...]string{colKind, colStatus} { // blocks where no row has it have no column
 			if db.GetColumnByName(column) == nil {
-				counts.count(column, make([]string, rows), skip, stride, absentWord(column))
+				counts.count(column, make([]string, db.RowsCount()), picked, absentWord(column))
 			}
 		}
-		// Go on in the next block where this one's stride ends.
-		if skip < rows {
-			skip += (rows - skip + stride - 1) / stride * stride
-		}
-		skip -= rows
 		return nil
 	})
 	for _, values := range counts {
 		for _, n := range values {
-			*n = min(*n*uint64(stride), total)
+			*n = min(*n*stride, total)
 		}
 	}
 	return counts, total, err
@@ -415,9 +415,24 @@ func absentWord(column string) string {
 	return ""
 }
 
-// count counts every stride-th value from skip on. Equal values often follow
-// each other.
-func (t tallies) count(field string, values []string, skip, stride int, absent string) {
+// pick chooses one row of stride by its span id: the same rows whenever somebody
+// asks, in whatever order blocks come.
+func pick(into []int, db *logstorage.DataBlock, stride uint64) []int {
+	var ids []string
+	if c := db.GetColumnByName(colSpanID); c != nil {
+		ids = c.Values
+	}
+	for i := range db.RowsCount() {
+		if stride == 1 || i < len(ids) && xxhash.Sum64String(ids[i])%stride == 0 {
+			into = append(into, i)
+		}
+	}
+	return into
+}
+
+// count counts the values of the rows that are picked. Equal values often
+// follow each other.
+func (t tallies) count(field string, values []string, picked []int, absent string) {
 	into := t[field]
 	if into == nil {
 		into = make(map[string]*uint64)
@@ -439,7 +454,10 @@ func (t tallies) count(field string, values []string, skip, stride int, absent s
 		}
 	}
 	last, n := "", uint64(0)
-	for i := skip; i < len(values); i += stride {
+	for _, i := range picked {
+		if i >= len(values) {
+			break
+		}
 		if v := values[i]; v == last {
 			n++
 		} else {

@@ -124,7 +124,7 @@ func (c *logCodec) appendRows(lr *logstorage.LogRows, t store.Tenant, payload []
 			return nil
 		}
 		w.fit(at)
-		lr.MustAdd(tenant, at, w.b.fields, streamTags)
+		w.b.addTo(lr, tenant, at)
 		c.tail.offer(t, at, w.b.fields)
 		added++
 		return nil

@@ -103,7 +103,10 @@ func TestQueueTakesLargeBatch(t *testing.T) {
 func TestGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine(t.TempDir(), "traces", kindTraces, Keep{}, 100)
-		put := func(seq uint64, size int) { e.pending <- &batch{seq: seq, payload: make([]byte, size)} }
+		put := func(seq uint64, size int) {
+			e.backlog.Add(int64(size))
+			e.pending <- &batch{seq: seq, payload: make([]byte, size)}
+		}
 		took := func() (group []*batch, d time.Duration) {
 			start := time.Now()
 			group = e.gather(nil, time.Second)
@@ -120,12 +123,21 @@ func TestGather(t *testing.T) {
 		if group, d := took(); len(group) != 2 || d != 0 {
 			t.Errorf("%d large batches after %v", len(group), d)
 		}
+		for seq := range uint64(largeBacklog / groupBytes) {
+			put(seq, groupBytes)
+		}
+		for _, want := range []int{1 + largeGroup/groupBytes, 1, 1, 1, 1, 1, 1} { // first with what was left over
+			if group, d := took(); len(group) != want || d != 0 {
+				t.Errorf("%d batches of a backlog after %v, want %d", len(group), d, want)
+			}
+		}
 		poke(e.hurry)
 		put(4, 1)
+		put(5, 1)
 		if group, d := took(); len(group) != 2 || d != 0 {
 			t.Errorf("%d batches after %v though somebody waits", len(group), d)
 		}
-		put(5, 1)
+		put(6, 1)
 		close(e.pending)
 		if group, _ := took(); len(group) != 1 {
 			t.Errorf("%d batches, want the last one", len(group))

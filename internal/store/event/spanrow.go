@@ -257,7 +257,7 @@ func (w *spanWriter) add() bool {
 		w.row(at, exact)
 	}
 	tenant := tenantID(w.tenant)
-	w.lr.MustAdd(tenant, at, b.fields, streamTags)
+	b.addTo(w.lr, tenant, at)
 	if b.cut.limit != maxValueBytes {
 		w.common(maxValueBytes)
 	}

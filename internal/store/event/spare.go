@@ -1,6 +1,7 @@
 package event
 
 import (
+	"slices"
 	"sync"
 	"time"
 	_ "unsafe" // for go:linkname
@@ -8,16 +9,17 @@ import (
 	"github.com/VictoriaMetrics/VictoriaLogs/lib/logstorage"
 )
 
-// sparesKept is how long memory that was returned is kept at most: what a burst
-// needed is gone soon after it, and making it anew so seldom costs nothing.
+// sparesKept is for how long memory that nobody takes is kept at least, and at
+// most twice as long: what a burst needed is gone soon after it.
 const sparesKept = 10 * time.Second
 
 // spares lends memory that is dear to grow, last returned first. A sync.Pool
 // loses it to the garbage collector between two groups.
 type spares[T any] struct {
-	mu         sync.Mutex
-	free       []T
-	forgetting bool
+	mu       sync.Mutex
+	free     []T
+	idle     int // the first of free, which nobody took since the last look
+	watching bool
 }
 
 // take returns the zero T when there is none.
@@ -28,6 +30,7 @@ func (s *spares[T]) take() (x T) {
 		x = s.free[n-1]
 		clear(s.free[n-1:])
 		s.free = s.free[:n-1]
+		s.idle = min(s.idle, n-1)
 	}
 	return x
 }
@@ -36,16 +39,21 @@ func (s *spares[T]) put(x T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.free = append(s.free, x)
-	if !s.forgetting {
-		s.forgetting = true
-		time.AfterFunc(sparesKept, s.forget)
+	if !s.watching {
+		s.watching = true
+		time.AfterFunc(sparesKept, s.look)
 	}
 }
 
-func (s *spares[T]) forget() {
+// look forgets what nobody took since the last look.
+func (s *spares[T]) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free, s.forgetting = nil, false
+	s.free = slices.Delete(s.free, 0, s.idle)
+	s.idle = len(s.free)
+	if s.watching = s.idle > 0; s.watching {
+		time.AfterFunc(sparesKept, s.look)
+	}
 }
 
 // rowMemory lends what groups are turned into.

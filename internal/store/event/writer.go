@@ -25,12 +25,18 @@ const (
 	// minWeight is what a batch takes of the queue at least. It bounds the
 	// number of batches in the queue.
 	minWeight = 4 << 10
-	// groupBytes and groupLinger bound what is given to the engine at once.
-	// Each group becomes a part in memory, with a block for every service:
-	// the larger, the less is left to merge. As rows a group takes some ten
-	// times its bytes. See ADR 0010.
+	// groupBytes and groupLinger bound what is waited for to be given to the
+	// engine at once. Each group becomes a part in memory, with a block for
+	// every service: the larger, the less is left to merge. As rows a group
+	// takes some ten times its bytes. See ADR 0010.
 	groupBytes  = 1 << 20
 	groupLinger = 1000 * time.Millisecond
+	// largeGroup is the bound when more than largeBacklog waits already: such
+	// groups are merged once before a checkpoint, into files, and those of
+	// groupBytes in memory first. A steady load has no such backlog, and does
+	// not need that memory. See ADR 0025.
+	largeGroup   = 2 << 20
+	largeBacklog = 4 * largeGroup
 )
 
 // Kinds of journal records.
@@ -115,6 +121,7 @@ func (s *Store) write(ctx context.Context, e *engine, t store.Tenant, payload []
 		return s.refuse(e, err)
 	}
 	s.journaled(len(payload), n)
+	e.backlog.Add(int64(len(payload)))
 	e.pending <- b
 	return nil
 }
@@ -139,9 +146,11 @@ func (s *Store) applyLoop(e *engine) {
 		if group = e.gather(group[:0], s.timing.linger); len(group) == 0 {
 			return
 		}
+		s.applying <- struct{}{}
 		s.convert.RLock()
 		s.apply(e, group)
 		s.convert.RUnlock()
+		<-s.applying
 		clear(group)
 	}
 }
@@ -155,11 +164,16 @@ func (e *engine) gather(group []*batch, linger time.Duration) []*batch {
 	if !ok {
 		return nil
 	}
+	limit := int64(groupBytes)
+	if e.backlog.Load() >= largeBacklog {
+		limit = largeGroup
+	}
 	group = append(group, b)
-	size := len(b.payload)
+	size := int64(len(b.payload))
+	defer func() { e.backlog.Add(-size) }()
 	timer := time.NewTimer(linger)
 	defer timer.Stop()
-	for lingering := true; size < groupBytes; {
+	for lingering := true; size < limit; {
 		select {
 		case b, ok = <-e.pending:
 		default:
@@ -180,7 +194,7 @@ func (e *engine) gather(group []*batch, linger time.Duration) []*batch {
 			return group
 		}
 		group = append(group, b)
-		size += len(b.payload)
+		size += int64(len(b.payload))
 	}
 	return group
 }

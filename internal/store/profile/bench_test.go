@@ -2,7 +2,6 @@ package profile
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -107,7 +106,7 @@ func BenchmarkMergeHour(b *testing.B) {
 	sel := store.Select{Range: store.Range{Start: noon, End: noon.Add(time.Hour)}}
 	run := func(b *testing.B) {
 		for b.Loop() {
-			m, err := s.Merge(context.Background(), sel, "cpu", true)
+			m, err := sumOf(s, sel, "cpu", true)
 			if err != nil || m.Profiles != 360 {
 				b.Fatal(m, err)
 			}
@@ -139,7 +138,7 @@ func BenchmarkMergeFleet(b *testing.B) {
 	}
 	sel := store.Select{Range: store.Range{Start: noon, End: noon.Add(time.Hour)}}
 	for b.Loop() {
-		if m, err := s.Merge(context.Background(), sel, "cpu", false); err != nil || m.Profiles != 3000 {
+		if m, err := sumOf(s, sel, "cpu", false); err != nil || m.Profiles != 3000 {
 			b.Fatal(m, err)
 		}
 	}
@@ -213,4 +212,43 @@ func BenchmarkReplay(b *testing.B) {
 		s.abandon()
 	}
 	b.ReportMetric(float64(s.head.size.Load()), "head-bytes")
+}
+
+// BenchmarkOpenFullHead opens a folder whose head was as large as it gets when
+// the process was killed: 10 s of CPU profiles of 40 processes at a time.
+func BenchmarkOpenFullHead(b *testing.B) {
+	o := benchOptions(b)
+	o.Head = 1 << 40 // none is flushed
+	s, err := Open(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var programs []*program
+	for i := range 40 {
+		programs = append(programs, newProgram(uint64(i)))
+	}
+	for n := 0; s.Stats().HeadBytes < DefaultHead && s.Stats().Journal.PayloadBytes < headRecords-2*journalSegment; n++ {
+		var all []New
+		for i, p := range programs {
+			all = append(all, New{Resource: map[string]string{"service.name": fmt.Sprint("s", i)}, Kind: "cpu", Pprof: p.profile(noon.Add(time.Duration(n)*10*time.Second), 60)})
+		}
+		write(b, s, store.Tenant{}, all...)
+	}
+	was := s.Stats()
+	s.abandon()
+	for b.Loop() {
+		s, err := Open(o)
+		if err != nil || s.Stats().Profiles != was.Profiles {
+			b.Fatal(s.Stats(), err)
+		}
+		b.StopTimer()
+		began := time.Now()
+		s.settleAll(s.head, nil)
+		b.ReportMetric(time.Since(began).Seconds(), "s-behind")
+		s.abandon()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(was.Profiles), "profiles")
+	b.ReportMetric(float64(was.HeadBytes), "head-bytes")
+	b.ReportMetric(float64(was.Journal.PayloadBytes), "journal-bytes")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
@@ -62,7 +63,7 @@ func summarize(s *series, t *table, rows []row) summary {
 		if i == 0 {
 			m.unit = unit
 		}
-		m.total += t.sum(r, at)
+		m.total = pprofile.Plus(m.total, t.sum(r, at))
 	}
 	keys := map[uint32]bool{}
 	for _, set := range t.labels {
@@ -104,7 +105,7 @@ func (t *table) sum(r row, at int) (sum int64) {
 	}
 	n := len(t.schemas[r.schema].types)
 	for i := at; i < len(r.values); i += n {
-		sum += r.values[i]
+		sum = pprofile.Plus(sum, r.values[i])
 	}
 	return sum
 }
@@ -156,6 +157,9 @@ const (
 	// maxSummary bounds resource attributes of a series and the keys of its
 	// labels: above it a sender is refused.
 	maxSummary = 1 << 20
+	// summaryRoom is left free by writes: the numbers in the summary of a part of
+	// a write may be longer than in that of the whole.
+	summaryRoom = 128
 	// maxRaw bounds a block as it is decoded. The head is flushed long before.
 	maxRaw = 1 << 29
 )
@@ -182,7 +186,7 @@ func appendFrame(b []byte, z *zstd.Encoder, salt uint32, m summary, t *table, ro
 	b = appendSummary(b, m)
 	end := len(b)
 	if end-at-frameHeader > maxSummary {
-		return b[:at], frame{}, fmt.Errorf("resource attributes and label keys of a profile: %d KiB, more than %d: %w", (end-at)>>10, maxSummary>>10, store.ErrInvalid)
+		return b[:at], frame{}, tooManyKeys(end - at)
 	}
 	b = z.EncodeAll(raw, b)
 	f := frame{
@@ -198,6 +202,10 @@ func appendFrame(b []byte, z *zstd.Encoder, salt uint32, m summary, t *table, ro
 	return b, f, nil
 }
 
+func tooManyKeys(size int) error {
+	return fmt.Errorf("resource attributes and label keys of a profile: %d KiB, more than %d: %w", size>>10, maxSummary>>10, store.ErrInvalid)
+}
+
 // readFrame reads a header; false when it is none.
 func readFrame(h []byte, salt uint32) (frame, bool) {
 	if len(h) < frameHeader || string(h[:4]) != frameMagic ||
@@ -211,14 +219,22 @@ func readFrame(h []byte, salt uint32) (frame, bool) {
 
 // open decodes a body.
 func (f frame) open(z *zstd.Decoder, body []byte) (*table, []row, error) {
-	if len(body) != int(f.body) || crc32.Checksum(body, castagnoli) != f.sumBody {
-		return nil, nil, fmt.Errorf("read block: checksum of the body: %w", errDamaged)
+	if err := f.check(body); err != nil {
+		return nil, nil, err
 	}
 	raw, err := z.DecodeAll(body, make([]byte, 0, f.raw))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read block: %w: %w", err, errDamaged)
 	}
 	return decode(raw)
+}
+
+// check compares a body with its checksum.
+func (f frame) check(body []byte) error {
+	if len(body) != int(f.body) || crc32.Checksum(body, castagnoli) != f.sumBody {
+		return fmt.Errorf("read block: checksum of the body: %w", errDamaged)
+	}
+	return nil
 }
 
 // has tells whether samples may have a label.

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,9 +30,13 @@ type headSeries struct {
 	mu          sync.Mutex
 	table       *builder
 	rows        []row
+	count       int // of rows and of waiting
 	first, last int64
 	until       int64
 	keys        map[string]bool // of labels
+
+	waiting  []waiting  // see settle
+	settling sync.Mutex // held before mu
 }
 
 func newHead() *head { return &head{series: map[string]*headSeries{}} }
@@ -48,38 +53,55 @@ func (h *head) mark(s *series) bool {
 	return true
 }
 
-// insert adds the profiles of a record.
-func (h *head) insert(seq uint64, s *series, t *table, rows []row, now time.Time) {
+// at gives the place of a series for the profiles of a record.
+func (h *head) at(seq uint64, s *series, now time.Time) *headSeries {
 	if h.mark(s) { // a replay
 		s.refs++
 	}
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.from == 0 {
 		h.from, h.began = seq, now
 	}
 	h.from, h.to = min(h.from, seq), max(h.to, seq)
-	one := h.series[s.key]
-	h.mu.Unlock()
+	return h.series[s.key]
+}
 
+// insert adds the profiles of a record.
+func (h *head) insert(seq uint64, s *series, t *table, rows []row, now time.Time) {
+	one := h.at(seq, s, now)
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	before, known := one.table.size, len(one.table.labels)
-	taken := one.table.take(t, rows)
-	for _, set := range one.table.labels[known:] {
+	for _, r := range rows {
+		one.extend(1, r.time, r.time, r.end())
+	}
+	h.size.Add(int64(one.take(t, rows)))
+}
+
+// extend counts profiles; h.mu is held.
+func (h *headSeries) extend(n int, first, last, until int64) {
+	if h.count == 0 || first < h.first {
+		h.first = first
+	}
+	h.count, h.last, h.until = h.count+n, max(h.last, last), max(h.until, until)
+}
+
+// take puts profiles that are counted into the table and says how much it grew;
+// h.mu is held.
+func (h *headSeries) take(t *table, rows []row) (size int) {
+	before, known := h.table.size, len(h.table.labels)
+	taken := h.table.take(t, rows)
+	for _, set := range h.table.labels[known:] {
 		for _, l := range set {
-			one.keys[one.table.strings[l.key]] = true
+			h.keys[h.table.strings[l.key]] = true
 		}
 	}
-	size := one.table.size - before
+	size = h.table.size - before
 	for _, r := range taken {
-		if len(one.rows) == 0 || r.time < one.first {
-			one.first = r.time
-		}
-		one.last, one.until = max(one.last, r.time), max(one.until, r.end())
-		one.rows = append(one.rows, r)
 		size += r.size()
 	}
-	h.size.Add(int64(size))
+	h.rows = append(h.rows, taken...)
+	return size
 }
 
 // sorted lists the series by key, so that those of a tenant and type stand
@@ -99,12 +121,12 @@ func (h *head) sorted() []*headSeries {
 func (h *head) extent() (n int, first, last int64) {
 	for _, one := range h.sorted() {
 		one.mu.Lock()
-		if len(one.rows) > 0 {
+		if one.count > 0 {
 			if n == 0 || one.first < first {
 				first = one.first
 			}
 			last = max(last, one.last)
-			n += len(one.rows)
+			n += one.count
 		}
 		one.mu.Unlock()
 	}
@@ -179,6 +201,7 @@ func (s *Store) flush() error {
 	if h == nil {
 		return nil
 	}
+	s.settleAll(h, nil)
 	seg, err := writeSegment(s.disk, s.segmentsDir(), h)
 	if err != nil {
 		s.count(func(st *Stats) { st.FlushErrors++ })
@@ -207,7 +230,7 @@ func (s *Store) expire() {
 	for _, seg := range s.segments {
 		total += seg.size
 	}
-	slices.SortStableFunc(s.segments, func(a, b *segment) int { return compareTime(a.last, b.last) })
+	slices.SortStableFunc(s.segments, func(a, b *segment) int { return cmp.Compare(a.last, b.last) })
 	newest := s.newest()
 	var gone, kept []*segment
 	for _, seg := range s.segments {

@@ -77,7 +77,7 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		kept := map[string]bool{}
-		m, err := s.Merge(context.Background(), hour(), "cpu", true)
+		m, err := sumOf(s, hour(), "cpu", true)
 		if err != nil {
 			t.Fatal(err)
 		}

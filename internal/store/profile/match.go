@@ -36,16 +36,9 @@ type cond struct {
 func newMatcher(where []store.Cond) (*matcher, error) {
 	m := &matcher{}
 	for _, w := range where {
-		c := cond{op: w.Op, key: w.Field, value: w.Value, labels: true, outer: true}
-		switch {
-		case w.Op == store.OpText:
-			c.key, c.value = "", strings.ToLower(w.Value)
-		case w.Field == typeField:
-			c.kind = true
-		case strings.HasPrefix(w.Field, resourcePrefix):
-			c.key, c.labels = w.Field[len(resourcePrefix):], false
-		case strings.HasPrefix(w.Field, labelPrefix):
-			c.key, c.outer = w.Field[len(labelPrefix):], false
+		c := fieldOf(w.Field)
+		if c.op, c.value = w.Op, w.Value; w.Op == store.OpText {
+			c.value = strings.ToLower(w.Value)
 		}
 		var err error
 		switch w.Op {
@@ -63,6 +56,22 @@ func newMatcher(where []store.Cond) (*matcher, error) {
 		m.conds = append(m.conds, c)
 	}
 	return m, nil
+}
+
+// fieldOf reads the name of a field.
+func fieldOf(name string) cond {
+	c := cond{key: name, labels: true, outer: true}
+	switch key, ok := strings.CutPrefix(name, resourcePrefix); {
+	case name == typeField:
+		c.kind = true
+	case ok:
+		c.key, c.labels = key, false
+	default:
+		if key, ok := strings.CutPrefix(name, labelPrefix); ok {
+			c.key, c.outer = key, false
+		}
+	}
+	return c
 }
 
 // holds decides by the values of a field; none stands for its absence.
@@ -141,18 +150,7 @@ func (m *matcher) samples(left []cond, s *series, t *table) samples {
 		}
 		found := make([]bool, len(t.labels))
 		for i, set := range t.labels {
-			var values []string
-			for _, l := range set {
-				if t.strings[l.key] != c.key {
-					continue
-				}
-				if l.number {
-					values = append(values, strconv.FormatInt(l.value, 10))
-				} else {
-					values = append(values, t.strings[l.text])
-				}
-			}
-			if len(values) > 0 {
+			if values := t.valuesOf(set, c.key); len(values) > 0 {
 				found[i] = c.holds(values...)
 			} else {
 				found[i] = c.resource(s)

@@ -39,11 +39,16 @@ const (
 	// DefaultHead bounds new profiles in memory. Twice as much is taken up
 	// while a segment is written.
 	DefaultHead = 64 << 20
+	// maxWrite bounds the tables of a write, as builder.size counts: a stack is a
+	// byte a call in a message and some hundred in memory. 10,000 stacks of 32
+	// calls that have nothing in common are 10 MiB.
+	maxWrite = 128 << 20
 	// headAge is how old the oldest profile of the head gets: the longer, the
 	// more profiles share a table, and the longer the replay after a kill.
 	headAge = time.Hour
-	// headRecords bounds the journal behind the head, that is the replay.
-	headRecords = 256 << 20
+	// headRecords bounds the journal behind the head: what a replay reads, and
+	// keeps in memory until it is worked in. An hour of 40 busy services is so much.
+	headRecords = 128 << 20
 	// journalSegment: space of the journal returns by whole segments.
 	journalSegment = 16 << 20
 	// journalWindow is how far back the compressor looks in a journal record:
@@ -55,6 +60,9 @@ const (
 	expireEvery = time.Minute
 	// future is how far ahead a clock may be; see Write.
 	future = 24 * time.Hour
+	// longest is how long a profile may have taken; one that says more would be
+	// in all that comes after it.
+	longest = 24 * time.Hour
 	// maxReserve and reserveShare: writes are refused while less is free. The
 	// head must still fit, and other stores on the same disk must not starve.
 	maxReserve   = 512 << 20
@@ -97,6 +105,7 @@ type Store struct {
 	decoder *zstd.Decoder
 	encoder *zstd.Encoder // of journal records
 	merges  chan struct{} // one for each read that decodes blocks
+	memory  budget        // of what they add up
 
 	// writing is held for reading from the append to the journal until the
 	// head has the profiles, so that a flush, which holds it for writing, knows
@@ -115,8 +124,7 @@ type Store struct {
 	stopped  sync.WaitGroup
 }
 
-// maxMerges bounds the memory of reads: each holds a decoded block and what it
-// has added up.
+// maxMerges bounds the memory of reads: each holds a decoded block.
 const maxMerges = 4
 
 // Stats of a Store. Counters count since Open.
@@ -141,10 +149,23 @@ type Stats struct {
 	Refused      uint64 // for other reasons
 }
 
-// Open opens or creates the folder, replaying what is in the journal only.
+// Open opens or creates the folder. What is in the journal only can be read at
+// once; it goes to the head's tables in the background.
 func Open(o Options) (*Store, error) { return open(o, osDisk{}) }
 
 func open(o Options, d disk) (*Store, error) {
+	s, err := load(o, d)
+	if err != nil {
+		return nil, err
+	}
+	replayed := s.head
+	s.stopped.Go(func() { s.settleAll(replayed, s.stop) })
+	s.stopped.Go(s.tend)
+	return s, nil
+}
+
+// load opens the folder with nobody who works in the background.
+func load(o Options, d disk) (*Store, error) {
 	if o.Retention <= 0 {
 		o.Retention = DefaultRetention
 	}
@@ -157,12 +178,11 @@ func open(o Options, d disk) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	s := &Store{opts: o, log: o.Logger, disk: d, series: map[string]*series{}, head: newHead(), merges: make(chan struct{}, maxMerges), stop: make(chan struct{})}
+	s := &Store{opts: o, log: o.Logger, disk: d, series: map[string]*series{}, head: newHead(), merges: make(chan struct{}, maxMerges), memory: newBudget(mergeMemory), stop: make(chan struct{})}
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open profiles %q: %w", o.Dir, err)
 	}
 	s.expire()
-	s.stopped.Go(s.tend)
 	return s, nil
 }
 
@@ -227,36 +247,6 @@ func checkFormat(path string) error {
 	return nil
 }
 
-// replay takes a record of the journal in. One that cannot be read is counted.
-func (s *Store) replay(seq uint64, _ journal.Tag, payload []byte) error {
-	limit := s.opts.Now().Add(-s.opts.Retention).UnixNano()
-	for len(payload) > 0 {
-		f, ok := readFrame(payload, 0)
-		if !ok || f.size() > int64(len(payload)) {
-			s.stats.Damaged++
-			return nil
-		}
-		m, err := f.summaryOf(payload)
-		var t *table
-		var rows []row
-		if err == nil {
-			t, rows, err = f.open(s.decoder, payload[frameHeader+int(f.summary):f.size()])
-		}
-		payload = payload[f.size():]
-		if err != nil {
-			s.stats.Damaged++
-			s.log.Error("skip profiles of the journal", "record", seq, "error", err)
-			continue
-		}
-		if m.until < limit {
-			continue // deleted once already
-		}
-		s.head.insert(seq, s.intern(m.series), t, rows, s.opts.Now())
-		s.stats.Replayed += uint64(len(rows))
-	}
-	return nil
-}
-
 // intern returns the one series with the key of n. s.mu is held, or nobody else
 // knows the store yet.
 func (s *Store) intern(n *series) *series {
@@ -288,8 +278,8 @@ func (s *Store) leave(one *series) {
 // Write keeps profiles, all or none of them; they are durable as Options.Sync
 // says when it returns nil. The profiles must be valid (profile.CheckValid) and
 // are not kept. A profile that tells no time, or one more than a day ahead, gets
-// the time of arrival; one that is older than the retention is counted and left
-// out. id names the write.
+// the time of arrival; one that says it took longer than a day took a day; one
+// that is older than the retention is counted and left out. id names the write.
 //
 // The error wraps store.ErrUnavailable when the sender should try again, and
 // store.ErrInvalid when that can never help.
@@ -346,13 +336,13 @@ type part struct {
 func (s *Store) prepare(tenant store.Tenant, profiles []New) (b batch, added, late uint64, err error) {
 	now := s.opts.Now()
 	limit := now.Add(-s.opts.Retention).UnixNano()
-	at := map[string]int{}
+	at, size := map[string]int{}, 0
 	for _, p := range profiles {
 		start := p.Pprof.TimeNanos
 		if start <= 0 || start > now.Add(future).UnixNano() {
-			start = now.UnixNano() - min(max(p.Pprof.DurationNanos, 0), int64(future))
+			start = now.UnixNano() - min(max(p.Pprof.DurationNanos, 0), int64(longest))
 		}
-		if start+min(max(p.Pprof.DurationNanos, 0), int64(future)) < limit {
+		if start+min(max(p.Pprof.DurationNanos, 0), int64(longest)) < limit {
 			late++
 			continue
 		}
@@ -363,13 +353,22 @@ func (s *Store) prepare(tenant store.Tenant, profiles []New) (b batch, added, la
 			at[one.key] = i
 			b.parts = append(b.parts, part{series: one, table: newBuilder()})
 		}
+		grown := -b.parts[i].table.size
 		b.parts[i].rows = append(b.parts[i].rows, b.parts[i].table.add(p.Pprof, start))
+		if grown += b.parts[i].table.size; size+grown > maxWrite {
+			return b, 0, 0, fmt.Errorf("write profiles: more than %d MiB of different names and stacks at once: %w", maxWrite>>20, store.ErrInvalid)
+		}
+		size += grown
 		added++
 	}
 	for _, p := range b.parts {
 		t := &p.table.table
-		if b.payload, _, err = appendFrame(b.payload, s.encoder, 0, summarize(p.series, t, p.rows), t, p.rows); err != nil {
+		var f frame
+		if b.payload, f, err = appendFrame(b.payload, s.encoder, 0, summarize(p.series, t, p.rows), t, p.rows); err != nil {
 			return b, 0, 0, err
+		}
+		if f.summary > maxSummary-summaryRoom {
+			return b, 0, 0, tooManyKeys(int(f.summary))
 		}
 	}
 	if len(b.payload) > journal.MaxPayload {
@@ -480,7 +479,8 @@ func (s *Store) Stats() Stats {
 }
 
 // Close writes the head to a segment and closes the folder. Profiles that could
-// not be written are in the journal.
+// not be written are in the journal; so are those of a replay that is not done,
+// which the next Open takes up.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -491,7 +491,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	close(s.stop)
 	s.stopped.Wait()
-	for s.flush() == nil && s.pending() { // what was being written, and what came since
+	for s.settled() && s.flush() == nil && s.pending() { // what was being written, and what came since
 	}
 	err := s.journal.Close()
 	s.mu.Lock()
@@ -500,6 +500,7 @@ func (s *Store) Close() error {
 		s.release(seg)
 	}
 	s.segments = nil
-	s.decoder.Close()
+	// The decoder is left to the collector of garbage: reads that go on have files
+	// and blocks of their own, but would find it closed.
 	return errors.Join(err, s.encoder.Close())
 }

@@ -1,14 +1,12 @@
 package profile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,9 +131,15 @@ func when(field string, op store.Op, value string) store.Cond {
 	return store.Cond{Field: field, Op: op, Value: value}
 }
 
+// sumOf keeps what Merge hands out.
+func sumOf(s *Store, sel store.Select, kind string, labels bool) (m *Merged, err error) {
+	err = s.Merge(context.Background(), sel, kind, labels, func(got *Merged) error { m = got; return nil })
+	return m, err
+}
+
 func merged(t testing.TB, s *Store, sel store.Select) []string {
 	t.Helper()
-	m, err := s.Merge(context.Background(), sel, "cpu", true)
+	m, err := sumOf(s, sel, "cpu", true)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -152,6 +156,32 @@ func same(t testing.TB, what string, got []string, want ...string) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// Who reads pprof takes the first mapping for the program's file.
+func TestProgramsOwnMappingIsFirst(t *testing.T) {
+	o, _ := testOptions(t, t.TempDir())
+	s := mustOpen(t, o)
+	p := cpu(noon, "entry 1", "main;a 3")
+	kernel := &profile.Mapping{ID: 1, Start: 1 << 63, Limit: 1<<63 + 99, File: "[kernel]", HasFunctions: true}
+	p.Mapping[0].ID = 2
+	p.Mapping = []*profile.Mapping{kernel, p.Mapping[0]}
+	p.Location[0].Mapping = kernel
+	write(t, s, store.Tenant{}, of("shop", p))
+	m, err := sumOf(s, hour(), "cpu", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, x := range m.Profile.Mapping {
+		files = append(files, x.File)
+	}
+	if want := []string{"/shop", "[kernel]"}; !slices.Equal(files, want) {
+		t.Errorf("mappings %q, want %q", files, want)
+	}
+	if err := m.Profile.CheckValid(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -181,10 +211,10 @@ func TestReads(t *testing.T) {
 		other := hour()
 		other.Tenant = store.Tenant{Account: 1}
 		same(t, state+": tenant", merged(t, s, other), "other 9")
-		if _, err := s.Merge(context.Background(), hour(), "heap", true); !errors.Is(err, store.ErrNotFound) {
+		if _, err := sumOf(s, hour(), "heap", true); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: no such type: %v", state, err)
 		}
-		m, err := s.Merge(context.Background(), hour(shop), "cpu", false)
+		m, err := sumOf(s, hour(shop), "cpu", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -425,220 +455,6 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// faults is a disk that fails when it is told to.
-type faults struct {
-	osDisk
-	mu sync.Mutex
-	at string // create, write, sync, rename, syncDir
-}
-
-var errDevice = errors.New("no space left on device")
-
-func (d *faults) fail(at string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.at == at {
-		return errDevice
-	}
-	return nil
-}
-
-func (d *faults) set(at string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.at = at
-}
-
-func (d *faults) create(path string) (file, error) {
-	if err := d.fail("create"); err != nil {
-		return nil, err
-	}
-	f, err := d.osDisk.create(path)
-	return &faultFile{f, d}, err
-}
-
-func (d *faults) rename(from, to string) error {
-	if err := d.fail("rename"); err != nil {
-		return err
-	}
-	return d.osDisk.rename(from, to)
-}
-
-func (d *faults) syncDir(path string) error {
-	if err := d.fail("syncDir"); err != nil {
-		return err
-	}
-	return d.osDisk.syncDir(path)
-}
-
-type faultFile struct {
-	file
-	d *faults
-}
-
-func (f *faultFile) Write(p []byte) (int, error) {
-	if err := f.d.fail("write"); err != nil {
-		n, _ := f.file.Write(p[:len(p)/2])
-		return n, err
-	}
-	return f.file.Write(p)
-}
-
-func (f *faultFile) Sync() error {
-	if err := f.d.fail("sync"); err != nil {
-		return err
-	}
-	return f.file.Sync()
-}
-
-// TestFaults fails each step of a flush: what was acknowledged can be read all
-// the time, once, also when the process ends before the next try.
-func TestFaults(t *testing.T) {
-	for _, at := range []string{"create", "write", "sync", "rename", "syncDir"} {
-		for _, crash := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s,crash=%v", at, crash), func(t *testing.T) {
-				o, _ := testOptions(t, t.TempDir())
-				d := &faults{}
-				s, err := open(o, d)
-				if err != nil {
-					t.Fatal(err)
-				}
-				write(t, s, store.Tenant{}, of("shop", cpu(noon, "main;a 1")))
-				d.set(at)
-				if err := s.flush(); !errors.Is(err, errDevice) {
-					t.Fatalf("flush: %v", err)
-				}
-				same(t, "after a failure", merged(t, s, hour()), "main;a 1")
-				write(t, s, store.Tenant{}, of("shop", cpu(noon, "main;b 2")))
-				same(t, "and more", merged(t, s, hour()), "main;a 1", "main;b 2")
-				if crash {
-					s.abandon()
-					if s, err = Open(o); err != nil {
-						t.Fatal(err)
-					}
-				} else {
-					d.set("")
-					if err := s.flush(); err != nil {
-						t.Fatal(err)
-					}
-				}
-				same(t, "afterwards", merged(t, s, hour()), "main;a 1", "main;b 2")
-				if err := s.Close(); err != nil {
-					t.Fatal(err)
-				}
-				s = mustOpen(t, o)
-				same(t, "in the end", merged(t, s, hour()), "main;a 1", "main;b 2")
-				if left, _ := filepath.Glob(filepath.Join(s.segmentsDir(), "*.tmp")); len(left) > 0 {
-					t.Errorf("left behind: %v", left)
-				}
-			})
-		}
-	}
-}
-
-// TestFullHead: while segments cannot be written, memory stays bounded and
-// senders are told to come again.
-func TestFullHead(t *testing.T) {
-	o, _ := testOptions(t, t.TempDir())
-	o.Head = 4 << 10
-	d := &faults{}
-	d.set("write")
-	s, err := open(o, d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	defer d.set("")
-	for i := range 1000 {
-		_ = s.flush()
-		_, err = s.Write(context.Background(), store.Tenant{}, []New{of("shop", cpu(noon, fmt.Sprintf("main;f%d 1", i)))})
-		if err != nil {
-			break
-		}
-	}
-	if !errors.Is(err, store.ErrUnavailable) {
-		t.Fatalf("writes go on: %v", err)
-	}
-	if st := s.Stats(); st.RefusedQueue != 1 || st.FlushErrors == 0 {
-		t.Errorf("stats %+v", st)
-	}
-	d.set("")
-	if err := s.flush(); err != nil {
-		t.Fatal(err)
-	}
-	write(t, s, store.Tenant{}, of("shop", cpu(noon, "main;again 1")))
-}
-
-func TestDiskReserve(t *testing.T) {
-	o, _ := testOptions(t, t.TempDir())
-	o.DiskReserve = 1 << 62
-	s := mustOpen(t, o)
-	_, err := s.Write(context.Background(), store.Tenant{}, []New{of("shop", cpu(noon, "a 1"))})
-	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "disk nearly full") {
-		t.Errorf("a full disk: %v", err)
-	}
-	if st := s.Stats(); st.RefusedDisk != 1 || st.Added != 0 {
-		t.Errorf("stats %+v", st)
-	}
-}
-
-// TestDamage flips each byte of a segment, one after the other: what is in
-// other blocks stays, and nothing is read wrong.
-func TestDamage(t *testing.T) {
-	o, _ := testOptions(t, t.TempDir())
-	s := mustOpen(t, o)
-	for _, service := range []string{"a", "b", "c"} {
-		write(t, s, store.Tenant{}, of(service, cpu(noon, "main;"+service+" 1")))
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	files, _ := filepath.Glob(filepath.Join(s.segmentsDir(), "*.profiles"))
-	if len(files) != 1 {
-		t.Fatalf("segments %v", files)
-	}
-	whole, err := os.ReadFile(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Logger = slog.New(slog.DiscardHandler)
-	all := []string{"main;a 1", "main;b 1", "main;c 1"}
-	check := func(what string, data []byte) {
-		t.Helper()
-		if err := os.WriteFile(files[0], data, 0o640); err != nil {
-			t.Fatal(err)
-		}
-		s, err := Open(o)
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		defer s.abandon()
-		got := merged(t, s, hour())
-		if len(got) < 2 || slices.ContainsFunc(got, func(l string) bool { return !slices.Contains(all, l) }) {
-			t.Fatalf("%s: %v", what, got)
-		}
-		if st := s.Stats(); len(got) == 2 && st.Damaged == 0 {
-			t.Fatalf("%s: a loss is not counted", what)
-		}
-	}
-	for i := range whole {
-		bad := bytes.Clone(whole)
-		bad[i] ^= 1 << rand.IntN(8)
-		check(fmt.Sprint("byte ", i), bad)
-	}
-	check("cut", whole[:len(whole)-1])
-}
-
-func TestFormatOfANewerVersion(t *testing.T) {
-	o, _ := testOptions(t, t.TempDir())
-	if err := os.WriteFile(filepath.Join(o.Dir, "FORMAT"), []byte("guanlan profiles 2\n"), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "newer version") {
-		t.Errorf("opened: %v", err)
-	}
-}
-
 // TestConcurrent reads, writes, flushes and deletes at the same time.
 func TestConcurrent(t *testing.T) {
 	o, _ := testOptions(t, t.TempDir())
@@ -660,7 +476,7 @@ func TestConcurrent(t *testing.T) {
 		reads.Go(func() {
 			last := 0
 			for {
-				m, err := s.Merge(context.Background(), hour(), "cpu", true)
+				m, err := sumOf(s, hour(), "cpu", true)
 				if err == nil && m.Profiles < last {
 					t.Errorf("%d profiles, and there were %d", m.Profiles, last)
 				} else if err == nil {
@@ -683,50 +499,4 @@ func TestConcurrent(t *testing.T) {
 	close(done)
 	reads.Wait()
 	same(t, "all", merged(t, s, hour()), fmt.Sprint("main;a ", writers*each), fmt.Sprint("main;b ", writers*each, " thread=t"))
-}
-
-func FuzzDecode(f *testing.F) {
-	b := newBuilder()
-	rows := []row{b.add(cpu(noon, "main;a 1", "main;b 2 trace_id=x"), 1), b.add(cpu(noon, "main;b 3"), 2)}
-	f.Add(encode(&b.table, rows))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		tab, rows, err := decode(data)
-		if err != nil {
-			if !errors.Is(err, errDamaged) {
-				t.Fatal(err)
-			}
-			return
-		}
-		s := newSum(true)
-		s.add(tab, rows)
-		if s.count > 0 {
-			if _, err := s.profile(); err != nil && !errors.Is(err, store.ErrLimit) {
-				t.Fatal(err)
-			}
-		}
-		n := newBuilder()
-		taken := n.take(tab, rows)
-		again, rows2, err := decode(encode(&n.table, taken))
-		if err != nil || len(rows2) != len(rows) {
-			t.Fatalf("what was read cannot be written: %v", err)
-		}
-		_ = summarize(newSeries(store.Tenant{}, "cpu", nil), again, rows2)
-	})
-}
-
-func FuzzSummary(f *testing.F) {
-	b := newBuilder()
-	rows := []row{b.add(cpu(noon, "main;b 2 trace_id=x"), 1)}
-	f.Add(appendSummary(nil, summarize(newSeries(store.Tenant{Account: 1}, "cpu", map[string]string{"a": "b"}), &b.table, rows)))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := readSummary(data)
-		if err != nil {
-			return
-		}
-		again, err := readSummary(appendSummary(nil, m))
-		if err != nil || again.series.key != m.series.key || again.total != m.total {
-			t.Fatalf("%+v becomes %+v, %v", m, again, err)
-		}
-	})
 }

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/google/pprof/profile"
+	"golang.org/x/sync/semaphore"
 
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 	"github.com/guanlan-io/guanlan/internal/store"
 )
 
@@ -21,7 +23,42 @@ const (
 	// maxMerged bounds the memory of what a read adds up, as builder.size
 	// counts: profiles of many programs at once have little in common.
 	maxMerged = 512 << 20
+	// mergeMemory bounds that of all reads together, with the profiles that are
+	// made of it. It leaves some to others beside the largest.
+	mergeMemory = 768 << 20
 )
+
+// budget is memory for several who count what they take.
+type budget struct {
+	most int64
+	free *semaphore.Weighted
+}
+
+func newBudget(most int64) budget { return budget{most, semaphore.NewWeighted(most)} }
+
+// share is what one of them has of a budget.
+type share struct {
+	of   budget
+	held int64
+}
+
+// grow makes the share as large as size, unless it is. It fails with
+// store.ErrUnavailable while others have too much, and with store.ErrLimit if that
+// is no matter.
+func (s *share) grow(size int64) error {
+	switch more := size - s.held; {
+	case more <= 0:
+		return nil
+	case size > s.of.most:
+		return fmt.Errorf("add up profiles: %d MiB of memory, more than %d: %w", size>>20, s.of.most>>20, store.ErrLimit)
+	case !s.of.free.TryAcquire(more):
+		return fmt.Errorf("add up profiles: other sums that are made now leave less than %d of %d MiB of memory: %w", size>>20, s.of.most>>20, store.ErrUnavailable)
+	}
+	s.held = size
+	return nil
+}
+
+func (s *share) end() { s.of.free.Release(s.held) }
 
 // Series is the profiles of one type of one resource.
 type Series struct {
@@ -37,6 +74,9 @@ type Series struct {
 type source struct {
 	summary
 	read func() (*table, []row, error)
+	// late, if not nil, is to be read in its place: it waits until the source can
+	// be read.
+	late func() source
 }
 
 // view gives the blocks and the series of the head that want asks for, as they
@@ -56,7 +96,7 @@ func (s *Store) view(r store.Range, want func(*summary) bool) (all []source, rel
 		held = append(held, seg)
 		for i := range seg.blocks {
 			if b := &seg.blocks[i]; want(&b.summary) {
-				all = append(all, source{b.summary, func() (*table, []row, error) { return seg.read(s.decoder, *b) }})
+				all = append(all, source{summary: b.summary, read: func() (*table, []row, error) { return seg.read(s.decoder, *b) }})
 			}
 		}
 	}
@@ -65,7 +105,7 @@ func (s *Store) view(r store.Range, want func(*summary) bool) (all []source, rel
 			continue
 		}
 		for _, one := range h.sorted() {
-			if src := one.source(); src.count > 0 && want(&src.summary) {
+			if src := s.source(h, one); src.count > 0 && want(&src.summary) {
 				all = append(all, src)
 			}
 		}
@@ -81,15 +121,24 @@ func (s *Store) view(r store.Range, want func(*summary) bool) (all []source, rel
 
 // source reads what is there now. Rows and tables only grow, so that a copy of
 // their headers stays as it is.
-func (h *headSeries) source() source {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	t, rows := h.table.table, h.rows[:len(h.rows):len(h.rows)]
-	m := summary{series: h.series, first: h.first, last: h.last, until: h.until, count: len(rows)}
-	for key := range h.keys {
-		m.labels = append(m.labels, key)
+func (s *Store) source(h *head, one *headSeries) source {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	t, rows := one.table.table, one.rows[:len(one.rows):len(one.rows)]
+	src := source{
+		summary: summary{series: one.series, first: one.first, last: one.last, until: one.until, count: one.count},
+		read:    func() (*table, []row, error) { return &t, rows, nil },
 	}
-	return source{m, func() (*table, []row, error) { return &t, rows, nil }}
+	for key := range one.keys {
+		src.labels = append(src.labels, key)
+	}
+	if len(one.waiting) > 0 {
+		src.late = func() source {
+			s.settle(h, one)
+			return s.source(h, one)
+		}
+	}
+	return src
 }
 
 // within tells whether a stretch of time meets the range. A profile belongs to
@@ -116,6 +165,9 @@ func (s *Store) choose(sel store.Select, kind string) (chosen []source, m *match
 // rows reads the profiles of a source that are meant, with their samples that
 // are. A block that cannot be read is counted and skipped.
 func (s *Store) rows(src source, m *matcher, within store.Range) (*table, []row) {
+	if src.late != nil {
+		src = src.late()
+	}
 	t, all, err := src.read()
 	if err != nil {
 		s.count(func(st *Stats) { st.Damaged++ })
@@ -140,29 +192,32 @@ func inRange(all []row, r store.Range) []row {
 	return rows
 }
 
-// begin waits for its turn to decode blocks.
-func (s *Store) begin(ctx context.Context) (end func(), err error) {
+// begin waits for its turn to decode blocks, and chooses. end must be called.
+func (s *Store) begin(ctx context.Context, sel store.Select, kind string) (chosen []source, m *matcher, end func(), err error) {
 	select {
 	case s.merges <- struct{}{}:
-		return func() { <-s.merges }, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, nil, nil, ctx.Err()
 	}
+	chosen, m, release, err := s.choose(sel, kind)
+	if err != nil {
+		<-s.merges
+		return nil, nil, nil, err
+	}
+	return chosen, m, func() {
+		release()
+		<-s.merges
+	}, nil
 }
 
 // Series lists what has profiles, in order of type and of the attributes of the
 // resource; at most MaxSeries, above which it fails with store.ErrLimit.
 func (s *Store) Series(ctx context.Context, sel store.Select) ([]Series, error) {
-	end, err := s.begin(ctx)
+	chosen, m, end, err := s.begin(ctx, sel, "")
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	chosen, m, release, err := s.choose(sel, "")
-	if err != nil {
-		return nil, err
-	}
-	defer release()
 	found := map[*series]*Series{}
 	add := func(one *series, unit string, n int, first, last, total int64) {
 		o := found[one]
@@ -171,7 +226,7 @@ func (s *Store) Series(ctx context.Context, sel store.Select) ([]Series, error) 
 			found[one] = o
 		}
 		o.Profiles += n
-		o.Total += total
+		o.Total = pprofile.Plus(o.Total, total)
 		if t := time.Unix(0, first).UTC(); t.Before(o.First) {
 			o.First = t
 		}
@@ -206,7 +261,7 @@ func (s *Store) Series(ctx context.Context, sel store.Select) ([]Series, error) 
 	return out, nil
 }
 
-// Merged is profiles added up.
+// Merged is profiles added up. It is not to be kept.
 type Merged struct {
 	Profile  *profile.Profile
 	Profiles int
@@ -215,25 +270,26 @@ type Merged struct {
 	Main int
 }
 
-// Merge adds up the profiles of a kind. Values of one type and unit are one;
-// a profile that lacks a type of another counts nothing there. Without labels,
-// samples that differ in these only are added up, too. It fails with
-// store.ErrNotFound when no profile matches.
-func (s *Store) Merge(ctx context.Context, sel store.Select, kind string, labels bool) (*Merged, error) {
-	end, err := s.begin(ctx)
+// Merge adds up the profiles of a kind and hands them to use, whose error it
+// returns. Values of one type and unit are one; a profile that lacks a type of
+// another counts nothing there. Without labels, samples that differ in these only are
+// added up, too.
+//
+// All sums have a common bound on their memory, until use returns. Merge fails with
+// store.ErrUnavailable while others take too much of it, with store.ErrLimit when
+// this one alone does, and with store.ErrNotFound when no profile matches.
+func (s *Store) Merge(ctx context.Context, sel store.Select, kind string, labels bool, use func(*Merged) error) error {
+	chosen, m, end, err := s.begin(ctx, sel, kind)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer end()
-	chosen, m, release, err := s.choose(sel, kind)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
+	memory := share{of: s.memory}
+	defer memory.end()
 	sum := newSum(labels)
 	for _, src := range chosen {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		t, rows := s.rows(src, m, sel.Range)
 		if len(rows) == 0 {
@@ -241,16 +297,22 @@ func (s *Store) Merge(ctx context.Context, sel store.Select, kind string, labels
 		}
 		sum.add(t, rows)
 		if sum.size() > maxMerged {
-			return nil, fmt.Errorf("add up profiles: more than %d MiB of stacks: %w", maxMerged>>20, store.ErrLimit)
+			return fmt.Errorf("add up profiles: more than %d MiB of stacks: %w", maxMerged>>20, store.ErrLimit)
+		}
+		if err := memory.grow(int64(sum.size())); err != nil {
+			return err
 		}
 	}
 	if sum.count == 0 {
-		return nil, fmt.Errorf("no profile of type %s matches in this time: %w", kind, store.ErrNotFound)
+		return fmt.Errorf("no profile of type %s matches in this time: %w", kind, store.ErrNotFound)
 	}
-	p, err := sum.profile()
-	if err != nil {
-		return nil, err
+	locations, size := sum.written()
+	if locations > maxLocations {
+		return fmt.Errorf("add up profiles: the stacks have %d locations, more than %d: %w", locations, maxLocations, store.ErrLimit)
+	}
+	if err := memory.grow(int64(sum.size() + size)); err != nil {
+		return err
 	}
 	at, _ := sum.all.main(sum.all.schema(sum.header()), kind)
-	return &Merged{Profile: p, Profiles: sum.count, Main: at}, nil
+	return use(&Merged{Profile: sum.profile(), Profiles: sum.count, Main: at})
 }

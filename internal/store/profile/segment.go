@@ -2,6 +2,7 @@ package profile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/guanlan-io/guanlan/internal/durable"
+	"github.com/guanlan-io/guanlan/internal/store"
 )
 
 // segment is a file of blocks, written once. Its name tells which records of
@@ -122,29 +124,38 @@ func (s *segment) fill(w io.Writer, h *head) error {
 		one.mu.Lock()
 		t, rows := one.table.table, slices.Clone(one.rows)
 		one.mu.Unlock()
-		slices.SortStableFunc(rows, func(a, b row) int { return compareTime(a.time, b.time) })
-		m := summarize(one.series, &t, rows)
-		var f frame
-		if buf, f, err = appendFrame(buf[:0], z, s.salt, m, &t, rows); err != nil {
+		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.time, b.time) })
+		if buf, err = s.put(w, z, buf, one.series, &t, rows); err != nil {
 			return err
 		}
-		if _, err := w.Write(buf); err != nil {
-			return err
-		}
-		s.add(block{summary: m, at: s.size, frame: f})
-		s.size += int64(len(buf))
 	}
 	return nil
 }
 
-func compareTime(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+// put writes the rows of a series, as one block or, where that is above a bound
+// which each write alone was not, as several.
+func (s *segment) put(w io.Writer, z *zstd.Encoder, buf []byte, of *series, t *table, rows []row) ([]byte, error) {
+	m := summarize(of, t, rows)
+	buf, f, err := appendFrame(buf[:0], z, s.salt, m, t, rows)
+	if errors.Is(err, store.ErrInvalid) && len(rows) > 1 {
+		for part := range slices.Chunk(rows, (len(rows)+1)/2) {
+			b := newBuilder()
+			part = b.take(t, part)
+			if buf, err = s.put(w, z, buf, of, &b.table, part); err != nil {
+				return buf, err
+			}
+		}
+		return buf, nil
 	}
-	return 0
+	if err != nil {
+		return buf, err
+	}
+	if _, err := w.Write(buf); err != nil {
+		return buf, err
+	}
+	s.add(block{summary: m, at: s.size, frame: f})
+	s.size += int64(len(buf))
+	return buf, nil
 }
 
 func (s *segment) add(b block) {
@@ -177,6 +188,9 @@ func openSegment(path string) (s *segment, damaged int, err error) {
 	s.size = info.Size()
 	if damaged, err = s.scan(); err != nil {
 		return nil, 0, errors.Join(fmt.Errorf("open segment %q: %w", path, err), s.file.Close())
+	}
+	if len(s.blocks) == 0 { // it goes when it is old all the same, not at once
+		s.last = info.ModTime().UnixNano()
 	}
 	return s, damaged, nil
 }

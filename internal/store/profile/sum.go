@@ -1,12 +1,13 @@
 package profile
 
 import (
-	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	"github.com/google/pprof/profile"
 
-	"github.com/guanlan-io/guanlan/internal/store"
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 )
 
 const (
@@ -15,6 +16,9 @@ const (
 	// maxLocations bounds the stacks of a sum written out: pprof repeats what
 	// samples share.
 	maxLocations = 1 << 24
+	// sampleSize and writtenLabel are rough memory of a sample written out, besides
+	// values and locations, and of one of its labels.
+	sampleSize, writtenLabel = 160, 200
 )
 
 // sum adds up profiles in a table of its own.
@@ -50,7 +54,7 @@ func (s *sum) add(t *table, rows []row) {
 			s.start = r.time
 		}
 		s.count++
-		s.duration += r.duration
+		s.duration += min(r.duration, math.MaxInt64-s.duration)
 		to, ok := columns[r.schema]
 		if !ok {
 			to = s.columns(a.schemas[r.schema])
@@ -62,7 +66,8 @@ func (s *sum) add(t *table, rows []row) {
 			values := r.values[i*n : (i+1)*n]
 			if set == 0 {
 				for k, v := range values {
-					s.plain[to[k]][node] += v
+					to := &s.plain[to[k]][node]
+					*to = pprofile.Plus(*to, v)
 				}
 				continue
 			}
@@ -73,7 +78,7 @@ func (s *sum) add(t *table, rows []row) {
 				s.labelled[id] = sums
 			}
 			for k, v := range values {
-				sums[to[k]] += v
+				sums[to[k]] = pprofile.Plus(sums[to[k]], v)
 			}
 		}
 	}
@@ -129,26 +134,20 @@ func (s *sum) header() schema {
 	return h
 }
 
-// profile writes the sum in the format of pprof. Samples whose values are all
-// zero are left out.
-func (s *sum) profile() (*profile.Profile, error) {
-	w := writer{table: &s.all.table, p: &profile.Profile{TimeNanos: s.start, DurationNanos: s.duration}}
-	w.header(s.header())
-	w.mappings = make([]*profile.Mapping, len(w.table.mappings))
-	w.functions = make([]*profile.Function, len(w.table.functions))
-	w.locations = make([]*profile.Location, len(w.table.locations))
+// each calls f with the samples of the sum whose values are not all zero. The values
+// are f's to keep when it clones them.
+func (s *sum) each(f func(node, labels uint32, values []int64)) {
 	values := make([]int64, len(s.types))
-	for node := range w.table.nodes {
-		zero := true
-		for k := range s.types {
+	some := func(v int64) bool { return v != 0 }
+	for node := range s.all.nodes {
+		for k := range values {
 			values[k] = 0
 			if node < len(s.plain[k]) {
 				values[k] = s.plain[k][node]
 			}
-			zero = zero && values[k] == 0
 		}
-		if !zero {
-			w.sample(uint32(node), 0, slices.Clone(values))
+		if slices.ContainsFunc(values, some) {
+			f(uint32(node), 0, values)
 		}
 	}
 	ids := make([][2]uint32, 0, len(s.labelled))
@@ -157,21 +156,47 @@ func (s *sum) profile() (*profile.Profile, error) {
 	}
 	slices.SortFunc(ids, func(a, b [2]uint32) int { return slices.Compare(a[:], b[:]) })
 	for _, id := range ids {
-		v := s.labelled[id]
-		if slices.ContainsFunc(v, func(n int64) bool { return n != 0 }) {
-			w.sample(id[0], id[1], append(v, make([]int64, len(s.types)-len(v))...))
+		clear(values)
+		if copy(values, s.labelled[id]); slices.ContainsFunc(values, some) {
+			f(id[0], id[1], values)
 		}
 	}
-	if w.depth > maxLocations {
-		return nil, fmt.Errorf("add up profiles: the stacks have more than %d locations: %w", maxLocations, store.ErrLimit)
+}
+
+// written says how many locations the stacks of profile have together, and how much
+// memory its samples take, roughly.
+func (s *sum) written() (locations, size int) {
+	depth := make([]int32, len(s.all.nodes))
+	for i := 1; i < len(depth); i++ { // callers before callees
+		depth[i] = depth[s.all.nodes[i].parent] + 1
 	}
-	for _, m := range w.mappings { // in their order: the first is the program's own
-		if m != nil {
-			w.p.Mapping = append(w.p.Mapping, m)
-			m.ID = uint64(len(w.p.Mapping))
+	s.each(func(node, labels uint32, values []int64) {
+		locations += int(depth[node])
+		size += sampleSize + 8*len(values) + 8*int(depth[node]) + writtenLabel*len(s.all.labels[labels])
+	})
+	return locations, size
+}
+
+// profile writes the sum in the format of pprof. Samples whose values are all
+// zero are left out.
+func (s *sum) profile() *profile.Profile {
+	w := writer{table: &s.all.table, p: &profile.Profile{TimeNanos: s.start, DurationNanos: s.duration}}
+	w.header(s.header())
+	w.mappings = make([]*profile.Mapping, len(w.table.mappings))
+	w.functions = make([]*profile.Function, len(w.table.functions))
+	w.locations = make([]*profile.Location, len(w.table.locations))
+	s.each(func(node, labels uint32, values []int64) { w.sample(node, labels, slices.Clone(values)) })
+	// In their order, but those of files first: the first is the program's own to who reads
+	// pprof, and a profile may begin in the kernel.
+	for _, file := range []bool{true, false} {
+		for _, m := range w.mappings {
+			if m != nil && file != strings.HasPrefix(m.File, "[") {
+				w.p.Mapping = append(w.p.Mapping, m)
+				m.ID = uint64(len(w.p.Mapping))
+			}
 		}
 	}
-	return w.p, nil
+	return w.p
 }
 
 // writer makes a pprof profile of a table.
@@ -181,7 +206,6 @@ type writer struct {
 	mappings  []*profile.Mapping
 	functions []*profile.Function
 	locations []*profile.Location
-	depth     int
 }
 
 func (w *writer) header(s schema) {
@@ -200,16 +224,9 @@ func (w *writer) header(s schema) {
 }
 
 func (w *writer) sample(node, labels uint32, values []int64) {
-	if w.depth > maxLocations {
-		return
-	}
 	o := &profile.Sample{Value: values}
 	for at := node; at != 0; at = w.table.nodes[at].parent {
 		o.Location = append(o.Location, w.location(w.table.nodes[at].location))
-		w.depth++
-		if w.depth > maxLocations {
-			return
-		}
 	}
 	for _, l := range w.table.labels[labels] {
 		k := w.table.strings[l.key]
@@ -237,41 +254,42 @@ func (w *writer) sample(node, labels uint32, values []int64) {
 	w.p.Sample = append(w.p.Sample, o)
 }
 
+// once makes the thing at a place when it is first asked for.
+func once[T any](all []*T, i uint32, make func() *T) *T {
+	if all[i] == nil {
+		all[i] = make()
+	}
+	return all[i]
+}
+
 func (w *writer) location(i uint32) *profile.Location {
-	if o := w.locations[i]; o != nil {
+	return once(w.locations, i, func() *profile.Location {
+		l := w.table.locations[i]
+		o := &profile.Location{ID: uint64(len(w.p.Location) + 1), Address: l.address, IsFolded: l.folded}
+		if l.mapping > 0 {
+			o.Mapping = w.mapping(l.mapping - 1)
+		}
+		for _, n := range l.lines {
+			o.Line = append(o.Line, profile.Line{Function: w.function(n.function), Line: n.line, Column: n.column})
+		}
+		w.p.Location = append(w.p.Location, o)
 		return o
-	}
-	l := w.table.locations[i]
-	o := &profile.Location{ID: uint64(len(w.p.Location) + 1), Address: l.address, IsFolded: l.folded}
-	if l.mapping > 0 {
-		o.Mapping = w.mapping(l.mapping - 1)
-	}
-	for _, n := range l.lines {
-		o.Line = append(o.Line, profile.Line{Function: w.function(n.function), Line: n.line, Column: n.column})
-	}
-	w.locations[i] = o
-	w.p.Location = append(w.p.Location, o)
-	return o
+	})
 }
 
 func (w *writer) function(i uint32) *profile.Function {
-	if o := w.functions[i]; o != nil {
+	return once(w.functions, i, func() *profile.Function {
+		f := w.table.functions[i]
+		o := &profile.Function{ID: uint64(len(w.p.Function) + 1), Name: w.table.strings[f.name], SystemName: w.table.strings[f.system], Filename: w.table.strings[f.file], StartLine: f.start}
+		w.p.Function = append(w.p.Function, o)
 		return o
-	}
-	f := w.table.functions[i]
-	o := &profile.Function{ID: uint64(len(w.p.Function) + 1), Name: w.table.strings[f.name], SystemName: w.table.strings[f.system], Filename: w.table.strings[f.file], StartLine: f.start}
-	w.functions[i] = o
-	w.p.Function = append(w.p.Function, o)
-	return o
+	})
 }
 
 func (w *writer) mapping(i uint32) *profile.Mapping {
-	if o := w.mappings[i]; o != nil {
-		return o
-	}
-	m := w.table.mappings[i]
-	o := &profile.Mapping{Start: m.start, Limit: m.limit, Offset: m.offset, File: w.table.strings[m.file], BuildID: w.table.strings[m.build],
-		HasFunctions: m.flags&1 != 0, HasFilenames: m.flags&2 != 0, HasLineNumbers: m.flags&4 != 0, HasInlineFrames: m.flags&8 != 0}
-	w.mappings[i] = o
-	return o
+	return once(w.mappings, i, func() *profile.Mapping {
+		m := w.table.mappings[i]
+		return &profile.Mapping{Start: m.start, Limit: m.limit, Offset: m.offset, File: w.table.strings[m.file], BuildID: w.table.strings[m.build],
+			HasFunctions: m.flags&1 != 0, HasFilenames: m.flags&2 != 0, HasLineNumbers: m.flags&4 != 0, HasInlineFrames: m.flags&8 != 0}
+	})
 }

@@ -1,12 +1,15 @@
 package profile
 
 import (
+	"cmp"
 	"encoding/binary"
 	"maps"
 	"math"
 	"slices"
 
 	"github.com/google/pprof/profile"
+
+	"github.com/guanlan-io/guanlan/internal/pprofile"
 )
 
 // table is what the profiles of a block share: symbols, stacks as a tree of
@@ -112,31 +115,45 @@ func newBuilder() *builder {
 	return b
 }
 
+// intern gives the place of v, at the end of all where it is new.
+func intern[V comparable](known map[V]uint32, all *[]V, v V) (at uint32, fresh bool) {
+	if at, ok := known[v]; ok {
+		return at, false
+	}
+	at = uint32(len(*all))
+	*all, known[v] = append(*all, v), at
+	return at, true
+}
+
+// internAs is intern for what is known by its encoded form.
+func internAs[V any](known map[string]uint32, all *[]V, key []byte, v V) (at uint32, fresh bool) {
+	if at, ok := known[string(key)]; ok {
+		return at, false
+	}
+	at = uint32(len(*all))
+	*all, known[string(key)] = append(*all, v), at
+	return at, true
+}
+
 func (b *builder) string(s string) uint32 {
-	i, ok := b.byString[s]
-	if !ok {
-		i = uint32(len(b.strings))
-		b.strings, b.byString[s] = append(b.strings, s), i
+	i, fresh := intern(b.byString, &b.strings, s)
+	if fresh {
 		b.size += stringSize + len(s)
 	}
 	return i
 }
 
 func (b *builder) mapping(m mapping) uint32 {
-	i, ok := b.byMapping[m]
-	if !ok {
-		i = uint32(len(b.mappings))
-		b.mappings, b.byMapping[m] = append(b.mappings, m), i
+	i, fresh := intern(b.byMapping, &b.mappings, m)
+	if fresh {
 		b.size += entrySize
 	}
 	return i
 }
 
 func (b *builder) function(f function) uint32 {
-	i, ok := b.byFunction[f]
-	if !ok {
-		i = uint32(len(b.functions))
-		b.functions, b.byFunction[f] = append(b.functions, f), i
+	i, fresh := intern(b.byFunction, &b.functions, f)
+	if fresh {
 		b.size += entrySize
 	}
 	return i
@@ -145,20 +162,16 @@ func (b *builder) function(f function) uint32 {
 // location keeps l.lines when it is new.
 func (b *builder) location(l location) uint32 {
 	b.key = appendLocation(b.key[:0], l)
-	i, ok := b.byLocation[string(b.key)]
-	if !ok {
-		i = uint32(len(b.locations))
-		b.locations, b.byLocation[string(b.key)] = append(b.locations, l), i
+	i, fresh := internAs(b.byLocation, &b.locations, b.key, l)
+	if fresh {
 		b.size += entrySize + len(b.key) + 24*len(l.lines)
 	}
 	return i
 }
 
 func (b *builder) node(n node) uint32 {
-	i, ok := b.byNode[n]
-	if !ok {
-		i = uint32(len(b.nodes))
-		b.nodes, b.byNode[n] = append(b.nodes, n), i
+	i, fresh := intern(b.byNode, &b.nodes, n)
+	if fresh {
 		b.size += nodeSize
 	}
 	return i
@@ -167,10 +180,8 @@ func (b *builder) node(n node) uint32 {
 // labelSet keeps l when it is new.
 func (b *builder) labelSet(l []label) uint32 {
 	b.key = appendLabels(b.key[:0], l)
-	i, ok := b.byLabels[string(b.key)]
-	if !ok {
-		i = uint32(len(b.labels))
-		b.labels, b.byLabels[string(b.key)] = append(b.labels, l), i
+	i, fresh := internAs(b.byLabels, &b.labels, b.key, l)
+	if fresh {
 		b.size += entrySize + len(b.key) + 32*len(l)
 	}
 	return i
@@ -179,18 +190,16 @@ func (b *builder) labelSet(l []label) uint32 {
 // schema keeps s's slices when it is new.
 func (b *builder) schema(s schema) uint32 {
 	b.key = appendSchema(b.key[:0], s)
-	i, ok := b.bySchema[string(b.key)]
-	if !ok {
-		i = uint32(len(b.schemas))
-		b.schemas, b.bySchema[string(b.key)] = append(b.schemas, s), i
+	i, fresh := internAs(b.bySchema, &b.schemas, b.key, s)
+	if fresh {
 		b.size += entrySize + len(b.key)
 	}
 	return i
 }
 
-// add takes a valid profile in.
+// add takes a valid profile in, or as much of it as is above maxWrite.
 func (b *builder) add(p *profile.Profile, time int64) row {
-	r := row{time: time, duration: max(p.DurationNanos, 0), schema: b.schemaOf(p)}
+	r := row{time: time, duration: min(max(p.DurationNanos, 0), int64(longest)), schema: b.schemaOf(p)}
 	types := len(p.SampleType)
 	mappings := map[*profile.Mapping]uint32{}
 	for _, m := range p.Mapping {
@@ -223,11 +232,14 @@ func (b *builder) add(p *profile.Profile, time int64) row {
 		at := uint32(0)
 		for _, l := range slices.Backward(s.Location) {
 			at = b.node(node{at, place(l)})
+			if b.size > maxWrite {
+				return r // nobody wants the rest
+			}
 		}
 		id := [2]uint32{at, b.labelsOf(s)}
 		if i, ok := seen[id]; ok {
 			for j, v := range s.Value {
-				r.values[i*types+j] += v
+				r.values[i*types+j] = pprofile.Plus(r.values[i*types+j], v)
 			}
 			continue
 		}
@@ -244,10 +256,10 @@ func (r row) sorted(types int) row {
 		order[i] = i
 	}
 	id := func(i int) uint64 { return uint64(r.nodes[i])<<32 | uint64(r.labels[i]) }
-	if slices.IsSortedFunc(order, func(i, j int) int { return compare(id(i), id(j)) }) {
+	if slices.IsSortedFunc(order, func(i, j int) int { return cmp.Compare(id(i), id(j)) }) {
 		return r
 	}
-	slices.SortFunc(order, func(i, j int) int { return compare(id(i), id(j)) })
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(id(i), id(j)) })
 	out := row{time: r.time, duration: r.duration, schema: r.schema,
 		nodes: make([]uint32, len(order)), labels: make([]uint32, len(order)), values: make([]int64, 0, len(r.values))}
 	for to, from := range order {
@@ -255,16 +267,6 @@ func (r row) sorted(types int) row {
 		out.values = append(out.values, r.values[from*types:(from+1)*types]...)
 	}
 	return out
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // end is when a profile ends; never before it starts.

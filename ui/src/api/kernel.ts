@@ -31,11 +31,12 @@ export const audit = (q: Question, severity: Severity, limit = 200) =>
     placeholderData: keepPreviousData,
   })
 
-export const auditRules = () =>
+/** The rules in force in a time range. */
+export const auditRules = ({ start, end }: Question) =>
   queryOptions({
-    queryKey: ['auditRules'],
-    queryFn: ({ signal }) => get('/api/v1/kernel/audit/rules', {}, signal),
-    staleTime: Infinity,
+    queryKey: ['auditRules', start, end],
+    queryFn: ({ signal }) => get('/api/v1/kernel/audit/rules', { query: { from: String(Math.round(start)), to: String(Math.round(end)) } }, signal),
+    placeholderData: keepPreviousData,
   })
 
 export const kills = (q: Question, limit = 20) =>

@@ -21,7 +21,7 @@ export const flame = (q: Question, type: string, base?: Question) =>
   queryOptions({
     queryKey: ['flame', q, type, base],
     queryFn: ({ signal }) => {
-      const other = base && { base_from: String(Math.round(base.start)), base_to: String(Math.round(base.end)), base_filter: base.filter }
+      const other = base && { base_from: String(Math.round(base.start)), base_to: String(Math.round(base.end)), base_filter: base.filter || '*' }
       return get('/api/v1/profiles/flame', { query: { ...wire(q), type, ...other } }, signal)
     },
     placeholderData: keepPreviousData,

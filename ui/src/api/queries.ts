@@ -11,7 +11,7 @@ export interface Question {
   filter?: string
 }
 
-type Signal = 'traces' | 'logs'
+type Signal = 'traces' | 'logs' | 'profiles'
 
 const wire = (q: Question) => ({ start: String(Math.round(q.start)), end: String(Math.round(q.end)), filter: q.filter })
 

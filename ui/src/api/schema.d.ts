@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * List the rules of the audit
-         * @description The rules that come with this version. Receivers may add, replace and disable rules by files of their own.
+         * @description The rules in force on the hosts whose audit told them around the window, and those that their files disable. Where none did, the rules that come with this version.
          */
         get: operations["listAuditRules"];
         put?: never;
@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * Show what the kernel saw behind a trace or a service
-         * @description Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings.
+         * @description Of a trace: the sockets of its client spans. Of a service: its flows, kills for want of memory and audit findings. Of both: the profiles that were taken, with the filter that shows them.
          */
         get: operations["getKernelFacts"];
         put?: never;
@@ -618,26 +618,39 @@ export interface components {
             filter: string;
             /** @description Cursor of the next page; empty at the end. */
             next: string;
-            /** @description Findings of the whole window by rule, most first. */
+            /** @description Events of the whole window by rule, most first; one that meets two rules counts for both. */
             rules: components["schemas"]["Tally"][];
             /** @description Findings of the whole window by severity. */
             severities: components["schemas"]["Tally"][];
         };
         AuditRule: {
+            /** @description False where a file disables it. */
+            enabled: boolean;
+            /** @description Where it is so; empty where no audit told its rules. */
+            hosts: string[];
             id: string;
             /** @description container, host, or empty for both. */
             in: string;
+            /** @description What an event is asked for, in English. */
+            looksFor: string;
             /** @description Kinds of event that it looks at. */
             on: string[];
             /** @enum {string} */
             severity: "info" | "notice" | "warning" | "critical";
+            /** @description File that the rule is from, as the receiver's configuration names it; empty: it comes with the program. */
+            source: string;
             /** @description MITRE ATT&CK id. */
             technique: string;
             title: string;
+            /** @description What excuses an event, allowances of later files among it. */
+            unless: string[];
             /** @description Why it matters, or what its noise is; may be empty. */
             why: string;
         };
         AuditRules: {
+            /** @description Whose audit told its rules around the window. Empty: no audit did, and these are the rules that come with this version. */
+            hosts: string[];
+            /** @description Those that come with the program first, then by file, disabled ones last. */
             rules: components["schemas"]["AuditRule"][];
         };
         Comparison: {
@@ -726,10 +739,10 @@ export interface components {
             /** @description Empty for the side that was observed: it may have many. */
             address: string;
             /**
-             * @description How the service is known: by the kernel (its own process or a process of the same host), by client spans to the address, by the address in a service's resource, or not.
+             * @description How the service is known: by the kernel (its own process or a process of the same host), by client spans to the address, by the address in a service's resource, as the workload or service that has the address in Kubernetes, as the name that the client asked a name server for, or not.
              * @enum {string}
              */
-            namedBy: "kernel" | "spans" | "resource" | "none";
+            namedBy: "kernel" | "spans" | "resource" | "kubernetes" | "dns" | "none";
             /** @description Empty for ephemeral ports. */
             port: string;
             /** @description Empty when only the address is known. */
@@ -959,6 +972,44 @@ export interface components {
              */
             zeroWindows: number;
         };
+        FoundProfiles: {
+            /** Format: date-time */
+            end: string;
+            /** @description The filter of profiles that, from start to end, gives exactly these. */
+            filter: string;
+            /** @description service.instance.id of the spans that they were looked for; empty where these tell none. */
+            instance: string;
+            /**
+             * @description What they are of: samples that carry the trace id, the very process (by service.instance.id, process id, container or pod), or all of the service.
+             * @enum {string}
+             */
+            of: "trace" | "process" | "service";
+            /**
+             * Format: int64
+             * @description How many there are.
+             */
+            profiles: number;
+            service: string;
+            /**
+             * Format: date-time
+             * @description Of spans: when they ran; where no profile was taken then, five minutes before and after.
+             */
+            start: string;
+            /**
+             * Format: int64
+             * @description Sum of all values.
+             */
+            total: number;
+            /**
+             * @description What is measured.
+             * @example cpu
+             */
+            type: string;
+            /** @description Unit of total. */
+            unit: string;
+            /** @description service.version, where both spans and profiles tell it; it is part of the filter then. */
+            version: string;
+        };
         Graph: {
             edges: components["schemas"]["Edge"][];
             nodes: components["schemas"]["GraphNode"][];
@@ -1055,6 +1106,11 @@ export interface components {
         KernelFacts: {
             /** @description The newest findings, at most 10. */
             audit: components["schemas"]["AuditEvent"][];
+            /**
+             * Format: int64
+             * @description Audit events that meet a rule.
+             */
+            findings: number;
             /** @description Of a service: its flows, worst first, at most 50. */
             flows: components["schemas"]["Flow"][];
             /**
@@ -1069,6 +1125,8 @@ export interface components {
             kills: number;
             /** @description Newest first, at most 10. */
             oom: components["schemas"]["OOMStory"][];
+            /** @description Of a trace: profiles with samples of it, and of the processes that had spans in it while they had, the busiest 12. Of a service: by type. */
+            profiles: components["schemas"]["FoundProfiles"][];
             /** @description Audit findings by rule. */
             rules: components["schemas"]["Tally"][];
             /** @description Whether any kernel receiver reported around that time. */
@@ -1082,7 +1140,7 @@ export interface components {
             spans: components["schemas"]["SpanSockets"][];
         };
         KernelFeature: {
-            /** @description tcp, oom, audit, profile or attach. */
+            /** @description tcp, dns, oom, audit, profile or attach. */
             feature: string;
             host: string;
             /** @description What this kernel or process lacks for it; empty while it is up. */
@@ -1289,6 +1347,7 @@ export interface components {
             by: string;
             commandLine: string;
             container: string;
+            containerName: string;
             executable: string;
             /** Format: double */
             file: number;
@@ -1297,6 +1356,7 @@ export interface components {
             host: string;
             /** @description Names the log record. */
             id: string;
+            image: string;
             /**
              * Format: double
              * @description From the kill until the story was complete.
@@ -1535,7 +1595,12 @@ export interface components {
             end: string;
             filter: string;
             /** @enum {string} */
-            kind: "trace" | "traces" | "logs" | "errors" | "metrics" | "profiles" | "service";
+            kind: "trace" | "traces" | "logs" | "errors" | "metrics" | "profiles" | "service" | "network" | "sockets" | "oom" | "audit";
+            /**
+             * @description For kind network: how the worst of them does; else ok.
+             * @enum {string}
+             */
+            level: "ok" | "warning" | "bad";
             /** @description PromQL, for kind metrics. */
             query: string;
             /** Format: date-time */
@@ -1543,6 +1608,11 @@ export interface components {
             /** @description English name of the set; the UI translates by kind. */
             title: string;
             traceId: string;
+            /**
+             * @description Type of profile, for kind profiles; empty where there are none.
+             * @example cpu
+             */
+            type: string;
         };
         Resource: {
             attributes: components["schemas"]["Attribute"][];
@@ -2038,7 +2108,12 @@ export interface operations {
     };
     listAuditRules: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
+            };
             header?: {
                 /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
                 "X-Scope-OrgID"?: string;
@@ -2107,16 +2182,16 @@ export interface operations {
     getKernelFacts: {
         parameters: {
             query?: {
+                /** @description Inclusive: RFC 3339, Unix s/ms/µs/ns, or relative. Default: one hour before to. */
+                from?: string;
+                /** @description Exclusive, same forms. Default: now. */
+                to?: string;
                 /** @description Facts of the sockets behind this trace's client spans. */
                 trace_id?: string;
                 /** @description A time close to the trace, in the forms of from; makes the search faster. */
                 near?: string;
                 /** @description Without a trace: facts of this service in the window. */
                 service?: string;
-                /** @description In the forms of from elsewhere. Default: one hour before to. */
-                from?: string;
-                /** @description Exclusive. Default: now. */
-                to?: string;
             };
             header?: {
                 /** @description Whose data: ACCOUNT or ACCOUNT:PROJECT; default 0. */
@@ -2477,7 +2552,7 @@ export interface operations {
                 base_from?: string;
                 /** @description End of the profiles to compare with. Default: to. */
                 base_to?: string;
-                /** @description Filter of the profiles to compare with. Default: filter, when base_from or base_to is given. */
+                /** @description Filter of the profiles to compare with; * compares with all of them, whatever filter says. Default: filter, when base_from or base_to is given. */
                 base_filter?: string;
             };
             header?: {
@@ -2640,7 +2715,7 @@ export interface operations {
             };
             path: {
                 /** @description Kind of telemetry. */
-                signal: "traces" | "logs";
+                signal: "traces" | "logs" | "profiles";
             };
             cookie?: never;
         };
@@ -4075,7 +4150,7 @@ export interface operations {
             };
             path: {
                 /** @description Kind of telemetry. */
-                signal: "traces" | "logs";
+                signal: "traces" | "logs" | "profiles";
             };
             cookie?: never;
         };

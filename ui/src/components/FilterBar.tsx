@@ -12,7 +12,7 @@ import { Icon } from './Icon'
 import { type Known, type Suggestion, useSuggestions } from './suggestions'
 
 /** The filter in the URL. */
-export function FilterBar({ signal, extra }: { signal: Signal; extra?: ReactNode }) {
+export function FilterBar({ signal, placeholder, within, extra }: Pick<Props, 'signal' | 'within' | 'extra'> & { placeholder?: string }) {
   const url = useUrl()
   const set = useSetUrl()
   const t = useTexts()
@@ -20,9 +20,10 @@ export function FilterBar({ signal, extra }: { signal: Signal; extra?: ReactNode
     <FilterInput
       signal={signal}
       label={t.filter.label}
-      placeholder={{ traces: t.filter.placeholder, logs: t.filter.placeholderLogs, profiles: t.filter.placeholderProfiles, network: t.kernel.placeholder }[signal]}
+      placeholder={placeholder ?? { traces: t.filter.placeholder, logs: t.filter.placeholderLogs, profiles: t.filter.placeholderProfiles, network: t.kernel.placeholder }[signal]}
       value={url.q ?? ''}
       onChange={(q) => set({ q: q || undefined })}
+      within={within}
       extra={extra}
     />
   )

@@ -7,7 +7,7 @@ import type { Schemas } from '../api/client'
 import { type Anchor, related } from '../api/queries'
 import { tryParse } from '../state/filter'
 import { parseTime } from '../state/range'
-import { useTexts } from '../state/texts'
+import { type Texts, useTexts } from '../state/texts'
 import type { Search } from '../state/url'
 import { Icon, type IconName } from './Icon'
 import css from './SidePanel.module.css'
@@ -17,6 +17,7 @@ type Item = Schemas['RelatedItem']
 
 const icons: Record<Item['kind'], IconName> = {
   trace: 'traces', traces: 'traces', logs: 'logs', errors: 'error', metrics: 'metrics', profiles: 'profiles', service: 'services',
+  network: 'kernel', sockets: 'socket', oom: 'error', audit: 'shield',
 }
 
 export function Related({ anchor }: { anchor: Anchor }) {
@@ -42,16 +43,21 @@ export function Related({ anchor }: { anchor: Anchor }) {
 
 function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
   const t = useTexts()
+  const name = nameOf(t, item)
+  const bad = item.level === 'bad' || (item.count > 0 && (item.kind === 'errors' || item.kind === 'oom'))
   const inner = (
     <>
-      <Icon name={icons[item.kind]} />
-      <span className="cut">{t.related.titles[item.title] ?? t.related.kind[item.kind]}</span>
-      <span className={`${css.count} ${item.kind === 'errors' && item.count > 0 ? css.errors : ''}`}>{item.count === 0 ? t.related.empty : t.count(item.count)}</span>
+      <Icon name={item.level === 'ok' ? icons[item.kind] : 'error'} />
+      <span className="cut">{name}</span>
+      <span className={`${css.count} ${bad ? css.errors : item.level === 'warning' ? css.warning : ''}`}>
+        {item.count === 0 ? t.related.empty : t.count(item.count)}
+        {item.level !== 'ok' && <span className="hidden-text"> {t.kernel.level[item.level]}</span>}
+      </span>
     </>
   )
-  if (item.count === 0) return <span className={`${css.item} ${css.none}`}>{inner}</span>
+  if (item.count === 0) return <span className={`${css.item} ${css.none}`} title={name}>{inner}</span>
   const range: Search = { from: String(Math.floor(parseTime(item.start))), to: String(Math.ceil(parseTime(item.end))) }
-  const shared = { className: css.item, title: item.filter || item.query || item.traceId || undefined }
+  const shared = { className: css.item, title: [name, item.filter || item.query || item.traceId].filter(Boolean).join('\n') }
   switch (item.kind) {
     case 'trace':
       return (
@@ -69,7 +75,21 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
       )
     case 'profiles':
       return (
-        <Link {...shared} to="/profiles" search={{ ...range, q: item.filter || undefined }}>
+        <Link {...shared} to="/profiles" search={{ ...range, q: item.filter || undefined, type: item.type || undefined }}>
+          {inner}
+        </Link>
+      )
+    case 'sockets':
+      return (
+        <Link {...shared} to="/logs" search={{ ...range, q: item.filter, kernel: '1' }}>
+          {inner}
+        </Link>
+      )
+    case 'network':
+    case 'oom':
+    case 'audit':
+      return (
+        <Link {...shared} to={kernelPages[item.kind]} search={{ ...range, q: item.filter }}>
           {inner}
         </Link>
       )
@@ -86,6 +106,13 @@ function RelatedItem({ item, anchor }: { item: Item; anchor: Anchor }) {
         </Link>
       )
   }
+}
+
+const kernelPages = { network: '/kernel', oom: '/kernel/oom', audit: '/kernel/audit' } as const
+
+function nameOf(t: Texts, item: Item): string {
+  const type = item.type && (t.profiles.types[item.type] ?? item.type)
+  return (type && t.related.profiles[item.title]?.(type)) || (t.related.titles[item.title] ?? t.related.kind[item.kind] ?? item.title)
 }
 
 /** Errors are failed spans or loud records; only records have a severity. */

@@ -4,12 +4,13 @@ import { refresh, useAsOf } from '../state/clock'
 import { useDates } from '../state/dates'
 import { useKeys } from '../state/keys'
 import { setPreferences, usePreferences } from '../state/preferences'
-import { lastSpan, parseMoment, quickSpans, type Range, resolve, shift, widen } from '../state/range'
+import { lastSpan, quickSpans, type Range, resolve, shift, widen } from '../state/range'
 import { useTexts } from '../state/texts'
 import { rangePatch, useRange, useSetUrl } from '../state/url'
 import { Button, IconButton } from './Button'
 import { Icon } from './Icon'
 import { Menu } from './Menu'
+import { MomentFields, MomentHint, useMoments } from './Moments'
 import css from './TimePicker.module.css'
 
 const refreshChoices = [0, 10, 30, 60, 300]
@@ -93,35 +94,20 @@ function describe(range: Range, t: ReturnType<typeof useTexts>, [from, to]: [str
 
 function Absolute({ range, onApply, onWiden }: { range: Range; onApply: (r: Range) => void; onWiden: () => void }) {
   const t = useTexts()
-  const utc = usePreferences().zone === 'utc'
-  const [from, setFrom] = useState(() => editable(range.from, utc))
-  const [to, setTo] = useState(() => editable(range.to, utc))
-  const now = useAsOf()
-  const read = (text: string) => parseMoment(utc && plainDate.test(text) ? `${text.trim()}Z` : text, now)
-  const [start, end] = [read(from), read(to)]
-  const wrong = start === undefined || end === undefined ? t.time.wrong : start >= end ? t.time.order : ''
+  const m = useMoments(range.from, range.to)
   const submit = (e: FormEvent) => {
     e.preventDefault()
-    if (wrong) return
+    if (m.wrong) return
     const keep = (text: string, ms: number) => (text.trim().startsWith('now') ? text.trim() : String(ms))
-    onApply({ from: keep(from, start!), to: keep(to, end!) })
+    onApply({ from: keep(m.from, m.start!), to: keep(m.to, m.end!) })
   }
   return (
     <form className={css.form} onSubmit={submit}>
       <h3>{t.time.absolute}</h3>
-      <label>
-        {t.time.from}
-        <input value={from} onChange={(e) => setFrom(e.target.value)} aria-invalid={start === undefined} spellCheck={false} />
-      </label>
-      <label>
-        {t.time.to}
-        <input value={to} onChange={(e) => setTo(e.target.value)} aria-invalid={end === undefined} spellCheck={false} />
-      </label>
-      <p className={wrong ? css.wrong : 'dim'} aria-live="polite">
-        {wrong || t.time.hint}
-      </p>
+      <MomentFields moments={m} />
+      <MomentHint wrong={m.wrong} className={css.wrong} />
       <div className={css.moves}>
-        <Button look="primary" type="submit" disabled={wrong !== ''}>
+        <Button look="primary" type="submit" disabled={m.wrong !== ''}>
           {t.time.apply}
         </Button>
         <Button icon="wider" onClick={onWiden}>
@@ -130,15 +116,4 @@ function Absolute({ range, onApply, onWiden }: { range: Range; onApply: (r: Rang
       </div>
     </form>
   )
-}
-
-/** A date that does not name its zone. */
-const plainDate = /^\s*\d{4}-\d{2}-\d{2}[ T][\d:.]+\s*$/
-
-/** Unix milliseconds as a date that can be edited; the rest as it stands. */
-function editable(text: string, utc: boolean): string {
-  if (!/^\d{10,13}$/.test(text)) return text
-  const ms = parseMoment(text, 0)!
-  const shown = new Date(utc ? ms : ms - new Date(ms).getTimezoneOffset() * 60_000)
-  return shown.toISOString().slice(0, 19).replace('T', ' ')
 }

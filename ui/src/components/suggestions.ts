@@ -1,6 +1,5 @@
 import { useQuery } from '@tanstack/react-query'
 import { useDeferredValue } from 'react'
-import { type ProfileSeries, profileSeries } from '../api/profiles'
 import { fields, values } from '../api/queries'
 import { operators, quote, quoteValue, type Signal, typing } from '../state/filter'
 import { useTexts } from '../state/texts'
@@ -34,17 +33,16 @@ export function useSuggestions(signal: Signal, text: string, filter: string, on:
   // Values are asked for by prefix; a fast typist needs only the last answer.
   const prefix = useDeferredValue(now.prefix)
   const question = at === undefined ? { start: page.start, end: page.end, filter } : { start: at - aroundMs, end: at + aroundMs, filter }
-  const rows = own || signal === 'profiles' || signal === 'network' ? undefined : signal
+  const rows = own || signal === 'network' ? undefined : signal
   const byName = useQuery({ ...fields(question, rows ?? 'traces'), enabled: on && rows !== undefined && now.stage === 'field' })
   const field = now.stage === 'value' ? now.field : ''
   const byValue = useQuery({ ...values(question, rows ?? 'traces', field, prefix, mostShown), enabled: on && rows !== undefined && field !== '' })
-  const { data: profiles } = useQuery({ ...profileSeries({ start: question.start, end: question.end }), enabled: on && signal === 'profiles' })
 
   const head = text.slice(0, now.from)
   const needle = now.prefix.toLowerCase()
   switch (now.stage) {
     case 'field': {
-      const all = own?.fields ?? (rows ? (byName.data?.fields ?? []) : profileFields(profiles?.series ?? []))
+      const all = own?.fields ?? byName.data?.fields ?? []
       const known = all.filter((f) => f.value.toLowerCase().includes(needle))
       known.sort((a, b) => Number(b.value.toLowerCase().startsWith(needle)) - Number(a.value.toLowerCase().startsWith(needle)))
       const found: Suggestion[] = known.slice(0, mostShown).map((f) => ({ text: `${head}${quote(f.value)} `, label: f.value, note: t.count(f.count), done: false }))
@@ -61,31 +59,9 @@ export function useSuggestions(signal: Signal, text: string, filter: string, on:
     case 'value':
       return {
         title: t.filter.values,
-        suggestions: (own?.values(field) ?? (rows ? (byValue.data?.values ?? []) : profileValues(profiles?.series ?? [], field)))
+        suggestions: (own?.values(field) ?? byValue.data?.values ?? [])
           .filter((v) => v.value.toLowerCase().startsWith(needle))
           .map((v) => ({ text: `${head.trimEnd()} ${quoteValue(v.value)}`, label: v.value || '""', note: t.count(v.count), done: true })),
       }
   }
-}
-
-/** What can be said of profiles, and how to read it from what there is. */
-const profileField: Record<string, (s: ProfileSeries) => readonly string[]> = {
-  'service.name': (s) => [s.service],
-  'service.version': (s) => s.versions,
-}
-
-interface Tally {
-  value: string
-  count: number
-}
-
-function profileFields(series: readonly ProfileSeries[]): Tally[] {
-  const all = series.reduce((n, s) => n + s.profiles, 0)
-  return [...Object.keys(profileField), 'service.instance.id', 'trace_id'].map((value) => ({ value, count: all }))
-}
-
-function profileValues(series: readonly ProfileSeries[], field: string): Tally[] {
-  const counts = new Map<string, number>()
-  for (const s of series) for (const v of profileField[field]?.(s) ?? []) counts.set(v, (counts.get(v) ?? 0) + s.profiles)
-  return [...counts].map(([value, count]) => ({ value, count })).sort((a, b) => b.count - a.count)
 }

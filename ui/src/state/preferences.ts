@@ -11,6 +11,8 @@ export interface Preferences {
   refresh: number
   wrapLogs: boolean
   showFields: boolean
+  /** Equal audit events one after the other are one row. */
+  foldRepeats: boolean
   /** Share of the waterfall's width that names take. */
   nameShare: number
 }
@@ -22,6 +24,7 @@ const initial: Preferences = {
   refresh: 0,
   wrapLogs: false,
   showFields: true,
+  foldRepeats: true,
   nameShare: 0.34,
 }
 

@@ -14,6 +14,7 @@ test('time ticks are round in their zone and not too many', () => {
 test('linear ticks', () => {
   expect(linearTicks(0, 1, 5)).toEqual([0, 0.2, 0.4, 0.6000000000000001, 0.8, 1])
   expect(linearTicks(0, 97, 5)).toEqual([0, 20, 40, 60, 80])
+  expect(linearTicks(0, 0.046, 2)).toEqual([0, 0.02, 0.04])
   expect(linearTicks(3, 3, 5)).toEqual([])
 })
 

@@ -22,7 +22,7 @@ export function timeTicks(start: number, end: number, most: number, offset: numb
   return { step, ticks }
 }
 
-/** Round numbers (1, 2, 5 times a power of ten) from lo to hi. */
+/** Round numbers (1, 2, 5 times a power of ten) from lo to hi; more than wanted where there would be one, which is no scale. */
 export function linearTicks(lo: number, hi: number, most: number): number[] {
   if (!(hi > lo)) return []
   const rough = (hi - lo) / most
@@ -31,8 +31,11 @@ export function linearTicks(lo: number, hi: number, most: number): number[] {
   const ticks: number[] = []
   // Multiplying avoids the drift of adding a fraction again and again.
   for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + step * 1e-9; i++) ticks.push(i * step || 0)
-  return ticks
+  return ticks.length > 1 || most >= enough ? ticks : linearTicks(lo, hi, most + 1)
 }
+
+/** So many ticks wanted give two at the least. */
+const enough = 8
 
 /** Round sizes (powers of two) from zero or below to hi. */
 export function binaryTicks(lo: number, hi: number, most: number): number[] {

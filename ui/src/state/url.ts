@@ -21,6 +21,7 @@ const keys = [
   'zoom', // part of a trace, nanoseconds: from-to; or the frame that takes the width
   'near', // a time close to the trace
   'log', // selected log record
+  'rule', // selected rule of the audit
   'around', // log record whose neighbours are shown
   'cols', // columns of the log list
   'live', // 1 follows new records

@@ -1,29 +1,31 @@
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { useCallback, useMemo, useState } from 'react'
 import { audit, auditRules, type AuditEvent, network, type Severity } from '../../api/kernel'
-import { logVolume } from '../../api/queries'
 import { Button, Choice } from '../../components/Button'
 import { type Column, DataTable } from '../../components/DataTable'
-import { FilterInput } from '../../components/FilterBar'
+import { FilterBar } from '../../components/FilterBar'
 import { LiveBar } from '../../components/LiveBar'
-import { ServiceName } from '../../components/Mark'
+import { Mark, ServiceName } from '../../components/Mark'
 import { Page } from '../../components/Page'
+import { RecordVolume } from '../../components/RecordVolume'
 import { Broken, Busy, Empty, NoMatch, Skeleton } from '../../components/States'
 import { useTail } from '../../components/tail'
 import { Time } from '../../components/Time'
-import { Volume } from '../../components/Volume'
+import { useDates } from '../../state/dates'
 import { type Condition, formatFilter, tryParse, withCondition } from '../../state/filter'
-import { absolute } from '../../state/range'
+import { setPreferences, usePreferences } from '../../state/preferences'
+import { parseTime } from '../../state/range'
 import { type Texts, useTexts } from '../../state/texts'
 import { useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { middle } from '../../state/units'
-import { auditSeverities, fromLog, isAuditSeverity, recordFilter, toggleRule } from './audit'
+import { asksRule, auditSeverities, fromLog, isAuditSeverity, recordFilter, type Run, runsOf, toggleRule } from './audit'
 import { AuditPanel } from './AuditPanel'
 import css from './Kernel.module.css'
 import { NoReceiver, Refused, Tabs } from './Parts'
-import { Rules } from './Rules'
+import { RulePanel, Rules } from './Rules'
 
-const volumeColumns = 120
+/** Events that are read without being asked for while they fold into few rows. */
+const [mostUnasked, mostFolded] = [2000, 40]
 
 /** Which events: from a severity on, or also those that meet no rule. */
 const choices = ['none', ...auditSeverities] as const
@@ -46,10 +48,14 @@ export default function AuditPage() {
     const seen = new Set(tail.logs.map((l) => l.id))
     return [...tail.logs.map(fromLog), ...stored.filter((e) => !seen.has(e.id))]
   }, [data, tail.logs])
-  const onEnd = useCallback(() => {
-    if (hasNextPage && !isFetching) void fetchNextPage()
-  }, [hasNextPage, isFetching, fetchNextPage])
   const onFilter = (c: Condition) => set({ q: formatFilter(withCondition(conditions, c)) })
+  const { foldRepeats } = usePreferences()
+  const runs = useMemo(() => runsOf(rows, foldRepeats), [rows, foldRepeats])
+  // Folded, thousands of events may not fill the screen: then it is for the reader to ask for more.
+  const asks = runs.length < mostFolded && rows.length >= mostUnasked
+  const onEnd = useCallback(() => {
+    if (hasNextPage && !isFetching && !asks) void fetchNextPage()
+  }, [hasNextPage, isFetching, fetchNextPage, asks])
   const columns = useMemo(() => auditColumns(t), [t])
   const chosen = rows.find((e) => e.id === url.log)
   const rules = url.view === 'rules'
@@ -59,19 +65,16 @@ export default function AuditPage() {
       title={t.kernel.audit}
       heading={t.kernel.title}
       tools={<Tabs />}
-      bar={
-        <FilterInput
-          signal="logs"
-          label={t.filter.label}
-          placeholder={t.kernel.placeholderAudit}
-          value={url.q ?? ''}
-          onChange={(q) => set({ q: q || undefined })}
-          within={records}
-        />
+      bar={<FilterBar signal="logs" placeholder={t.kernel.placeholderAudit} within={records} />}
+      side={
+        rules && url.rule ? (
+          <RulePanel counts={data?.pages[0]?.rules ?? []} />
+        ) : (
+          url.log && <AuditPanel id={url.log} listed={chosen} onFilter={onFilter} onClose={() => set({ log: undefined })} />
+        )
       }
-      side={url.log && <AuditPanel id={url.log} listed={chosen} onFilter={onFilter} onClose={() => set({ log: undefined })} />}
     >
-      <Timeline records={records} conditions={conditions} />
+      <RecordVolume question={{ ...question, filter: records }} label={t.kernel.timeline} className={css.volume} />
       <Features />
       <div className={css.split}>
         <RuleList counts={data?.pages[0]?.rules ?? []} conditions={conditions} />
@@ -82,11 +85,16 @@ export default function AuditPage() {
               small
               value={severity}
               options={choices.map((c) => ({ value: c, text: c === 'none' ? t.kernel.all : c === 'info' ? t.kernel.findings : `≥ ${t.kernel.severity[c]!}` }))}
-              onChange={(sev) => set({ sev: sev === 'info' ? undefined : sev, view: undefined })}
+              onChange={(sev) => set({ sev: sev === 'info' ? undefined : sev, view: undefined, rule: undefined })}
             />
-            <Button small icon="shield" aria-pressed={rules} onClick={() => set({ view: rules ? undefined : 'rules' })}>
+            <Button small icon="shield" aria-pressed={rules} onClick={() => set({ view: rules ? undefined : 'rules', rule: undefined })}>
               {t.kernel.rules}
             </Button>
+            {!rules && (
+              <Button small aria-pressed={foldRepeats} title={t.kernel.foldHint} onClick={() => setPreferences({ foldRepeats: !foldRepeats })}>
+                {t.kernel.fold}
+              </Button>
+            )}
             <span className={css.spacer} />
             {!rules && <LiveBar live={live} paused={paused} tail={tail} onPause={setPaused} />}
           </div>
@@ -102,15 +110,23 @@ export default function AuditPage() {
           ) : (
             <DataTable
               label={t.kernel.audit}
-              rows={rows}
+              rows={runs}
               columns={columns}
-              rowKey={(e) => e.id}
+              rowKey={(r) => r.event.id}
               selected={url.log}
-              onOpen={(e) => set({ log: e.id })}
+              onOpen={(r) => set({ log: r.event.id })}
               onEnd={onEnd}
               virtual
               keys
-              foot={error ? <Broken compact error={error} onRetry={() => void fetchNextPage()} /> : undefined}
+              foot={
+                error ? (
+                  <Broken compact error={error} onRetry={() => void fetchNextPage()} />
+                ) : asks && hasNextPage ? (
+                  <Button small onClick={() => void fetchNextPage()} disabled={isFetching}>
+                    {t.common.loadMore}
+                  </Button>
+                ) : undefined
+              }
             />
           )}
         </div>
@@ -126,34 +142,11 @@ function Features() {
   return data ? <Refused features={data.features} feature="audit" /> : null
 }
 
-function Timeline({ records, conditions }: { records: string; conditions: readonly Condition[] }) {
-  const t = useTexts()
-  const set = useSetUrl()
-  const { start, end } = useQuestion()
-  const { data, error, refetch, isPending, isFetching } = useQuery(logVolume({ start, end, filter: records }, volumeColumns))
-  return (
-    <section className={css.volume} aria-label={t.kernel.timeline}>
-      <Busy on={isFetching && !isPending} />
-      {error ? (
-        <Broken compact error={error} onRetry={() => void refetch()} />
-      ) : isPending ? (
-        <Skeleton lines={5} />
-      ) : (
-        <Volume
-          volume={data}
-          onRange={(a, b) => set({ ...absolute({ start: a, end: b }), live: undefined })}
-          onSeverity={(s) => set({ q: formatFilter(withCondition(conditions, { field: 'severity', op: '=', value: s })) })}
-        />
-      )}
-    </section>
-  )
-}
-
 /** Rules that were met, worst and most frequent first; a click asks for one. */
 function RuleList({ counts, conditions }: { counts: readonly { value: string; count: number }[]; conditions: readonly Condition[] }) {
   const t = useTexts()
   const set = useSetUrl()
-  const { data } = useQuery(auditRules())
+  const { data } = useQuery(auditRules(useQuestion()))
   const known = new Map(data?.rules.map((r) => [r.id, r]))
   const level = (id: string) => auditSeverities.indexOf(known.get(id)?.severity ?? 'info')
   const rows = [...counts].sort((a, b) => level(b.value) - level(a.value) || b.count - a.count)
@@ -162,7 +155,7 @@ function RuleList({ counts, conditions }: { counts: readonly { value: string; co
       <h2>{t.kernel.found}</h2>
       {rows.length === 0 && <p className={`${css.inset} dim`}>{t.common.none}</p>}
       {rows.map((r) => {
-        const on = conditions.some((c) => c.field === 'log.kernel.audit.rule' && c.op === '=' && c.value === r.value)
+        const on = asksRule(conditions, r.value)
         const rule = known.get(r.value)
         return (
           <button
@@ -173,7 +166,7 @@ function RuleList({ counts, conditions }: { counts: readonly { value: string; co
             title={t.kernel.ruleTitle[r.value] ?? rule?.title ?? r.value}
             onClick={() => set({ q: formatFilter(toggleRule(conditions, r.value)) || undefined, view: undefined })}
           >
-            <span className="cut">{r.value.replaceAll('_', ' ')}</span>
+            <span className="cut">{t.kernel.ruleTitle[r.value] ?? r.value.replaceAll('_', ' ')}</span>
             {rule && <AuditSeverity name={rule.severity} quiet />}
             <span className="dim">{t.count(r.count)}</span>
           </button>
@@ -228,21 +221,36 @@ function titleOf(t: Texts, e: AuditEvent): string {
   return worst ? (t.kernel.ruleTitle[worst.rule] ?? worst.title) : e.text
 }
 
-function auditColumns(t: Texts): Column<AuditEvent>[] {
+function auditColumns(t: Texts): Column<Run>[] {
   return [
-    { key: 'time', head: t.kernel.time, width: '136px', cell: (e) => <Time at={e.time} form="moment" /> },
-    { key: 'severity', head: t.kernel.atLeast, width: '80px', cell: (e) => <AuditSeverity name={e.severity} /> },
+    { key: 'time', head: t.kernel.time, width: '136px', cell: ({ event: e }) => <Time at={e.time} form="moment" /> },
+    { key: 'severity', head: t.kernel.atLeast, width: '80px', cell: ({ event: e }) => <AuditSeverity name={e.severity} /> },
     {
       key: 'what', head: t.kernel.what, width: 'minmax(150px, 2fr)',
-      cell: (e) => (e.kind === 'lost' ? <span className={css.lost}>{t.kernel.lostHere(e.lost)}</span> : <span title={e.text}>{titleOf(t, e)}</span>),
+      cell: ({ event: e, count, first }) =>
+        e.kind === 'lost' ? (
+          <span className={css.lost}>{t.kernel.lostHere(e.lost)}</span>
+        ) : (
+          <span className={css.run} title={e.text}>
+            <span className="cut">{titleOf(t, e)}</span>
+            {count > 1 && <Times count={count} first={first} />}
+          </span>
+        ),
     },
-    { key: 'command', head: t.kernel.commandLine, width: 'minmax(110px, 2fr)', cell: (e) => <span className="mono" title={e.commandLine || e.executable}>{e.commandLine || e.executable}</span> },
-    { key: 'path', head: t.kernel.path, width: 'minmax(70px, 1fr)', cell: (e) => <span className="mono" title={e.path}>{e.path}</span> },
-    { key: 'service', head: t.services.name, width: 'minmax(88px, 120px)', cell: (e) => (e.service ? <ServiceName name={e.service} /> : '') },
+    // A process that ended at once has neither: then what was done stands here.
+    { key: 'command', head: t.kernel.commandLine, width: 'minmax(110px, 2fr)', cell: ({ event: e }) => (e.commandLine || e.executable ? <span className="mono" title={e.commandLine || e.executable}>{e.commandLine || e.executable}</span> : <span className="dim" title={e.text}>{titleOf(t, e) === e.text ? '' : e.text}</span>) },
+    { key: 'path', head: t.kernel.object, width: 'minmax(70px, 1fr)', cell: ({ event: e }) => <span className={e.path ? 'mono' : 'dim'} title={e.path || e.detail}>{e.path || e.detail}</span> },
+    { key: 'service', head: t.services.name, width: 'minmax(88px, 120px)', cell: ({ event: e }) => (e.service ? <ServiceName name={e.service} /> : '') },
     {
       key: 'container', head: t.kernel.container, width: 'minmax(72px, 1fr)',
-      cell: (e) => <span title={[e.containerName, e.container, e.image, e.pod].filter(Boolean).join('\n')}>{e.containerName || e.pod || (e.container && middle(e.container, 6)) || <span className="dim">{e.host}</span>}</span>,
+      cell: ({ event: e }) => <span title={[e.containerName, e.container, e.image, e.pod].filter(Boolean).join('\n')}>{e.containerName || e.pod || (e.container && middle(e.container, 6)) || <span className="dim">{e.host}</span>}</span>,
     },
-    { key: 'technique', head: t.kernel.technique, width: '72px', cell: (e) => <span className="mono dim">{e.findings[0]?.technique}</span> },
+    { key: 'technique', head: t.kernel.technique, width: '72px', cell: ({ event: e }) => <span className="mono dim">{e.findings[0]?.technique}</span> },
   ]
+}
+
+function Times({ count, first }: { count: number; first: string }) {
+  const t = useTexts()
+  const dates = useDates()
+  return <Mark reason={t.kernel.repeatedSince(dates.moment(parseTime(first)))}>{t.kernel.repeated(count)}</Mark>
 }

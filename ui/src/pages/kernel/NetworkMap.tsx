@@ -8,7 +8,7 @@ import { formatFilter } from '../../state/filter'
 import { useTexts } from '../../state/texts'
 import { useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { bytes, duration, percent } from '../../state/units'
-import { endpointCondition, linksOf, type NetworkLink, worse } from './flows'
+import { endpointCondition, foldAddresses, isService, linksOf, type NetworkLink, worse } from './flows'
 import css from './Kernel.module.css'
 import { Health } from './Parts'
 
@@ -22,7 +22,7 @@ export function NetworkMap({ flows }: { flows: readonly Flow[] }) {
   const t = useTexts()
   const url = useUrl()
   const set = useSetUrl()
-  const all = useMemo(() => linksOf(flows), [flows])
+  const all = useMemo(() => foldAddresses(linksOf(flows), url.focus, t.kernel.addressesOf), [flows, url.focus, t])
   const near = useMemo(() => (url.focus ? all.filter((l) => l.from === url.focus || l.to === url.focus) : all), [all, url.focus])
   const links = useMemo(() => near.slice(0, mostLinks), [near])
   const { graph, describe } = useMemo(() => draw(links, flows, t), [links, flows, t])
@@ -63,7 +63,7 @@ function short(l: NetworkLink, t: Texts): string[] {
 
 function draw(links: readonly NetworkLink[], flows: readonly Flow[], t: Texts): { graph: Schemas['Graph']; describe: Describe } {
   const services = new Set<string>()
-  for (const f of flows) for (const e of [f.source, f.target]) if (e.service && e.namedBy !== 'spans') services.add(e.service)
+  for (const f of flows) for (const e of [f.source, f.target]) if (isService(e)) services.add(e.service)
   const names = [...new Set(links.flatMap((l) => [l.from, l.to]))]
   const byPair = new Map(links.map((l) => [`${l.from}\0${l.to}`, l]))
   const totals = new Map(
@@ -93,12 +93,21 @@ function draw(links: readonly NetworkLink[], flows: readonly Flow[], t: Texts): 
   }
 }
 
+/** The filter of a link's flows; addresses that stand together are those of one health. */
+function onlyThese(l: NetworkLink): string {
+  return formatFilter([
+    ...(l.folded === 'from' ? [] : [endpointCondition('source', l.from)]),
+    ...(l.folded === 'to' ? [] : [endpointCondition('target', l.to)]),
+    ...(l.folded ? [{ field: 'health', op: '=', value: l.health } as const] : []),
+  ])
+}
+
 /** The links of the node in the middle; each opens its flows in the table. */
 function Around({ name, links }: { name: string; links: readonly NetworkLink[] }) {
   const t = useTexts()
   const set = useSetUrl()
   const { start, end } = useQuestion()
-  const service = links.some((l) => l.flows.some((f) => [f.source, f.target].some((e) => e.service === name && e.namedBy !== 'spans')))
+  const service = links.some((l) => l.flows.some((f) => [f.source, f.target].some((e) => e.service === name && isService(e))))
   return (
     <SidePanel title={name} anchor={service ? { service: name, start, end } : undefined} onClose={() => set({ focus: undefined })}>
       <ul className={css.signals}>
@@ -107,7 +116,7 @@ function Around({ name, links }: { name: string; links: readonly NetworkLink[] }
             <div>{t.kernel.flow(l.from, l.to)}</div>
             <div className="dim">{figures(l, t).join(' · ')}</div>
             <Health level={l.health} />{' '}
-            <Button small icon="filter" onClick={() => set({ view: undefined, focus: undefined, q: formatFilter([endpointCondition('source', l.from), endpointCondition('target', l.to)]) })}>
+            <Button small icon="filter" onClick={() => set({ view: undefined, focus: undefined, q: onlyThese(l) })}>
               {t.kernel.onlyFlows}
             </Button>
           </li>

@@ -2,18 +2,18 @@ import { useQuery } from '@tanstack/react-query'
 import { Link } from '@tanstack/react-router'
 import { useMemo } from 'react'
 import { type Flow, type Level, network } from '../../api/kernel'
-import { Choice } from '../../components/Button'
 import { type Column, DataTable } from '../../components/DataTable'
 import { FilterInput } from '../../components/FilterBar'
 import { Mark, ServiceName } from '../../components/Mark'
 import { Page } from '../../components/Page'
 import { SidePanel } from '../../components/SidePanel'
 import { Broken, Busy, Empty, NoMatch, Skeleton } from '../../components/States'
+import { Views } from '../../components/Views'
 import { type Texts, useTexts } from '../../state/texts'
 import { keepRange, parseSort, useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { bytes, duration, percent } from '../../state/units'
 import { FlowPanel } from './FlowPanel'
-import { addressOf, eventsOf, flowFields, flowValues, nameOf, rank, seriesOf } from './flows'
+import { addressOf, eventsOf, flowFields, flowValues, isService, nameOf, rank, seriesOf } from './flows'
 import css from './Kernel.module.css'
 import { Namespaces } from './Namespaces'
 import { NetworkMap } from './NetworkMap'
@@ -52,13 +52,7 @@ export default function NetworkPage() {
       }
     >
       <div className={css.tools}>
-        <Choice
-          label={t.kernel.network}
-          small
-          value={view}
-          options={views.map((v) => ({ value: v, text: t.kernel[v] }))}
-          onChange={(v) => set({ view: v === 'table' ? undefined : v, focus: undefined, sort: undefined })}
-        />
+        <Views label={t.kernel.network} value={view} views={views.map((v) => ({ value: v, text: t.kernel[v] }))} patch={{ focus: undefined, sort: undefined }} />
         <span className={css.spacer} />
         {data && view !== 'namespaces' && <span className="dim">{data.total > data.flows.length ? t.kernel.flowsCut(data.flows.length, data.total) : t.kernel.flows(data.total)}</span>}
       </div>
@@ -110,7 +104,7 @@ export function EndpointName({ end }: { end: Flow['source'] }) {
   if (end.address === 'other' && !end.service) return <Mark reason={t.kernel.othersHint}>{t.kernel.others}</Mark>
   return (
     <span className={css.end} title={[nameOf(end), address, t.kernel.namedBy[end.namedBy]].filter(Boolean).join('\n')}>
-      {end.service && end.namedBy !== 'spans' ? <ServiceName name={end.service} /> : <span className={end.service ? 'cut' : 'cut mono'}>{nameOf(end)}</span>}
+      {isService(end) ? <ServiceName name={end.service} /> : <span className={end.service ? 'cut' : 'cut mono'}>{nameOf(end)}</span>}
       {address && <span className={`dim mono cut ${css.address}`}>{address}</span>}
     </span>
   )
@@ -145,7 +139,7 @@ function flowColumns(t: Texts): Column<Flow>[] {
     },
     { key: 'rttP50', head: t.kernel.rttP50, width: '64px', align: 'end', cell: (f) => series(duration(f.rttP50), seriesOf(f).rtt), sort: (f) => f.rttP50 },
     { key: 'rttP99', head: t.kernel.rttP99, width: '64px', align: 'end', cell: (f) => series(duration(f.rttP99), seriesOf(f).rtt, above(f, 'tcp.rtt_p99')), sort: (f) => f.rttP99 },
-    { key: 'connect', head: t.kernel.connectP99, width: '84px', align: 'end', cell: (f) => series(duration(f.connectP99), seriesOf(f).connect, above(f, 'tcp.syn_ack')), sort: (f) => f.connectP99 },
+    { key: 'connect', head: t.kernel.connectP99, width: '84px', align: 'end', cell: (f) => series(duration(f.connectP99), seriesOf(f).connect, f.connectP99 < 0 ? 'ok' : above(f, 'tcp.syn_ack')), sort: (f) => f.connectP99 },
     { key: 'failures', head: t.kernel.failures, width: '52px', align: 'end', cell: (f) => count(f, f.failures, '^kernel\\.tcp\\.connect_failed$', above(f, 'tcp.connect_failures')), sort: (f) => f.failures },
     { key: 'resets', head: t.kernel.resets, width: '46px', align: 'end', cell: (f) => count(f, f.resets, '^kernel\\.tcp\\.reset_'), sort: (f) => f.resets },
     { key: 'connections', head: t.kernel.connections, width: '44px', align: 'end', cell: (f) => series(t.count(f.connections), seriesOf(f).connections), sort: (f) => f.connections },

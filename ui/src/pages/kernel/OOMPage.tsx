@@ -2,7 +2,7 @@ import { useInfiniteQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { kills, type Story } from '../../api/kernel'
 import { Button } from '../../components/Button'
-import { FilterInput } from '../../components/FilterBar'
+import { FilterBar } from '../../components/FilterBar'
 import { Icon } from '../../components/Icon'
 import { Page } from '../../components/Page'
 import { Broken, Busy, Empty, NoMatch, Skeleton } from '../../components/States'
@@ -10,10 +10,9 @@ import { Ago, Time } from '../../components/Time'
 import { useKeys } from '../../state/keys'
 import { useTexts } from '../../state/texts'
 import { useQuestion, useSetUrl, useUrl } from '../../state/url'
-import { bytes } from '../../state/units'
 import css from './Kernel.module.css'
 import { NoReceiver, Refused, Tabs } from './Parts'
-import { StoryBody } from './StoryBody'
+import { StoryBody, whyOf } from './StoryBody'
 
 /** Records that are kills for want of memory. */
 export const oomRecords = 'event_name = kernel.oom'
@@ -21,7 +20,6 @@ export const oomRecords = 'event_name = kernel.oom'
 export default function OOMPage() {
   const t = useTexts()
   const url = useUrl()
-  const set = useSetUrl()
   const question = useQuestion()
   const { data, error, refetch, isPending, isFetching, hasNextPage, fetchNextPage } = useInfiniteQuery(kills(question))
   const stories = data?.pages.flatMap((p) => p.stories) ?? []
@@ -31,16 +29,7 @@ export default function OOMPage() {
       title={t.kernel.oom}
       heading={t.kernel.title}
       tools={<Tabs />}
-      bar={
-        <FilterInput
-          signal="logs"
-          label={t.filter.label}
-          placeholder={t.kernel.placeholderOOM}
-          value={url.q ?? ''}
-          onChange={(q) => set({ q: q || undefined })}
-          within={[url.q, oomRecords].filter(Boolean).join(' and ')}
-        />
-      }
+      bar={<FilterBar signal="logs" placeholder={t.kernel.placeholderOOM} within={[url.q, oomRecords].filter(Boolean).join(' and ')} />}
     >
       <Refused features={features} feature="oom" />
       <div className={css.scroll} tabIndex={0}>
@@ -106,12 +95,14 @@ function StoryCard({ story: s, index, open, cursor, onToggle }: { story: Story; 
           <Icon name="error" />
         </span>
         <h2 className="cut">{t.kernel.killed(s.service || s.executable)}</h2>
-        <span className="dim cut">{s.ofHost ? t.kernel.ofHost : s.limitCgroup ? t.kernel.limitOf(bytes(s.limit), s.limitCgroup) : t.kernel.limitPlain(bytes(s.limit))}</span>
+        <span className={`dim cut ${css.why}`}>{whyOf(s, t)}</span>
         <span className={css.spacer} />
-        <span className="dim">{s.host}</span>
-        <Time at={s.time} form="moment" />
-        <span className="dim">
-          <Ago at={s.time} />
+        <span className={css.when}>
+          <span className="dim">{s.host}</span>
+          <Time at={s.time} form="moment" />
+          <span className="dim">
+            <Ago at={s.time} />
+          </span>
         </span>
       </button>
       {open && <StoryBody story={s} />}

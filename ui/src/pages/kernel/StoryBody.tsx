@@ -25,7 +25,7 @@ export function StoryBody({ story: s }: { story: Story }) {
   const columns = useMemo(() => topColumns(t, s), [t, s])
   return (
     <div className={css.storyBody}>
-      <p>{s.text}</p>
+      <p className={css.text}>{t.kernel.story(s.service || s.executable, s.pid, bytes(s.rss), whyOf(s, t))}</p>
       <div className={css.pair}>
         <div>
           <h3>{t.kernel.history}</h3>
@@ -41,7 +41,9 @@ export function StoryBody({ story: s }: { story: Story }) {
             [t.kernel.usage, s.usage > 0 && bytes(s.usage)],
             [t.kernel.cache, s.pageCache > 0 && bytes(s.pageCache)],
             ['Cgroup', s.limitCgroup && <span className="mono">{s.limitCgroup}</span>],
-            [t.kernel.container, s.container && <Id key="c" value={s.container} keep={8} />],
+            [t.kernel.container, s.containerName],
+            ['Container ID', s.container && <Id key="c" value={s.container} keep={8} />],
+            [t.kernel.image, s.image],
             [t.kernel.pod, s.pod],
             [t.kernel.host, s.host],
             [t.kernel.by, s.by],
@@ -62,6 +64,13 @@ export function StoryBody({ story: s }: { story: Story }) {
       )}
     </div>
   )
+}
+
+/** What the kill was for: the limit of a container goes by the container's name. */
+export function whyOf(s: Story, t: Pick<Texts, 'kernel'>): string {
+  if (s.ofHost) return t.kernel.ofHost
+  const whose = s.containerName && s.container && s.limitCgroup.includes(s.container) ? s.containerName : s.limitCgroup
+  return whose ? t.kernel.limitOf(bytes(s.limit), whose) : t.kernel.limitPlain(bytes(s.limit))
 }
 
 /** Usage against the limit, up to the kill. */
@@ -102,6 +111,9 @@ function Then({ story: s }: { story: Story }) {
       </Link>
       <Link to="/metrics" search={{ ...range, expr: `sum by (instance) (go_memory_used_bytes{${jobOf(s.service)}})` }} tabIndex={-1}>
         <Button icon="metrics">{t.kernel.thenMemory}</Button>
+      </Link>
+      <Link to="/profiles" search={{ ...range, q }} tabIndex={-1}>
+        <Button icon="profiles">{t.kernel.thenProfiles}</Button>
       </Link>
       <Link to="/kernel/audit" search={{ ...range, q, sev: 'none' }} tabIndex={-1}>
         <Button icon="shield">{t.kernel.thenAudit}</Button>

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Schemas } from '../../api/client'
 import { parseFilter } from '../../state/filter'
-import { ancestors, attackAddress, fromLog, moreOf, recordFilter, toggleRule } from './audit'
+import { ancestors, attackAddress, fromLog, moreOf, recordFilter, runsOf, toggleRule } from './audit'
 
 const attribute = (key: string, value: unknown) => ({ key, type: 'string' as const, value })
 const log = (attributes: Schemas['Log']['attributes']): Schemas['Log'] => ({
@@ -43,7 +43,7 @@ test('the records behind the page can be asked for', () => {
 test('a rule is taken in and out of the filter', () => {
   const once = toggleRule(parseFilter('service.name = a'), 'x')
   expect(once).toHaveLength(2)
-  expect(toggleRule(once, 'y').filter((c) => c.field === 'log.kernel.audit.rule').map((c) => c.value)).toEqual(['y'])
+  expect(toggleRule(once, 'y').filter((c) => c.field === 'log.kernel.audit.findings').map((c) => c.value)).toEqual(['"rule":"y"'])
   expect(toggleRule(once, 'x')).toHaveLength(1)
 })
 
@@ -51,4 +51,15 @@ test('more of the same', () => {
   const e = fromLog(log([attribute('process.pid', 42)]))
   expect(moreOf(e, 'process')).toBe('host.name = node-a and process.pid = 42')
   expect(moreOf(e, 'rule')).toBeUndefined()
+})
+
+test('repeats are one row, with how many and since when', () => {
+  const event = (time: string, change: Partial<Schemas['AuditEvent']> = {}) => ({ ...fromLog(log([attribute('process.pid', 42)])), id: time, time, ...change })
+  const events = [event('5'), event('4', { pid: 43 }), event('3', { commandLine: 'id' }), event('2'), event('1')]
+  expect(runsOf(events, true).map((r) => [r.event.id, r.count, r.first])).toEqual([['5', 2, '4'], ['3', 1, '3'], ['2', 2, '1']])
+  expect(runsOf(events, false).map((r) => r.event.id)).toEqual(['5', '4', '3', '2', '1'])
+  const loads = [event('2', { kind: 'bpf', detail: 'on_exec', result: '8' }), event('1', { kind: 'bpf', detail: '', result: '9' })]
+  expect(runsOf(loads, true)).toHaveLength(1)
+  const lost = [event('2', { kind: 'lost', lost: 3 }), event('1', { kind: 'lost', lost: 5 })]
+  expect(runsOf(lost, true)).toHaveLength(2)
 })

@@ -64,6 +64,29 @@ export function ancestors(text: string): AuditEvent['ancestors'] {
     })
 }
 
+/** Events that differ in time, process and what the call returned only, one after the other, as one; who loads BPF programs loads many. */
+export interface Run {
+  event: AuditEvent
+  /** How many there are, and when the oldest was. */
+  count: number
+  first: string
+}
+
+export function runsOf(events: readonly AuditEvent[], fold: boolean): Run[] {
+  const out: Run[] = []
+  let last = ''
+  for (const e of events) {
+    const same = [e.kind, e.severity, e.service, e.host, e.container, e.executable, e.commandLine, e.path, e.denied, e.kind === 'bpf' ? '' : e.detail, ...e.findings.map((f) => f.rule)].join('\0')
+    const run = out.at(-1)
+    if (fold && run && same === last && e.kind !== 'lost') {
+      run.count++
+      run.first = e.time
+    } else out.push({ event: e, count: 1, first: e.time })
+    last = same
+  }
+  return out
+}
+
 /** Where a technique is described. */
 export function attackAddress(id: string): string | undefined {
   return /^T\d{4}(\.\d{3})?$/.test(id) ? `https://attack.mitre.org/techniques/${id.replace('.', '/')}/` : undefined
@@ -78,13 +101,20 @@ export function moreOf(e: AuditEvent, what: 'process' | 'container' | 'rule'): s
   }
 }
 
+/** Finds events that meet the rule, also beside a worse one: findings are JSON. */
 export function ruleCondition(rule: string): Condition {
-  return { field: 'log.kernel.audit.rule', op: '=', value: rule }
+  return { field: 'log.kernel.audit.findings', op: '=~', value: `"rule":"${rule}"` }
+}
+
+/** Whether the filter asks for the rule. */
+export function asksRule(conditions: readonly Condition[], rule: string): boolean {
+  const c = ruleCondition(rule)
+  return conditions.some((x) => x.field === c.field && x.op === c.op && x.value === c.value)
 }
 
 /** Adds the rule to the filter, or takes it out where it is the one. */
 export function toggleRule(conditions: readonly Condition[], rule: string): Condition[] {
   const c = ruleCondition(rule)
   const without = conditions.filter((x) => x.field !== c.field)
-  return conditions.some((x) => x.field === c.field && x.op === '=' && x.value === rule) ? without : withCondition(without, c)
+  return asksRule(conditions, rule) ? without : withCondition(without, c)
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Flow } from '../../api/kernel'
-import { addressOf, flowValues, linksOf, nameOf, seriesOf } from './flows'
+import { addressOf, flowValues, foldAddresses, linksOf, nameOf, seriesOf } from './flows'
 
 const end = (service: string, address = '', port = '') => ({ service, address, port, namedBy: 'kernel' as const })
 const flow = (from: Flow['source'], to: Flow['target'], more: Partial<Flow> = {}): Flow => ({
@@ -28,6 +28,23 @@ test('both sides of a link count its traffic once', () => {
     ['a', 'b', 60, 'bad', 9, 0.01, 3],
     ['10.0.0.9', 'b', 30, 'ok', -1, -1, 1],
   ])
+})
+
+test('addresses that one service alone talks to stand together', () => {
+  const to = (n: number, more?: Partial<Flow>) => flow(end('a'), end('', `10.0.1.${n}`, '443'), more)
+  const links = linksOf([
+    flow(end('a'), end('b', '10.0.0.2', '80')),
+    ...[1, 2, 3, 4, 5].map((n) => to(n)),
+    to(6, { health: 'bad' }),
+    to(7),
+    flow(end('a'), end('', 'other')),
+    flow(end('b'), end('', 'other')),
+    flow(end('b'), end('', '10.0.1.7', '443')),
+    ...[1, 2, 3, 4, 5].map((n) => flow(end('', `10.0.2.${n}`), end('b', '', '80'), { role: 'server' })),
+  ])
+  const said = (focus?: string) => foldAddresses(links, focus, (n, of) => `${n} of ${of}`).map((l) => `${l.from} → ${l.to} ${l.bytes} ${l.folded ?? ''}`).sort()
+  expect(said()).toEqual(['5 of b → b 150 from', 'a → 10.0.1.6:443 30 ', 'a → 10.0.1.7:443 30 ', 'a → 5 of a 150 to', 'a → b 30 ', 'a → 0 of a 30 to', 'b → 0 of b 30 to', 'b → 10.0.1.7:443 30 '].sort())
+  expect(said('a')).toHaveLength(12)
 })
 
 test('what a server sent goes from target to source', () => {

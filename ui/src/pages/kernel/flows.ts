@@ -12,6 +12,11 @@ export function nameOf(p: Endpoint): string {
   return p.port ? `${address}:${p.port}` : address
 }
 
+/** Whether the name is one that a service gave itself or has in its cluster: others are names of machines. */
+export function isService(p: Endpoint): boolean {
+  return p.service !== '' && p.namedBy !== 'spans' && p.namedBy !== 'dns'
+}
+
 /** The address of a named endpoint, for a second look; a service's own has none. */
 export function addressOf(p: Endpoint): string {
   if (!p.service) return ''
@@ -58,6 +63,8 @@ export interface NetworkLink {
   rttP99: number
   /** Of all segments; -1 without segments. */
   ratio: number
+  /** The end that stands for several addresses. */
+  folded?: 'from' | 'to'
 }
 
 /**
@@ -88,6 +95,56 @@ export function linksOf(flows: readonly Flow[]): NetworkLink[] {
     })
   }
   return [...out.values()].sort((a, b) => rank(b.health) - rank(a.health) || b.bytes - a.bytes)
+}
+
+/** So many addresses that only one service talks to stand in a map by themselves. */
+const fewAddresses = 4
+
+/**
+ * One link in place of those to addresses that nobody else has a link with, by
+ * service, direction and health: a service with hundreds of clients is a picture of
+ * nothing else. They are taken apart around the service that is in the middle. The
+ * label of none is of those that the receiver itself summed up.
+ */
+export function foldAddresses(links: readonly NetworkLink[], focus: string | undefined, label: (addresses: number, service: string) => string): NetworkLink[] {
+  const services = new Set(links.flatMap((l) => l.flows.flatMap((f) => [f.source, f.target])).filter(isService).map((e) => e.service))
+  const met = new Map<string, number>()
+  for (const l of links) for (const name of [l.from, l.to]) met.set(name, (met.get(name) ?? 0) + 1)
+  const lone = (name: string) => !services.has(name) && met.get(name) === 1
+  const groups = new Map<string, NetworkLink[]>()
+  for (const plain of links) {
+    const l = ownOthers(plain, services, label)
+    const out = services.has(l.from) && lone(l.to)
+    const [service, foldable] = out ? [l.from, true] : [l.to, services.has(l.to) && lone(l.from)]
+    const key = foldable && service !== focus ? `${service}\0${out ? 'out' : 'in'}\0${l.health}` : `${l.from}\0${l.to}`
+    groups.set(key, [...(groups.get(key) ?? []), l])
+  }
+  const folded = [...groups.values()].flatMap((group) => {
+    const first = group[0]!
+    if (group.length <= fewAddresses) return group
+    const out = lone(first.to)
+    const flows = group.flatMap((l) => l.flows)
+    const segments = flows.reduce((n, f) => n + f.segments, 0)
+    const name = label(group.length, out ? first.from : first.to)
+    return {
+      from: out ? first.from : name,
+      to: out ? name : first.to,
+      flows,
+      bytes: group.reduce((n, l) => n + l.bytes, 0),
+      health: first.health,
+      rttP99: Math.max(...group.map((l) => l.rttP99)),
+      ratio: segments > 0 ? flows.reduce((n, f) => n + f.retransmits, 0) / segments : -1,
+      folded: out ? ('to' as const) : ('from' as const),
+    }
+  })
+  return folded.sort((a, b) => rank(b.health) - rank(a.health) || b.bytes - a.bytes)
+}
+
+/** What the receiver sums up as "other" is of each service for itself: it is no place where they meet. */
+function ownOthers(l: NetworkLink, services: ReadonlySet<string>, label: (addresses: number, service: string) => string): NetworkLink {
+  if (l.to === 'other' && !services.has('other')) return { ...l, to: label(0, l.from), folded: 'to' }
+  if (l.from === 'other' && !services.has('other')) return { ...l, from: label(0, l.to), folded: 'from' }
+  return l
 }
 
 /** The condition that finds an endpoint's flows. */

@@ -1,8 +1,8 @@
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
 import { useCallback, useMemo, useState } from 'react'
 import type { Schemas } from '../../api/client'
-import { logContext, logs, logVolume, type Question, status } from '../../api/queries'
-import { Button, Choice, IconButton } from '../../components/Button'
+import { logContext, logs, type Question, status } from '../../api/queries'
+import { Button, IconButton } from '../../components/Button'
 import { FilterBar } from '../../components/FilterBar'
 import { useKernelHidden } from './KernelChip'
 import { Page } from '../../components/Page'
@@ -11,7 +11,6 @@ import { Broken, Busy, NoMatch, NothingYet, Skeleton } from '../../components/St
 import { Time } from '../../components/Time'
 import { type Condition, formatFilter, tryParse, withCondition } from '../../state/filter'
 import { setPreferences, usePreferences } from '../../state/preferences'
-import { absolute } from '../../state/range'
 import { useTexts } from '../../state/texts'
 import { useQuestion, useSetUrl, useUrl } from '../../state/url'
 import { FieldList } from './FieldList'
@@ -20,12 +19,12 @@ import { LogList } from './LogList'
 import { LogPanel } from './LogPanel'
 import { Patterns } from './Patterns'
 import { useTail } from '../../components/tail'
-import { Volume } from '../../components/Volume'
+import { RecordVolume } from '../../components/RecordVolume'
+import { Views } from '../../components/Views'
 import css from './LogsPage.module.css'
 
 type Log = Schemas['Log']
 
-const volumeColumns = 120
 const pageSize = 200
 
 export default function LogsPage() {
@@ -66,7 +65,7 @@ export default function LogsPage() {
         )
       }
     >
-      <VolumePart question={question} conditions={conditions} />
+      <RecordVolume question={question} label={t.logs.volume} className={css.head} />
       <div className={css.split}>
         {showFields && !url.around && <FieldList question={question} columns={columns} onColumn={onColumn} onFilter={onFilter} />}
         <div className={css.main}>
@@ -86,45 +85,13 @@ export default function LogsPage() {
   )
 }
 
-function VolumePart({ question, conditions }: { question: Question; conditions: readonly Condition[] }) {
-  const t = useTexts()
-  const set = useSetUrl()
-  const { data, error, refetch, isPending, isFetching } = useQuery(logVolume(question, volumeColumns))
-  return (
-    <section className={css.head} aria-label={t.logs.volume}>
-      <Busy on={isFetching && !isPending} />
-      {error ? (
-        <Broken compact error={error} onRetry={() => void refetch()} />
-      ) : isPending ? (
-        <Skeleton lines={5} />
-      ) : (
-        <Volume
-          volume={data}
-          onRange={(start, end) => set({ ...absolute({ start, end }), live: undefined })}
-          onSeverity={(severity) => set({ q: formatFilter(withCondition(conditions, { field: 'severity', op: '=', value: severity })) })}
-        />
-      )}
-    </section>
-  )
-}
-
 function Toolbar({ view, children }: { view: 'list' | 'patterns'; children?: React.ReactNode }) {
   const t = useTexts()
-  const set = useSetUrl()
   const { wrapLogs, showFields } = usePreferences()
   return (
     <div className={css.toolbar}>
       <IconButton small icon="columns" label={showFields ? t.logs.hideFields : t.logs.showFields} aria-pressed={showFields} onClick={() => setPreferences({ showFields: !showFields })} />
-      <Choice
-        label={t.logs.title}
-        small
-        value={view}
-        options={[
-          { value: 'list', text: t.logs.list },
-          { value: 'patterns', text: t.logs.patterns },
-        ]}
-        onChange={(v) => set({ view: v === 'list' ? undefined : v, live: undefined })}
-      />
+      <Views label={t.logs.title} value={view} views={[{ value: 'list', text: t.logs.list }, { value: 'patterns', text: t.logs.patterns }]} patch={{ live: undefined }} />
       {view === 'list' && (
         <Button small icon="wrap" aria-pressed={wrapLogs} onClick={() => setPreferences({ wrapLogs: !wrapLogs })}>
           {t.logs.wrap}

@@ -6,14 +6,13 @@ import type { ProfileSeries } from '../../api/profiles'
 import { Button, IconButton } from '../../components/Button'
 import { FilterInput } from '../../components/FilterBar'
 import { Mark } from '../../components/Mark'
-import { useAsOf } from '../../state/clock'
+import { MomentFields, MomentHint, useMoments } from '../../components/Moments'
 import { useDates } from '../../state/dates'
-import { parseMoment } from '../../state/range'
 import { useTexts } from '../../state/texts'
 import { type Search, useQuestion, useSetUrl, useUrl } from '../../state/url'
 import css from './ProfilesPage.module.css'
 import type { Tree } from './tree'
-import { againstValue, apart, type Base, baseOf, swapped } from './versus'
+import { againstValue, allProfiles, apart, type Base, baseOf, swapped } from './versus'
 
 /** Versions that are offered; any other one can be typed. */
 const offered = 8
@@ -74,44 +73,26 @@ export function Compare({ series }: { series: readonly ProfileSeries[] }) {
 function Own({ onChoose }: { onChoose: (patch: Search) => void }) {
   const t = useTexts()
   const url = useUrl()
-  const now = useAsOf()
   const question = useQuestion()
   const base = baseOf(url, question)
-  const [from, setFrom] = useState(() => written(base?.start ?? question.start))
-  const [to, setTo] = useState(() => written(base?.end ?? question.end))
+  const m = useMoments(String(Math.round(base?.start ?? question.start)), String(Math.round(base?.end ?? question.end)))
   const [filter, setFilter] = useState(base?.filter ?? url.q ?? '')
-  const [start, end] = [parseMoment(from, now), parseMoment(to, now)]
-  const wrong = start === undefined || end === undefined ? t.time.wrong : start >= end ? t.time.order : ''
   const submit = (e: FormEvent) => {
     e.preventDefault()
-    if (wrong) return
-    onChoose({ vs: `${Math.round(start!)}-${Math.round(end!)}`, vsq: filter === (url.q ?? '') ? undefined : filter })
+    if (m.wrong) return
+    onChoose({ vs: `${Math.round(m.start!)}-${Math.round(m.end!)}`, vsq: filter === (url.q ?? '') ? undefined : filter || allProfiles })
   }
   return (
     <form className={css.own} onSubmit={submit}>
       <h2>{t.profiles.ownBase}</h2>
-      <label>
-        {t.time.from}
-        <input value={from} onChange={(e) => setFrom(e.target.value)} aria-invalid={start === undefined} spellCheck={false} />
-      </label>
-      <label>
-        {t.time.to}
-        <input value={to} onChange={(e) => setTo(e.target.value)} aria-invalid={end === undefined} spellCheck={false} />
-      </label>
+      <MomentFields moments={m} />
       <FilterInput signal="profiles" label={t.profiles.baseFilter} placeholder={t.profiles.baseFilter} value={filter} onChange={setFilter} quiet />
-      <p className={wrong ? css.wrong : 'dim'} aria-live="polite">
-        {wrong || t.time.hint}
-      </p>
-      <Button look="primary" type="submit" disabled={wrong !== ''}>
+      <MomentHint wrong={m.wrong} className={css.wrong} />
+      <Button look="primary" type="submit" disabled={m.wrong !== ''}>
         {t.profiles.compare}
       </Button>
     </form>
   )
-}
-
-/** A moment as it is typed: local time, to the second. */
-function written(ms: number): string {
-  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace('T', ' ')
 }
 
 /** Both sides in words, with their totals. */
@@ -126,10 +107,12 @@ export function Sides({ tree, base, format }: { tree: Tree; base: Base; format: 
   const side = (name: string, w: { start: number; end: number; filter: string }, differs: string, total: number) => (
     <span className={css.side}>
       <span className="dim">{name}</span> <b>{format(total)}</b> <span>{t.time.between(...dates.between(w.start, w.end))}</span>
-      {differs && (
+      {differs ? (
         <span className="mono cut" title={w.filter}>
           {differs}
         </span>
+      ) : (
+        w.filter === '' && own.some(Boolean) && <span className="dim">{t.profiles.allProfiles}</span>
       )}
     </span>
   )

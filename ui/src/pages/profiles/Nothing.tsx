@@ -22,3 +22,25 @@ export function Nothing() {
     </Empty>
   )
 }
+
+/** Profiles of the type are known, but of other times; waits are taken only if asked for. */
+export function NoSamples({ type }: { type: string | undefined }) {
+  const t = useTexts()
+  const url = useUrl()
+  const set = useSetUrl()
+  return (
+    <Empty title={t.profiles.noSamples} hint={t.profiles.noSamplesHint}>
+      {type === 'off_cpu' && (
+        <>
+          <p>{t.profiles.offCPUHint}</p>
+          <Command text="sudo guanlan up --kernel --set receivers::kernel::profile::off_cpu=true" />
+        </>
+      )}
+      {url.from !== 'now-1d' && (
+        <Button icon="wider" onClick={() => set({ from: 'now-1d', to: undefined })}>
+          {t.state.widen}
+        </Button>
+      )}
+    </Empty>
+  )
+}

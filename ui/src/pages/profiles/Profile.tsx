@@ -2,9 +2,10 @@
 
 import { useDeferredValue, useMemo, useRef } from 'react'
 import type { ProfileSeries } from '../../api/profiles'
-import { Button, Choice, IconButton } from '../../components/Button'
+import { Button, IconButton } from '../../components/Button'
 import { Mark } from '../../components/Mark'
 import { Icon } from '../../components/Icon'
+import { Views } from '../../components/Views'
 import { useKeys } from '../../state/keys'
 import { useTexts } from '../../state/texts'
 import { useQuestion, useSetUrl, useUrl } from '../../state/url'
@@ -71,16 +72,7 @@ export function Profile({ tree, unit, truncated, profiles, type, series, base }:
       </div>
       {base && <Sides tree={tree} base={base} format={format} />}
       <div className={css.toolbar}>
-        <Choice
-          label={t.profiles.view}
-          small
-          value={view}
-          options={[
-            { value: 'flame', text: t.profiles.flame },
-            { value: 'functions', text: t.profiles.functions },
-          ]}
-          onChange={(v) => set({ view: v === 'flame' ? undefined : v, sort: undefined })}
-        />
+        <Views label={t.profiles.view} value={view} views={[{ value: 'flame', text: t.profiles.flame }, { value: 'functions', text: t.profiles.functions }]} patch={{ sort: undefined }} />
         <Finder tree={tree} wrong={test === 'wrong'} found={found} chosen={chosen} walk={view === 'flame'} onJump={(i) => choose(i, false)} />
         {view === 'flame' && zoom !== 0 && (
           <Button small icon="wider" onClick={reset}>

@@ -7,11 +7,11 @@ import { Icon } from '../../components/Icon'
 import { Menu } from '../../components/Menu'
 import { Page } from '../../components/Page'
 import { SidePanel } from '../../components/SidePanel'
-import { Broken, Busy, Empty, NoMatch, Skeleton } from '../../components/States'
+import { Broken, Busy, NoMatch, Skeleton } from '../../components/States'
 import { formatFilter, tryParse, withCondition } from '../../state/filter'
 import { useTexts } from '../../state/texts'
 import { type Search, useQuestion, useSetUrl, useUrl } from '../../state/url'
-import { Nothing } from './Nothing'
+import { NoSamples, Nothing } from './Nothing'
 import { Profile } from './Profile'
 import css from './ProfilesPage.module.css'
 import { SeriesList } from './SeriesList'
@@ -111,7 +111,6 @@ function Pickers({ series, service, type }: { series: readonly ProfileSeries[]; 
 }
 
 function Loaded({ type, series }: { type: string; series: readonly ProfileSeries[] }) {
-  const t = useTexts()
   const url = useUrl()
   const question = useQuestion()
   const { vs, vsq, q } = url
@@ -120,7 +119,7 @@ function Loaded({ type, series }: { type: string; series: readonly ProfileSeries
   const tree = useMemo(() => data && fromAnswer(data, isMoment(type)), [data, type])
   if (error) return <Broken error={error} onRetry={() => void refetch()} />
   if (isPending || !tree || !data) return <Skeleton lines={14} />
-  if (tree.total === 0 && tree.baseTotal === 0) return <Empty title={t.profiles.noSamples} hint={t.profiles.noSamplesHint} />
+  if (tree.total === 0 && tree.baseTotal === 0) return <NoSamples type={type} />
   return (
     <>
       <Busy on={isFetching} />

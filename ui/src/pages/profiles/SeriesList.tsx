@@ -22,7 +22,7 @@ export function SeriesList({ series }: { series: readonly ProfileSeries[] }) {
       rows={series}
       columns={columns}
       rowKey={(s) => `${s.service}\0${s.type}`}
-      sort={parseSort(url.sort, 'service')}
+      sort={parseSort(url.sort, '-total')}
       onSort={(sort) => set({ sort }, { replace: true })}
       onOpen={(s) => set({ q: formatFilter(withCondition(tryParse(url.q), { field: 'service.name', op: '=', value: s.service })), type: s.type, sort: undefined })}
       virtual

@@ -82,8 +82,11 @@ test('sides are swapped, and swapped back', () => {
   const versions = { vs: 'same', q: 'v = 2', vsq: 'v = 1' }
   expect(swapped({ ...versions, ...swapped(versions, hour) }, hour)).toEqual({ q: 'v = 2', vsq: 'v = 1' })
   expect(swapped({}, hour)).toBeUndefined()
-  // Without a filter a side can only be the page.
-  expect(swapped({ vs: 'same', vsq: 'v = 1' }, hour)).toBeUndefined()
+  // A side without a filter says so: what is empty is left out of links.
+  const all = swapped({ vs: 'same', vsq: 'v = 1' }, hour)!
+  expect(all).toEqual({ q: 'v = 1', vsq: '*' })
+  expect(baseOf({ vs: 'same', ...all }, hour)).toEqual({ ...hour, filter: '' })
+  expect(swapped({ vs: 'same', ...all }, hour)).toEqual({ q: undefined, vsq: 'v = 1' })
 })
 
 test('what tells the sides apart', () => {

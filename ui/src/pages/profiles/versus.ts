@@ -1,5 +1,5 @@
 // What a profile is compared with, as it stands in the URL: `vs` is when, `vsq`
-// is the filter when it is another one.
+// is the filter when it is another one, "*" for none.
 
 import { type Condition, formatFilter, same, tryParse, withCondition } from '../../state/filter'
 import { parseSpan, type Window } from '../../state/range'
@@ -9,10 +9,13 @@ export interface Base extends Window {
   filter: string
 }
 
+/** The filter of a side that has none: what is empty is left out of links. */
+export const allProfiles = '*'
+
 /** The other side: `before` is the period before, `same` the same time, 1d a day earlier, else fromMs-toMs. */
 export function baseOf(url: Pick<Search, 'vs' | 'vsq' | 'q'>, w: Window): Base | undefined {
   const when = window(url.vs, w)
-  return when && { ...when, filter: url.vsq ?? url.q ?? '' }
+  return when && { ...when, filter: url.vsq === allProfiles ? '' : (url.vsq ?? url.q ?? '') }
 }
 
 function window(vs: string | undefined, w: Window): Window | undefined {
@@ -39,15 +42,14 @@ export function againstValue(q: string | undefined, field: string, value: string
   return { vs: 'same', vsq: formatFilter(withCondition(conditions, { field, op: '=', value })), q: formatFilter(withCondition(conditions, rest)) }
 }
 
-/** The patch that changes the sides; undefined where they cannot be told apart by it. */
+/** The patch that changes the sides; undefined where there is one only. */
 export function swapped(url: Pick<Search, 'vs' | 'vsq' | 'q'>, w: Window): Search | undefined {
   const base = baseOf(url, w)
-  // A side without a filter can only be the page itself.
-  if (!base || (url.vsq !== undefined && !url.q)) return undefined
+  if (!base) return undefined
   const sameTime = base.start === w.start && base.end === w.end
   return {
     q: base.filter || undefined,
-    vsq: url.vsq === undefined ? undefined : url.q,
+    vsq: url.vsq === undefined ? undefined : url.q || allProfiles,
     ...(sameTime ? {} : { from: String(Math.round(base.start)), to: String(Math.round(base.end)), vs: `${Math.round(w.start)}-${Math.round(w.end)}` }),
   }
 }

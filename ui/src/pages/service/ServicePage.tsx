@@ -64,7 +64,7 @@ export default function ServicePage() {
         <>
           <NoMatch title={t.service.notFound(name)} />
           {/* The kernel may know a service that sends no telemetry. */}
-          <Kernel name={name} />
+          <Kernel name={name} alone />
         </>
       ) : (
         <Body data={data} />

@@ -3,12 +3,13 @@ import { Link, useNavigate } from '@tanstack/react-router'
 import { useMemo } from 'react'
 import type { Schemas } from '../../api/client'
 import { graph, services } from '../../api/queries'
-import { Choice, IconButton } from '../../components/Button'
+import { IconButton } from '../../components/Button'
 import { type Column, DataTable } from '../../components/DataTable'
 import { ServiceName } from '../../components/Mark'
 import { ServiceMap } from '../../components/map/ServiceMap'
 import { Page } from '../../components/Page'
 import { Broken, Busy, Empty, NothingYet, Skeleton } from '../../components/States'
+import { Views } from '../../components/Views'
 import type { Condition } from '../../state/filter'
 import { useKeys } from '../../state/keys'
 import { type Texts, useTexts } from '../../state/texts'
@@ -30,7 +31,6 @@ const ofService = (s: { name: string }): Condition[] => [{ field: 'service.name'
 export default function ServicesPage() {
   const t = useTexts()
   const url = useUrl()
-  const set = useSetUrl()
   const view = url.view === 'map' ? 'map' : 'table'
   return (
     <Page
@@ -38,15 +38,7 @@ export default function ServicesPage() {
       side={view === 'map' && url.focus && <NodePanel name={url.focus} />}
       tools={
         <div className={css.tools}>
-          <Choice
-            label={t.services.title}
-            value={view}
-            options={[
-              { value: 'table', text: t.services.table, icon: 'logs' },
-              { value: 'map', text: t.services.map, icon: 'services' },
-            ]}
-            onChange={(v) => set({ view: v === 'map' ? 'map' : undefined, focus: undefined })}
-          />
+          <Views large label={t.services.title} value={view} views={[{ value: 'table', text: t.services.table, icon: 'logs' }, { value: 'map', text: t.services.map, icon: 'services' }]} patch={{ focus: undefined }} />
           {view === 'table' && <Find />}
         </div>
       }

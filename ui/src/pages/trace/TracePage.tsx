@@ -3,13 +3,14 @@ import { Link, useParams } from '@tanstack/react-router'
 import { useCallback, useMemo, useState } from 'react'
 import { ApiError } from '../../api/client'
 import { trace } from '../../api/queries'
-import { Button, Choice, IconButton } from '../../components/Button'
+import { Button, IconButton } from '../../components/Button'
 import { Id } from '../../components/Copy'
 import { FilterInput } from '../../components/FilterBar'
 import { Mark } from '../../components/Mark'
 import { Crumb, Page } from '../../components/Page'
 import { Broken, Empty, Skeleton } from '../../components/States'
 import { Time } from '../../components/Time'
+import { Views } from '../../components/Views'
 import { serviceColour } from '../../state/colour'
 import { tryParse } from '../../state/filter'
 import { useKeys } from '../../state/keys'
@@ -97,13 +98,7 @@ function Loaded({ model, heading }: { model: Model; heading: React.ReactNode }) 
       <Head model={model} failed={failed.length} onError={() => jump(failed, true)} />
       <Minimap model={model} zoom={zoom} onZoom={onZoom} />
       <div className={css.toolbar}>
-        <Choice
-          label={t.trace.title}
-          small
-          value={view}
-          options={views.map((v) => ({ value: v, text: v === 'logs' && data.logs > 0 ? `${t.trace.logs} ${t.count(data.logs)}` : t.trace[v] }))}
-          onChange={(v) => set({ view: v === 'waterfall' ? undefined : v, sort: undefined })}
-        />
+        <Views label={t.trace.title} value={view} views={views.map((v) => ({ value: v, text: v === 'logs' && data.logs > 0 ? `${t.trace.logs} ${t.count(data.logs)}` : t.trace[v] }))} patch={{ sort: undefined }} />
         <FilterInput signal="traces" label={t.trace.findLabel} placeholder={t.trace.find} value={url.q ?? ''} onChange={(q) => set({ q: q || undefined }, { replace: true })} within={`trace_id = ${data.traceId}`} at={parseTime(data.start)} />
         {matches && <Found model={model} matches={matches} at={goTo?.row ?? chosenRow} onJump={jump} />}
         {url.zoom && (

@@ -1,7 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useMemo } from 'react'
 import { heat } from '../../api/queries'
-import { Button, Choice } from '../../components/Button'
+import { Button } from '../../components/Button'
 import { FilterBar } from '../../components/FilterBar'
 import { bandEdge, type Box, type Grid } from '../../components/heat/geometry'
 import { HeatLegend, HeatMap } from '../../components/heat/HeatMap'
@@ -9,6 +9,7 @@ import { Mark } from '../../components/Mark'
 import { Page } from '../../components/Page'
 import { SidePanel } from '../../components/SidePanel'
 import { Broken, Busy, Skeleton } from '../../components/States'
+import { Views } from '../../components/Views'
 import { formatFilter, tryParse } from '../../state/filter'
 import { useKeys } from '../../state/keys'
 import { parseTime } from '../../state/range'
@@ -55,16 +56,7 @@ export default function TracesPage() {
     >
       <Heat box={box && { start: box.start, end: box.end, min: box.minNs, max: box.maxNs }} />
       <div className={css.listHead}>
-        <Choice
-          label={t.traces.title}
-          small
-          value={view}
-          options={[
-            { value: 'list', text: t.traces.list },
-            { value: 'grouped', text: t.traces.grouped },
-          ]}
-          onChange={(v) => set({ view: v === 'list' ? undefined : v, sort: undefined })}
-        />
+        <Views label={t.traces.title} value={view} views={[{ value: 'list', text: t.traces.list }, { value: 'grouped', text: t.traces.grouped }]} patch={{ sort: undefined }} />
         {box && (
           <Button small icon="close" onClick={clear} title={t.traces.clearSelection}>
             {t.traces.onlySelected}

@@ -472,6 +472,7 @@ export const en = {
     noMatch: 'No profile matches in this time range',
     noSamples: 'These profiles hold no samples',
     noSamplesHint: 'Nothing of this type was measured in this time range. Look at a longer range or at another type.',
+    offCPUHint: 'Waits are counted only where the receiver is asked for them:',
     nothing: 'No profiles in this time range',
     nothingKernel: 'The kernel can take CPU and off-CPU profiles of every process on this host, without a change to the services:',
     nothingPost: 'Or send any pprof profile, for example from a Go service with net/http/pprof:',
@@ -518,6 +519,7 @@ export const en = {
     compare: 'Compare',
     stopComparing: 'Stop comparing',
     swap: 'Swap sides',
+    allProfiles: 'all profiles',
     base: 'Base',
     current: 'Now',
     difference: 'Difference',
@@ -603,12 +605,16 @@ export const en = {
     hide: 'Hide related signals',
     around: (what: string) => `Around ${what}`,
     nothing: 'Select something to see what belongs to it.',
-    kind: { trace: 'This trace', traces: 'Traces', logs: 'Logs', errors: 'Errors', metrics: 'Metrics', profiles: 'Profiles', service: 'Service' } as Record<string, string>,
+    kind: { trace: 'This trace', traces: 'Traces', logs: 'Logs', errors: 'Errors', metrics: 'Metrics', profiles: 'Profiles', service: 'Service', network: 'Network', sockets: 'Socket events', oom: 'Out of memory', audit: 'Audit findings' } as Record<string, string>,
     titles: {
       'Logs of the trace': 'Logs of the trace', 'Logs of the span': 'Logs of the span', 'Failed spans of the service': 'Failed spans', 'Error logs of the service': 'Error logs',
-      'Profiles of the service': 'Profiles', 'Profiles of the trace': 'Profiles of the trace',
+      'Profiles of the service': 'Profiles', 'Connections of the service': 'Connections', 'Events of its sockets': 'Socket events', 'Kills for want of memory': 'OOM kills', 'Audit findings': 'Audit findings',
       'Traces of the service': 'Traces of the service', 'Logs of the service': 'Logs of the service', 'Request rate': 'Request rate', 'Failed requests': 'Failed requests', 'Latency, 95th percentile': 'Latency, P95',
     } as Record<string, string>,
+    /** By title, for a type of profile. */
+    profiles: {
+      'Profiles of the trace': (type) => `${type} of the trace`, 'Profiles of the process': (type) => `${type} of the process`, 'Profiles of the service': (type) => `${type} of the service`,
+    } as Record<string, (type: string) => string>,
     empty: '0',
   },
 

@@ -1,14 +1,17 @@
 // Command rpc serves gRPC's health service, and calls it for HTTP requests. It
-// prints the address of its HTTP server.
+// prints the address of its HTTP server. With the argument tls, connections are encrypted.
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -22,10 +25,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, err1, err2)
 		os.Exit(1)
 	}
-	srv := grpc.NewServer()
+	theirs, ours := insecure.NewCredentials(), insecure.NewCredentials()
+	if len(os.Args) > 1 && os.Args[1] == "tls" {
+		certified := httptest.NewTLSServer(nil)
+		certified.Close()
+		theirs = credentials.NewServerTLSFromCert(&certified.TLS.Certificates[0])
+		ours = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
+	}
+	srv := grpc.NewServer(grpc.Creds(theirs))
 	healthpb.RegisterHealthServer(srv, health.NewServer())
 	go func() { _ = srv.Serve(l) }()
-	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(ours))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

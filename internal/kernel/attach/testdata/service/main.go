@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -64,6 +63,26 @@ func main() {
 		}()
 		wg.Wait()
 	})
+	mux.HandleFunc("/unread", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("/elsewhere", func(_ http.ResponseWriter, r *http.Request) { // the body is read by another goroutine
+		done := make(chan struct{})
+		go func() { _, _ = io.Copy(io.Discard, r.Body); close(done) }()
+		<-done
+	})
+	mux.HandleFunc("/tx", func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		if tx, err := db.BeginTx(ctx, nil); err == nil {
+			_, _ = tx.ExecContext(ctx, "UPDATE stock SET n = 1")
+			_ = tx.Commit()
+			_ = tx.Rollback() // as a deferred one does
+		}
+		if tx, err := db.BeginTx(ctx, nil); err == nil {
+			_ = tx.Rollback()
+		}
+		if _, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}); err != nil {
+			w.WriteHeader(http.StatusConflict)
+		}
+	})
 	mux.HandleFunc("/many", func(w http.ResponseWriter, r *http.Request) {
 		for i := 0; i < 30; i++ {
 			_, _ = db.Exec("UPDATE many SET n = n + 1")
@@ -104,7 +123,12 @@ type toyConn struct{}
 
 func (toyConn) Prepare(q string) (driver.Stmt, error) { return toyStmt(q), nil }
 func (toyConn) Close() error                          { return nil }
-func (toyConn) Begin() (driver.Tx, error)             { return nil, errors.New("no transactions") }
+func (toyConn) Begin() (driver.Tx, error)             { return toyTx{}, nil }
+
+type toyTx struct{}
+
+func (toyTx) Commit() error   { return &toyError{} }
+func (toyTx) Rollback() error { return nil }
 
 type toyStmt string
 

@@ -1,0 +1,1 @@
+import{Gt as e,Z as t,m as n}from"./url-C_wwSu1Y.js";var r=e();function i({label:e,value:i,views:a,patch:o,large:s}){let c=n();return(0,r.jsx)(t,{label:e,small:!s,value:i,options:a,onChange:e=>c({...o,view:e===a[0]?.value?void 0:e})})}export{i as t};
