@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -140,6 +141,40 @@ func TestProcessIDReused(t *testing.T) {
 	h.processes.byID[7].Value.(*knownProcess).checked = time.Time{}
 	if p, _ := h.Process(7); p.Args[0] != "b" || p.Start != 2*time.Second {
 		t.Errorf("second: %+v", p)
+	}
+}
+
+// An exec of what has the same name makes another program of a process.
+func TestProcessExecsItsOwnName(t *testing.T) {
+	h := NewHost(Options{})
+	cmd := exec.Command("sh", "-c", "read go; exec sh -c 'echo ready; read end'")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	before, ok := h.Process(cmd.Process.Pid)
+	for ok && (before.Comm != "sh" || len(before.Args) == 0) { // it has not called its first exec yet
+		h.Forget(cmd.Process.Pid)
+		before, ok = h.Process(cmd.Process.Pid)
+	}
+	if _, err := stdin.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(stdout, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	h.processes.byID[cmd.Process.Pid].Value.(*knownProcess).checked = time.Time{}
+	after, ok := h.Process(cmd.Process.Pid)
+	if !ok || len(after.Args) != 3 || after.Args[2] != "echo ready; read end" || after.Program() == before.Program() || after.Start != before.Start {
+		t.Errorf("%+v, %v; before: %+v", after, ok, before)
 	}
 }
 

@@ -44,7 +44,19 @@ type Process struct {
 	Pod         string        // uid, or ""
 	Service     string        // what its environment calls it (OTEL_SERVICE_NAME), or ""
 	Ended       bool
+
+	image uint64 // where its arguments begin, which another exec changes; 0 where that may not be read
 }
+
+// Program is one run of a program: a process until it ends or execs. It is comparable.
+type Program struct {
+	start time.Duration
+	image uint64
+	exe   string
+}
+
+// Program returns which program the process runs.
+func (p Process) Program() Program { return Program{p.Start, p.image, p.Exe} }
 
 type processes struct {
 	proc string
@@ -126,13 +138,14 @@ func (k *knownProcess) believed() time.Duration {
 }
 
 // still checks that the id was not given to another process. A changed name
-// means an exec: all but the id is new.
+// means an exec, and so do arguments that lie elsewhere: a process that was seen
+// between its fork and its exec may bear the same name. All but the id is new then.
 func (k *knownProcess) still(proc string, now time.Time) bool {
 	if k.execs() {
 		return false
 	}
 	st, ok := readStat(proc, k.PID)
-	if !ok || st.start != k.Start || Text(st.comm) != k.Comm {
+	if !ok || st.start != k.Start || Text(st.comm) != k.Comm || st.image != k.image && st.image != 0 { // 0 at its end
 		return false
 	}
 	k.checked = now
@@ -145,7 +158,7 @@ func read(proc string, pid int) (Process, bool) {
 		return Process{}, false
 	}
 	dir := filepath.Join(proc, strconv.Itoa(pid))
-	out := Process{PID: pid, Parent: st.parent, Start: st.start, Comm: Text(st.comm)}
+	out := Process{PID: pid, Parent: st.parent, Start: st.start, Comm: Text(st.comm), image: st.image}
 	out.Exe, _ = os.Readlink(filepath.Join(dir, "exe"))
 	out.Exe = Text(strings.TrimSuffix(out.Exe, " (deleted)"))
 	if b := readSome(filepath.Join(dir, "cmdline"), maxArgs); len(b) > 0 {
@@ -169,12 +182,16 @@ type stat struct {
 	comm   string
 	parent int
 	start  time.Duration
+	image  uint64
 }
 
 func readStat(proc string, pid int) (stat, bool) {
 	b := readSome(filepath.Join(proc, strconv.Itoa(pid), "stat"), 1024)
 	return parseStat(b)
 }
+
+// argStart is the place of arg_start (proc(5)) behind the name.
+const argStart = 45
 
 // parseStat reads "pid (comm) state ppid …"; comm may hold spaces and parentheses.
 func parseStat(b []byte) (stat, bool) {
@@ -191,7 +208,11 @@ func parseStat(b []byte) (stat, bool) {
 	if err1 != nil || err2 != nil {
 		return stat{}, false
 	}
-	return stat{comm: string(b[open+1 : end]), parent: parent, start: time.Duration(ticks) * (time.Second / ticksPerSecond)}, true
+	var image uint64
+	if len(f) > argStart {
+		image, _ = strconv.ParseUint(f[argStart], 10, 64) // a kernel without it says nothing
+	}
+	return stat{string(b[open+1 : end]), parent, time.Duration(ticks) * (time.Second / ticksPerSecond), image}, true
 }
 
 // cgroupOf picks of /proc/PID/cgroup the line that tells most: one with a

@@ -91,9 +91,9 @@ type Feature struct {
 	done chan struct{}
 
 	mu       sync.Mutex
-	attached map[int]*attached     // by pid
-	slots    []*attached           // by slot; stays for a while after the end, for what is in the ring
-	known    map[int]time.Duration // processes that are no business of ours, by pid and start
+	attached map[int]*attached      // by pid
+	slots    []*attached            // by slot; stays for a while after the end, for what is in the ring
+	known    map[int]kernel.Program // what is no business of ours, by pid
 	binaries binaries
 	symbols  *symbol.Table
 
@@ -119,7 +119,7 @@ func New(o Options) *Feature {
 	o.MaxProcesses = min(cmp.Or(o.MaxProcesses, DefaultMaxProcesses), DefaultMaxProcesses)
 	o.SpansPerTrace = cmp.Or(o.SpansPerTrace, DefaultSpansPerTrace)
 	o.Inherit = cmp.Or(o.Inherit, DefaultInherit)
-	return &Feature{opts: o, attached: map[int]*attached{}, symbols: symbol.NewTable(), known: map[int]time.Duration{}, slots: make([]*attached, o.MaxProcesses)}
+	return &Feature{opts: o, attached: map[int]*attached{}, symbols: symbol.NewTable(), known: map[int]kernel.Program{}, slots: make([]*attached, o.MaxProcesses)}
 }
 
 // Name is "attach".

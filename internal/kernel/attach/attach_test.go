@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,6 +60,12 @@ func TestMain(m *testing.M) {
 		help(pid)
 		os.Exit(0)
 	}
+	if exe := os.Getenv(execs); exe != "" {
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		_ = os.Unsetenv(execs)
+		fmt.Fprintln(os.Stderr, syscall.Exec(exe, []string{exe}, os.Environ()))
+		os.Exit(1)
+	}
 	code := m.Run()
 	for _, dir := range cleanup {
 		_ = os.RemoveAll(dir)
@@ -69,13 +76,22 @@ func TestMain(m *testing.M) {
 // service is a running program of testdata.
 type service struct {
 	*exec.Cmd
+	says *bufio.Reader
 	addr string // of its HTTP server
 	tls  string // of its HTTPS server
 }
 
 func run(t *testing.T, exe string, args ...string) *service {
 	t.Helper()
-	s := &service{Cmd: exec.Command(exe, args...)}
+	s := begin(t, exec.Command(exe, args...))
+	s.ready(t)
+	return s
+}
+
+// begin starts a service, which is to be waited for (ready).
+func begin(t *testing.T, cmd *exec.Cmd) *service {
+	t.Helper()
+	s := &service{Cmd: cmd}
 	s.Stderr = os.Stderr
 	out, err := s.StdoutPipe()
 	if err != nil {
@@ -85,12 +101,17 @@ func run(t *testing.T, exe string, args ...string) *service {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Process.Kill(); _ = s.Wait() })
-	line, err := bufio.NewReader(out).ReadString('\n')
+	s.says = bufio.NewReader(out)
+	return s
+}
+
+func (s *service) ready(t *testing.T) {
+	t.Helper()
+	line, err := s.says.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.addr, s.tls, _ = strings.Cut(strings.TrimSpace(line), " ")
-	return s
 }
 
 func get(t *testing.T, url string, header ...string) *http.Response {

@@ -34,6 +34,9 @@ import (
 // helper is set in processes that a test starts of its own binary: the id of the process to attach to.
 const helper = "GUANLAN_ATTACH_HELPER"
 
+// execs is set in processes that wait for a line and become the program that it names.
+const execs = "GUANLAN_ATTACH_EXECS"
+
 func help(pid int) {
 	f := New(Options{
 		Targets: []Target{{PID: pid}},
@@ -204,7 +207,24 @@ func TestProcessesComeAndGo(t *testing.T) {
 		}
 		return false
 	})
-	young := run(t, exe)
+	// Who was seen between its fork and its exec, as any process may be, is looked at anew after it.
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), execs+"="+exe)
+	gate, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	young := begin(t, cmd)
+	kerneltest.Until(t, "the new to be seen before its exec", func() bool {
+		c.f.mu.Lock()
+		defer c.f.mu.Unlock()
+		_, ok := c.f.known[young.Process.Pid]
+		return ok
+	})
+	if _, err := gate.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	young.ready(t)
 	kerneltest.Until(t, "the new to be attached", func() bool {
 		for _, p := range c.processes() {
 			if p.PID == young.Process.Pid {

@@ -39,7 +39,7 @@ func (f *Feature) search() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for pid, a := range f.attached {
-		if p, ok := f.host.Process(pid); ok && !p.Ended && p.Start == a.Start && p.Exe == a.Exe {
+		if p, ok := f.host.Process(pid); ok && !p.Ended && p.Program() == a.Program() {
 			continue
 		}
 		_ = a.detach() // its memory is gone, nothing is left to fail
@@ -54,20 +54,20 @@ func (f *Feature) search() {
 		if !ok || p.Ended || f.attached[pid] != nil || pid == os.Getpid() {
 			continue // of our own requests we would make spans, and of sending these
 		}
-		if start, ok := f.known[pid]; ok && start == p.Start {
-			continue
+		if known, ok := f.known[pid]; ok && known == p.Program() {
+			continue // before its exec it was its parent's program
 		}
 		if p.Exe == "" || len(p.Args) == 0 {
 			continue // a kernel thread, or in the middle of its exec
 		}
 		if !slices.ContainsFunc(f.opts.Targets, func(t Target) bool { return t.matches(p) }) {
-			f.known[pid] = p.Start
+			f.known[pid] = p.Program()
 			continue
 		}
 		began := time.Now()
 		a, libraries, injects, err := f.attach(p)
 		if err != nil {
-			f.known[pid] = p.Start
+			f.known[pid] = p.Program()
 			f.tell(Process{Process: p, Libraries: libraries, Err: err})
 			continue
 		}
