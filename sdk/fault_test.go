@@ -27,7 +27,7 @@ import (
 func goroutinesAreGone(t *testing.T, before int) {
 	t.Helper()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			stacks := make([]byte, 1<<20)
 			t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
@@ -85,7 +85,7 @@ func TestReceivers(t *testing.T) {
 				}
 			}
 			// Only what blocks takes that long.
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("%d requests took %v", requests, took)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

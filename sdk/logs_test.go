@@ -186,7 +186,7 @@ func TestDefaultLogHandler(t *testing.T) {
 		t.Errorf("sent %q", got)
 	}
 	sink.Close()
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines after Shutdown, %d before Start", runtime.NumGoroutine(), goroutines)
 		}

@@ -366,7 +366,7 @@ var programs = map[string]func(ctx context.Context, f *fake, db *sql.DB, say fun
 		tx, err := db.BeginTx(ctx, nil)
 		say(err)
 		cancel()
-		for deadline := time.Now().Add(10 * time.Second); tx.Commit() != sql.ErrTxDone || db.Stats().InUse > 0; { // database/sql rolls back by itself
+		for deadline := time.Now().Add(time.Minute); tx.Commit() != sql.ErrTxDone || db.Stats().InUse > 0; { // database/sql rolls back by itself
 			if time.Now().After(deadline) {
 				say("not rolled back")
 				break

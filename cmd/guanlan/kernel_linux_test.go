@@ -95,7 +95,7 @@ func newContainer(t *testing.T, limit int) (procs, id string) {
 	dir := filepath.Join(upper, id)
 	t.Cleanup(func() {
 		for _, d := range []string{dir, upper} {
-			for deadline := time.Now().Add(5 * time.Second); os.Remove(d) != nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); os.Remove(d) != nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 				if _, err := os.Stat(d); err != nil {
 					break
 				}

@@ -36,7 +36,7 @@ func start(t *testing.T, o ServerOptions) *Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, done := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, done := context.WithTimeout(context.Background(), time.Minute)
 		defer done()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)

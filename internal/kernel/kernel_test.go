@@ -89,7 +89,7 @@ func TestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, ok := h.Process(cmd.Process.Pid)
-	for deadline := time.Now().Add(5 * time.Second); !cmp.Equal(got.Args, []string{"sleep", "60"}) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); !cmp.Equal(got.Args, []string{"sleep", "60"}) && time.Now().Before(deadline); {
 		if got.Comm != "sleep" {
 			h.Forget(cmd.Process.Pid) // it has not called exec yet; within one, the Host looks again by itself
 		}

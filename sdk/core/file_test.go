@@ -146,7 +146,7 @@ func TestFileTakesWhatHasNoEnd(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("Write does not return") // nor would Close
 		}
 		if err := f.Close(); err != nil {

@@ -309,7 +309,7 @@ func TestStreamsAndProbes(t *testing.T) {
 	server.Close()
 	// Close waits for no connection that was hijacked, nor for what a handler
 	// does behind an answer that the client has read.
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		mu.Lock()
 		all := len(lasting) == len(want)
 		mu.Unlock()

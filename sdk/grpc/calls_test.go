@@ -293,7 +293,7 @@ func TestEndsOfStreams(t *testing.T) {
 // in a goroutine of its own.
 func ended(t *testing.T, spans uint64) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); sdk.Default().Stats().Spans.Added < spans; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); sdk.Default().Stats().Spans.Added < spans; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d spans have ended, want %d", sdk.Default().Stats().Spans.Added, spans)
 		}

@@ -428,7 +428,7 @@ func TestClientIsLetGo(t *testing.T) {
 		_ = rdb.Close()
 		runtime.AddCleanup(rdb, func(c chan struct{}) { close(c) }, gone)
 	}()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		runtime.GC()
 		select {
 		case <-gone:
@@ -530,7 +530,7 @@ func TestClusterThatIsStuck(t *testing.T) {
 	}()
 	select {
 	case <-collected:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the collection of metrics waits for the cluster")
 	}
 }

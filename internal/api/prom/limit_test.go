@@ -55,7 +55,7 @@ func TestQueriesEnd(t *testing.T) {
 		}()
 		running := func(n int) {
 			t.Helper()
-			for deadline := time.Now().Add(10 * time.Second); f.store.Stats().QueriesRunning != n; time.Sleep(10 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); f.store.Stats().QueriesRunning != n; time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d queries run, want %d", f.store.Stats().QueriesRunning, n)
 				}

@@ -388,7 +388,7 @@ func TestRules(t *testing.T) {
 	srv := httptest.NewServer(a.Handler(""))
 	t.Cleanup(srv.Close)
 	c := (&fixture{url: srv.URL}).client(t)
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		v, _, err := c.Query(ctx, "jobs:double", time.Now())
 		if err != nil {
 			t.Fatal(err)

@@ -246,7 +246,7 @@ func TestRemoteWriteClients(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := remote.NewWriteClient("test", &remote.ClientConfig{
-			URL: &commonconfig.URL{URL: u}, Timeout: model.Duration(10 * time.Second),
+			URL: &commonconfig.URL{URL: u}, Timeout: model.Duration(time.Minute),
 			WriteProtoMsg: rw.WriteV1MessageType, Headers: map[string]string{"X-Scope-OrgID": "4"},
 		})
 		if err != nil {
@@ -283,7 +283,7 @@ func TestRemoteRead(t *testing.T) {
 		if chunked {
 			accepted = []prompb.ReadRequest_ResponseType{prompb.ReadRequest_STREAMED_XOR_CHUNKS}
 		}
-		c, err := remote.NewReadClient("test", &remote.ClientConfig{URL: &commonconfig.URL{URL: u}, Timeout: model.Duration(10 * time.Second), ChunkedReadLimit: 1 << 20, AcceptedResponseTypes: accepted})
+		c, err := remote.NewReadClient("test", &remote.ClientConfig{URL: &commonconfig.URL{URL: u}, Timeout: model.Duration(time.Minute), ChunkedReadLimit: 1 << 20, AcceptedResponseTypes: accepted})
 		if err != nil {
 			t.Fatal(err)
 		}

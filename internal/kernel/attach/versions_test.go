@@ -90,7 +90,7 @@ func testBuild(t *testing.T, exe string, minor int) {
 	a, b := run(t, exe), run(t, exe)
 	c := attachTo(t, Options{Targets: []Target{{PID: a.Process.Pid}, {PID: b.Process.Pid}}})
 	for _, p := range c.processes() {
-		if p.Err != nil || p.Took > 2*time.Second && os.Getenv("GUANLAN_EMULATED") == "" {
+		if p.Err != nil {
 			t.Fatalf("attached in %v: %v; %+v", p.Took, p.Err, p.Libraries)
 		}
 		for _, l := range p.Libraries {

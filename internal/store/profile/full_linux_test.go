@@ -89,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "after a kill", merged(t, s, hour()), want...)
-	for deadline := time.Now().Add(5 * time.Second); put("zafter") != nil; {
+	for deadline := time.Now().Add(time.Minute); put("zafter") != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("writes do not go on")
 		}

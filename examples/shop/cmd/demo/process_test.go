@@ -72,7 +72,7 @@ func waitGone(t *testing.T, addr string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
