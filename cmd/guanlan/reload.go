@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,9 +21,8 @@ import (
 // waits until it does. It is the context of the collector's Run, because of this:
 // the collector's frame asks for the signal itself, would answer it by a restart that a
 // wrong configuration ends, and cannot be told not to. It does so right before its loop,
-// and in the loop it asks its context for Done each time round. That is when the signal
-// is taken from it. Others who ask for Done make that happen too early once and do no
-// harm: the loop asks after them.
+// and the loop asks its context for Done. Then, and only once, the signal is taken from it:
+// what arrives in the instant in which nobody has asked for it is lost.
 type hangups struct {
 	context.Context
 	col  *otelcol.Collector
@@ -41,12 +41,36 @@ func (h *hangups) stop() { signal.Stop(h.came) }
 
 // Done is that of the context that h was made with.
 func (h *hangups) Done() <-chan struct{} {
-	if h.col.GetState() == otelcol.StateRunning {
-		signal.Ignore(syscall.SIGHUP) // takes it from all
-		signal.Notify(h.came, syscall.SIGHUP)
-		h.once.Do(func() { close(h.up) })
+	select {
+	case <-h.up:
+	default:
+		if askedByLoop() {
+			h.once.Do(h.take)
+		}
 	}
 	return h.Context.Done()
+}
+
+// take makes h the only one who gets the signal.
+func (h *hangups) take() {
+	// What the process has got and not yet handed out would be dropped. To stop waits until nothing is on its way.
+	waits := make(chan os.Signal, 1)
+	signal.Notify(waits, syscall.SIGHUP)
+	signal.Stop(waits)
+	signal.Ignore(syscall.SIGHUP)
+	signal.Notify(h.came, syscall.SIGHUP)
+	close(h.up)
+}
+
+// loop is the function of the collector's frame that asks for Done once it has asked for signals.
+const loop = "go.opentelemetry.io/collector/otelcol.(*Collector).Run"
+
+// askedByLoop reports whether Done was called by loop itself, not on behalf of what it starts.
+func askedByLoop() bool {
+	var at [1]uintptr
+	runtime.Callers(3, at[:]) // past Callers, this function and Done
+	frame, _ := runtime.CallersFrames(at[:]).Next()
+	return frame.Function == loop
 }
 
 // reload reads the configuration again at each SIGHUP until ctx ends. A wrong one

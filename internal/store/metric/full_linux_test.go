@@ -82,6 +82,17 @@ func series(i int) labels.Labels {
 	return labels.FromStrings("__name__", "m", "i", fmt.Sprint(i), "pad", strings.Repeat("x", 40))
 }
 
+// hourBefore is about an hour before now, and followed by ten minutes in which the engine has no
+// reason to end a chunk but that it is full: one ends as well where a block does.
+func hourBefore(now time.Time) time.Time {
+	const block = 2 * time.Hour
+	at := now.Add(-time.Hour)
+	if end := at.Add(10 * time.Minute); !end.Truncate(block).Equal(at.Truncate(block)) {
+		return at.Add(-10 * time.Minute)
+	}
+	return at
+}
+
 func countSamples(t *testing.T, s *Store, now time.Time) float64 {
 	t.Helper()
 	got, err := s.Instant(context.Background(), store.Tenant{}, "sum(count_over_time(m[2h]))", now)
@@ -98,7 +109,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 		t.Fatalf("reserve: got %v, %v", got, err)
 	}
 	now := time.Now()
-	at := now.Add(-time.Hour)
+	at := hourBefore(now)
 	const n = 100
 	acked := 0.0
 	write := func() error {
@@ -153,7 +164,7 @@ func TestDiskFilledByMetrics(t *testing.T) {
 	dir := smallDisk(t, "16m")
 	s := openStore(t, in(dir), small)
 	now := time.Now()
-	at := now.Add(-time.Hour)
+	at := hourBefore(now)
 	const n = 2000
 	acked := 0.0
 	for {
@@ -364,7 +375,7 @@ func TestReserveGone(t *testing.T) {
 	s.stop()
 	s.upkeep.Wait()
 	now := time.Now()
-	at := now.Add(-time.Hour)
+	at := hourBefore(now)
 	const n = 3000
 	acked := 0.0
 	for range 130 { // one full chunk a series is pending, more than the write buffer
