@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -11,8 +12,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// selfTelemetry is the collector's usual telemetry, but for what exporters log of
-// failures (sendLog), and for its end: our own metrics go to our own receiver, which
+// selfTelemetry is the collector's usual telemetry, but for what is logged of failures to
+// send (sendLog) and to start (startLog), and for its end: our own metrics go to our own receiver, which
 // stops before they do. That the last export finds nobody is no failure of the process.
 func selfTelemetry() telemetry.Factory {
 	usual := otelconftelemetry.NewFactory()
@@ -26,7 +27,7 @@ func selfTelemetry() telemetry.Factory {
 			}
 			set.BuildZapLogger = func(config zap.Config, o ...zap.Option) (*zap.Logger, error) {
 				return build(config, append(o, zap.WrapCore(func(next zapcore.Core) zapcore.Core {
-					l := newSendLog(next, time.Now)
+					l := newSendLog(startLog{next}, time.Now)
 					sending = append(sending, l.all)
 					return l
 				}))...)
@@ -60,4 +61,19 @@ func (l lastExport) Shutdown(ctx context.Context) error {
 		l.log.Debug("send the last own metrics", zap.Error(err))
 	}
 	return nil
+}
+
+// startLog leaves out what the collector's frame logs of a component that does not start:
+// it returns the same error, and the process ends with it.
+type startLog struct{ zapcore.Core }
+
+// With implements zapcore.Core.
+func (l startLog) With(fields []zapcore.Field) zapcore.Core { return startLog{l.Core.With(fields)} }
+
+// Check implements zapcore.Core.
+func (l startLog) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if strings.HasPrefix(e.Message, "Failed to start ") {
+		return ce
+	}
+	return l.Core.Check(e, ce)
 }

@@ -197,7 +197,8 @@ var unescapeMount = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n",
 
 var (
 	containerID = regexp.MustCompile(`(?:^|[/:.-])([0-9a-f]{64})(?:\.scope)?(?:/|$)`)
-	podUID      = regexp.MustCompile(`pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})`)
+	// The uid of a static pod is 32 digits without dashes.
+	podUID = regexp.MustCompile(`(?:^|[/-])pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})(?:\.slice)?(?:[/:]|$)`)
 )
 
 // Container reads the ids of container and pod out of a cgroup's path as Docker,

@@ -30,6 +30,11 @@ func TestContainer(t *testing.T) {
 		{"/kubepods/besteffort/pod0f4f2b3c-1111-2222-3333-444455556666/" + id, id, "0f4f2b3c-1111-2222-3333-444455556666"},
 		{"/machine.slice/libpod-" + id + ".scope/container", id, ""},
 		{"/system.slice/containerd.service/kubepods-pod0f4f2b3c_1111_2222_3333_444455556666.slice:cri-containerd:" + id, id, "0f4f2b3c-1111-2222-3333-444455556666"},
+		{"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d.slice/cri-containerd-" + id + ".scope", id, "0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d"},
+		{"/kubepods/burstable/pod0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d/" + id, id, "0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d"},
+		{"/system.slice/containerd.service/kubepods-pod0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d.slice:cri-containerd:" + id, id, "0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d"},
+		{"/kubepods/pod0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d", "", "0a1b2c3d0a1b2c3d0a1b2c3d0a1b2c3d"},
+		{"/libpod_parent/pod" + id, "", ""}, // longer than a uid
 		{"/user.slice/user-0.slice/session-1.scope", "", ""},
 		{"/build/" + id + "ff", "", ""}, // longer than an id
 	} {

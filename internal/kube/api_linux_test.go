@@ -180,6 +180,19 @@ func barePod(t testing.TB, s *kubeapi.Server, namespace, name, ip string) kubeap
 	return p
 }
 
+// etcdUID is what the node has for a static pod: a hash of its manifest.
+const etcdUID = "4f0c2b1e8d3a49576e1f0a9b8c7d6e5f"
+
+// mirrorPod does what n1's kubelet does for a manifest in its folder: it tells the server.
+func mirrorPod(t testing.TB, s *kubeapi.Server, name, uid string, port int) {
+	t.Helper()
+	runs(s, s.Create("/api/v1/namespaces/kube-system/pods", kubeapi.Parse(t, `{"metadata": {"name": "%s-n1",
+		"annotations": {"kubernetes.io/config.hash": %q, "kubernetes.io/config.mirror": %[2]q, "kubernetes.io/config.source": "file", "kubernetes.io/config.seen": "2026-11-21T10:00:00Z"},
+		"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": %q, "controller": true}]},
+		"spec": {"nodeName": "n1", "hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": %d}]}]}}`,
+		name, uid, s.Get("/api/v1/nodes/n1").At("metadata", "uid"), port)), "n1", "192.0.2.1", "192.0.2.1")
+}
+
 // link stands between a Cluster and a server, and can be cut.
 type link struct {
 	net.Listener

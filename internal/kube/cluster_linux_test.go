@@ -65,11 +65,7 @@ func names(t *testing.T, s *kubeapi.Server) {
 	runs(s, cron, "n2", "192.0.2.2", "10.1.1.7")
 	s.Create("/apis/batch/v1/namespaces/ci/jobs", kubeapi.Parse(t, `{"metadata": {"name": "migrate"}, "spec": %s}`, job))
 	runs(s, podsOf(t, s, "ci", "job-name=migrate", 1)[0], "n2", "192.0.2.2", "10.1.1.9")
-	// A kubelet's own: what it read from a file, and tells the server of.
-	runs(s, s.Create("/api/v1/namespaces/kube-system/pods", kubeapi.Parse(t, `{"metadata": {"name": "etcd-n1",
-		"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": %q, "controller": true}]},
-		"spec": {"nodeName": "n1", "hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 2379}]}]}}`,
-		s.Get("/api/v1/nodes/n1").At("metadata", "uid"))), "n1", "192.0.2.1", "192.0.2.1")
+	mirrorPod(t, s, "etcd", etcdUID, 2379)
 	barePod(t, s, "shop", "debug", "10.1.1.10")
 	runs(s, s.Create("/api/v1/namespaces/ci/pods", kubeapi.Parse(t, `{"metadata": {"name": "runner-x7"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}`)), "n1", "192.0.2.1", "10.1.1.8")
 
@@ -131,6 +127,9 @@ func names(t *testing.T, s *kubeapi.Server) {
 	if got := attributes(cron.At("metadata", "uid"))["k8s.cronjob.name"]; got != "report" {
 		t.Errorf("cron job %q", got)
 	}
+	if d := cmp.Diff(map[string]string{"k8s.pod.name": "etcd-n1", "k8s.namespace.name": "kube-system"}, attributes(etcdUID)); d != "" {
+		t.Errorf("attributes of a static pod by the uid on its node (-want +got):\n%s", d)
+	}
 	if len(attributes("none")) != 0 {
 		t.Error("a pod that is not there has attributes")
 	}
@@ -172,6 +171,18 @@ func changes(t *testing.T, s *kubeapi.Server) {
 	f.is(t, "10.4.0.4", "shop/web")
 	f.is(t, "10.4.0.2", "shop/heir")
 	f.Pod(web.At("metadata", "uid"), func(k, v string) { t.Errorf("the first web-0 still has %s", k) })
+
+	// A manifest changes, so the kubelet mirrors a pod with another uid under the same name.
+	const newUID = "9b6cd1d6e1a2b3c4d5e6f70812345678"
+	s.Delete("/api/v1/namespaces/kube-system/pods/etcd-n1")
+	mirrorPod(t, s, "etcd", newUID, 2381)
+	f.is(t, "192.0.2.1:2381", "kube-system/etcd")
+	name := ""
+	f.Pod(newUID, func(k, v string) { name += k + "=" + v + " " })
+	f.Pod(etcdUID, func(k, v string) { t.Errorf("the etcd before still has %s=%s", k, v) })
+	if name != "k8s.pod.name=etcd-n1 k8s.namespace.name=kube-system " {
+		t.Errorf("the new etcd is %q", name)
+	}
 
 	s.Patch("/api/v1/namespaces/shop/pods/other/status", kubeapi.Object{"status": kubeapi.Object{"phase": "Succeeded"}})
 	f.is(t, "10.4.0.3", "/") // ended, and not deleted

@@ -24,12 +24,13 @@ type index struct {
 	heirs  map[netip.Addr][]*entry // others that have it too, or had it: the last one follows
 	byPort map[netip.AddrPort][]*entry
 	byNode map[uint16][]*entry
-	nodes  map[netip.Addr]int // how many pods are there
+	nodes  map[netip.Addr]int  // how many pods are there
+	static map[string][]*entry // pods by the uid that their node has for them
 }
 
 func newIndex() index {
 	return index{all: map[entryKey]*entry{}, byAddr: map[netip.Addr]*entry{}, heirs: map[netip.Addr][]*entry{}, byPort: map[netip.AddrPort][]*entry{},
-		byNode: map[uint16][]*entry{}, nodes: map[netip.Addr]int{}}
+		byNode: map[uint16][]*entry{}, nodes: map[netip.Addr]int{}, static: map[string][]*entry{}}
 }
 
 // begin begins a list: what is put with its number is there after end.
@@ -90,11 +91,16 @@ func (x *index) put(kind, uid string, e *entry, round uint32) bool {
 	for _, a := range e.ports {
 		x.byPort[a] = append(x.byPort[a], e)
 	}
-	for _, p := range e.nodes {
-		x.byNode[p] = append(x.byNode[p], e)
-	}
 	if e.host.IsValid() {
 		x.nodes[e.host]++
+	}
+	if r := e.rare; r != nil {
+		for _, p := range r.nodes {
+			x.byNode[p] = append(x.byNode[p], e)
+		}
+		if r.static != "" {
+			x.static[r.static] = append(x.static[r.static], e)
+		}
 	}
 	return true
 }
@@ -125,12 +131,17 @@ func (x *index) drop(k entryKey) {
 	for _, a := range e.ports {
 		without(x.byPort, a, e)
 	}
-	for _, p := range e.nodes {
-		without(x.byNode, p, e)
-	}
 	if e.host.IsValid() {
 		if x.nodes[e.host]--; x.nodes[e.host] == 0 {
 			delete(x.nodes, e.host)
+		}
+	}
+	if r := e.rare; r != nil {
+		for _, p := range r.nodes {
+			without(x.byNode, p, e)
+		}
+		if r.static != "" {
+			without(x.static, r.static, e)
 		}
 	}
 }
@@ -171,11 +182,16 @@ func (c *Cluster) Workload(at netip.AddrPort) (name, namespace string) {
 	return "", ""
 }
 
-// Pod calls f for the attributes of the pod with the uid, if there is one.
+// Pod calls f for the attributes of the pod with the uid, if there is one. Of a static
+// pod it is also the one that its node knows, unless pods of several nodes have it: old
+// kubelets, and manifests from a URL or with a uid of their own.
 func (c *Cluster) Pod(uid string, f func(key, value string)) {
 	x := &c.index
 	x.mu.RLock()
 	e := x.all[entryKey{"pods", uid}]
+	if same := x.static[uid]; e == nil && len(same) == 1 {
+		e = same[0]
+	}
 	x.mu.RUnlock()
 	if e != nil {
 		e.attributes(f)

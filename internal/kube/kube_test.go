@@ -87,6 +87,49 @@ func TestAddressesChangeHands(t *testing.T) {
 	is("192.0.2.1:8081", "shop/cart")
 }
 
+// A static pod is found by the uid that its node knows, and nobody takes that of another.
+func TestStaticPods(t *testing.T) {
+	c := &Cluster{index: newIndex()}
+	const hash = "4f0c2b1e8d3a49576e1f0a9b8c7d6e5f"
+	put := func(uid, annotation, value string) {
+		t.Helper()
+		var o object
+		if err := json.Unmarshal(fmt.Appendf(nil, `{"metadata": {"name": "pod-%s", "uid": %[1]q, "annotations": {%q: %q}}}`, uid, annotation, value), &o); err != nil {
+			t.Fatal(err)
+		}
+		c.index.put("pods", uid, readPod(&o), c.index.now())
+	}
+	is := func(uid, want string) {
+		t.Helper()
+		got := ""
+		c.Pod(uid, func(k, v string) {
+			if k == "k8s.pod.name" {
+				got = v
+			}
+		})
+		if got != want {
+			t.Errorf("%s: got %q, want %q", uid, got, want)
+		}
+	}
+	put("x", "kubernetes.io/config.hash", hash) // anybody may write so
+	is(hash, "")
+	put("a", "kubernetes.io/config.mirror", hash)
+	is(hash, "pod-a")
+	is("a", "pod-a")
+	put("a", "kubernetes.io/config.mirror", hash) // changes
+	is(hash, "pod-a")
+	put("b", "kubernetes.io/config.mirror", "a")
+	is("a", "pod-a")
+	put("c", "kubernetes.io/config.mirror", hash) // of another node
+	is(hash, "")
+	is("c", "pod-c")
+	c.index.remove("pods", "a")
+	is(hash, "pod-c")
+	put("c", "kubernetes.io/config.mirror", hash[1:])
+	is(hash, "")
+	is("", "")
+}
+
 func TestWorkloadNames(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"metadata": {"ownerReferences": [{"kind": "ReplicaSet", "name": "order-7d9", "controller": true}], "labels": {"pod-template-hash": "7d9"}}}`:       "Deployment order order",
@@ -131,7 +174,7 @@ func FuzzReadList(f *testing.F) {
 		for k := range maps.Clone(x.all) {
 			x.drop(k)
 		}
-		if len(x.all)+len(x.byAddr)+len(x.heirs)+len(x.byPort)+len(x.byNode)+len(x.nodes) != 0 {
+		if len(x.all)+len(x.byAddr)+len(x.heirs)+len(x.byPort)+len(x.byNode)+len(x.nodes)+len(x.static) != 0 {
 			t.Error("something stays behind")
 		}
 	})

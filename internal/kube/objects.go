@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 	"unique"
@@ -74,14 +75,27 @@ type entry struct {
 	pod   string           // name; "" for others
 	addrs []netip.Addr     // that it alone has
 	ports []netip.AddrPort // at addresses that it shares with others
-	nodes []uint16         // ports that it has on each node
 	host  netip.Addr       // of the node that a pod runs on
 	ends  bool             // it is being deleted
 	round uint32           // of the list that had it last
+	rare  *rare            // nil for most
 }
+
+// rare is what few have, so that it takes no room in all.
+type rare struct {
+	nodes  []uint16 // ports that a service has on each node
+	static string   // the uid that a static pod has on its node
+}
+
+// mirrored is the uid of the static pod that a pod only mirrors: a kubelet's own, from
+// its folder of manifests. It is a hash of the manifest, and what the cgroup has.
+const mirrored = "kubernetes.io/config.mirror"
 
 func readPod(o *object) *entry {
 	e := &entry{work: unique.Make(workloadOf(o)), pod: o.Metadata.Name, ends: o.Metadata.DeletionTimestamp != ""}
+	if uid := o.Metadata.Annotations[mirrored]; uid != "" {
+		e.rare = &rare{static: uid}
+	}
 	e.host, _ = netip.ParseAddr(o.Status.HostIP)
 	for _, c := range o.Spec.Containers {
 		for _, p := range c.Ports {
@@ -115,10 +129,11 @@ func readService(o *object) *entry {
 	}
 	for _, p := range o.Spec.Ports {
 		if p.NodePort != 0 {
-			e.nodes = append(e.nodes, p.NodePort)
+			e.rare = cmp.Or(e.rare, &rare{})
+			e.rare.nodes = append(e.rare.nodes, p.NodePort)
 		}
 	}
-	if len(e.addrs)+len(e.nodes) == 0 {
+	if len(e.addrs) == 0 && e.rare == nil {
 		return nil
 	}
 	return e
