@@ -247,6 +247,9 @@ func (a *attaching) tell(p attach.Process, waits bool) {
 	case p.Attached:
 		a.at[p.PID] = true
 		delete(a.refused, p.PID)
+		if p.Also != 0 {
+			fmt.Fprintf(a.err, "%d %s: %s is attached to it already: each span is sent twice\n  → stop one of the two\n", p.PID, printable(p.Exe), attach.Holder(p.Also))
+		}
 	default:
 		delete(a.at, p.PID)
 	}
@@ -258,7 +261,7 @@ func (a *attaching) tell(p attach.Process, waits bool) {
 	}
 	if a.output == "json" {
 		l := listed(p.Process, "", p.Libraries, p.Err)
-		l.Injects = libraries(p.Injects)
+		l.Injects, l.Also = libraries(p.Injects), p.Also
 		_ = json.NewEncoder(a.out).Encode(struct {
 			Event string `json:"event"`
 			listedProgram
@@ -287,6 +290,7 @@ type listedProgram struct {
 	Go        string          `json:"go,omitempty"`
 	Libraries []listedLibrary `json:"libraries,omitempty"`
 	Injects   []listedLibrary `json:"injects,omitempty"`
+	Also      int             `json:"also_attached,omitempty"` // a process that is attached to it already; -1: one in another PID namespace
 	Error     string          `json:"error,omitempty"`
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -87,27 +88,76 @@ func TestAttachOutlivesExec(t *testing.T) {
 	}
 }
 
-// A running program is listed, attached to, its spans arrive by OTLP, and Ctrl-C detaches.
-func TestAttach(t *testing.T) {
-	exe := filepath.Join(t.TempDir(), "attachee")
+// attachee starts a program to attach to.
+func attachee(t *testing.T) (service *exec.Cmd, exe, url string) {
+	t.Helper()
+	exe = filepath.Join(t.TempDir(), "attachee")
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", exe, "../../internal/kernel/attach/testdata/server")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	service := exec.Command(exe)
+	service = exec.Command(exe)
 	service.Env = append(os.Environ(), "OTEL_SERVICE_NAME=attachee-service")
 	stdout, _ := service.StdoutPipe()
 	if err := service.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = service.Process.Kill(); _ = service.Wait() }()
+	t.Cleanup(func() { _ = service.Process.Kill(); _ = service.Wait() })
 	addr, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := "http://" + strings.TrimSpace(addr) + "/fast"
+	return service, exe, "http://" + strings.TrimSpace(addr) + "/fast"
+}
 
+// Who sends each span a second time is told that, and who does already.
+func TestAttachTwice(t *testing.T) {
+	_, need := checking(t)
+	need(t, "attach")
+	service, exe, _ := attachee(t)
+	sink := otlpsink.New(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := strconv.Itoa(service.Process.Pid)
+	start := func(want string, args ...string) (*exec.Cmd, *output) {
+		t.Helper()
+		out := &output{}
+		c := exec.Command(self)
+		c.Args = append([]string{"guanlan"}, args...)
+		c.Stdout, c.Stderr = out, out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+		says(t, out, want)
+		return c, out
+	}
+	first, out := start("attached in", "attach", pid, "--endpoint", sink.URL)
+	by := fmt.Sprintf("process %d", first.Process.Pid)
+	second, _ := start(by+" is attached to it already: each span is sent twice", "attach", "--exe", exe, "--endpoint", sink.URL)
+	if err := second.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("the second ends with %v", err)
+	}
+	agent, _ := start("another process is attached to a program as well: each span is sent twice", "agent", "--endpoint", sink.URL, "--features", "tcp",
+		"--set", "receivers::kernel::attach::enabled=true", "--set", "receivers::kernel::attach::executables=["+exe+"]")
+	if strings.Contains(out.String(), "already") {
+		t.Errorf("the first says %s", out)
+	}
+	_ = first.Process.Kill()
+	_ = first.Wait()
+	_, out = start(fmt.Sprintf(`"also_attached":%d`, agent.Process.Pid), "attach", pid, "--endpoint", sink.URL, "--output", "json")
+	says(t, out, fmt.Sprintf("process %d is attached", agent.Process.Pid))
+}
+
+// A running program is listed, attached to, its spans arrive by OTLP, and Ctrl-C detaches.
+func TestAttach(t *testing.T) {
+	service, exe, url := attachee(t)
 	var list lockedBuffer
 	root := newRoot()
 	root.SetArgs([]string{"attach", "--list", "--output", "json"})

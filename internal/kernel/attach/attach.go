@@ -71,6 +71,7 @@ type Process struct {
 	kernel.Process
 	Attached  bool // false: it ended, or Err
 	Took      time.Duration
+	Also      int       // another process that is attached to it already and tells the same spans; 0: none; or Unseen
 	Libraries []Library // of what is attached, and what hinders the others
 	Injects   []Library // kinds of requests that get a traceparent, and what hinders the others
 	Err       error     // why nothing could be attached
@@ -109,6 +110,7 @@ type attached struct {
 	kernel.Process
 	slot  uint32
 	links []io.Closer
+	also  int        // see Process
 	ended time.Time  // zero while it runs
 	names *typeNames // guarded by Feature.mu
 }
@@ -203,6 +205,9 @@ func (f *Feature) attach(p kernel.Process) (a *attached, libraries, injects []Li
 	exe, err := link.OpenExecutable(exeOf(f.host.Proc(), p.PID))
 	if err != nil {
 		return nil, plan.libraries, nil, fmt.Errorf("open executable of process %d: %w", p.PID, err)
+	}
+	if c, also, err := claim(f.host.Proc(), p.PID); err == nil { // else whoever comes later is not warned
+		a.links, a.also = append(a.links, c), also
 	}
 	for _, s := range plan.sites {
 		if err := f.probe(exe, s, a); err != nil {

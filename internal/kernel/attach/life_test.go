@@ -286,20 +286,8 @@ func TestCapabilities(t *testing.T) {
 	}
 	s := run(t, build(t))
 	attachTo(t, Options{Targets: []Target{{PID: s.Process.Pid}}}) // skips where nothing can be had
-	dir, err := os.MkdirTemp("", "guanlan-attach")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	b, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := readable(t)
 	defer hammer(t, s)()
-	name := filepath.Join(dir, "attach.test")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(name, b, 0o755)); err != nil {
-		t.Fatal(err)
-	}
 	want, last := "attached", "span: /fast"
 	if level, _ := os.ReadFile("/proc/sys/kernel/perf_event_paranoid"); len(level) > 0 && level[0] > '2' && features.HaveBPFLinkUprobeMulti() != nil {
 		want, last = "missing CAP_SYS_ADMIN, for perf_event_paranoid is above 2", "ready" // Debian's, before 6.6

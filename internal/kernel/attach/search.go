@@ -72,7 +72,7 @@ func (f *Feature) search() {
 			continue
 		}
 		f.attached[pid] = a
-		f.tell(Process{Process: p, Attached: true, Took: time.Since(began), Libraries: libraries, Injects: injects})
+		f.tell(Process{Process: p, Attached: true, Took: time.Since(began), Also: a.also, Libraries: libraries, Injects: injects})
 	}
 	for pid := range f.known {
 		if !alive[pid] {

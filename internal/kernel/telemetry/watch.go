@@ -452,6 +452,10 @@ func (w *Watch) attached(p attach.Process) {
 		w.log().Warn("attach to a program", "pid", p.PID, "executable", p.Exe, "error", p.Err)
 	case p.Attached:
 		w.log().Info("attached to a program", "pid", p.PID, "executable", p.Exe, "took", p.Took)
+		if p.Also != 0 {
+			w.log().Warn("another process is attached to a program as well: each span is sent twice",
+				"pid", p.PID, "executable", p.Exe, "by", attach.Holder(p.Also), "next", "stop one of them, or name other programs to it")
+		}
 		for _, k := range p.Injects {
 			if len(k.Missing) > 0 {
 				w.log().Warn("write traceparent into a program's requests", "pid", p.PID, "executable", p.Exe, "requests", k.Name, "missing", k.Missing)
