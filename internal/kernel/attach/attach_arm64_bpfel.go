@@ -87,6 +87,7 @@ type attachOffsets struct {
 	RequestHeader      uint16
 	RequestHost        uint16
 	RequestProto       uint16
+	RequestUri         uint16
 	RequestPattern     uint16
 	RequestPat         uint16
 	PatternStr         uint16
@@ -161,7 +162,6 @@ type attachOffsets struct {
 	ResponseRequest    uint16
 	Swiss              uint8
 	Pad                uint8
-	_                  [2]byte
 	Netns              uint32
 	Reader             int32
 	ReaderSize         uint32

@@ -3,8 +3,8 @@
 
 #include "work.h"
 
-/* A request that goroutine k serves from now on. */
-static __always_inline int http_begin(struct gkey *k, struct offsets *o, __u64 writer, __u64 request, __u32 flags, bool x, bool bodiless)
+/* A request that goroutine k serves from now on. c is k's context, if it has one. */
+static __always_inline int http_begin(struct gkey *k, struct offsets *o, struct context *c, __u64 writer, __u64 request, __u32 flags, bool x, bool bodiless)
 {
 	/* Major, minor, header stand side by side in all versions; where bodiless is asked for, so does
 	 * the length. */
@@ -12,8 +12,7 @@ static __always_inline int http_begin(struct gkey *k, struct offsets *o, __u64 w
 	bpf_probe_read_user(&h, sizeof(h), (void *)(request + o->request_proto));
 	if (bodiless && h.length)
 		return 0;
-	struct context *c = context_for(k);
-	if (!c)
+	if (!c && !(c = context_for(k)))
 		return 0;
 	if (h.major == 2)
 		flags |= HTTP2;
@@ -36,23 +35,20 @@ static __always_inline int http_begin(struct gkey *k, struct offsets *o, __u64 w
 			c->goroutine = word(k->g, o->g_goid);
 			__u64 tls = word(c->conn, o->conn_tls);
 			__u64 rwc = c->conn ? word(c->conn + 8, o->conn_rwc) : 0;
-			struct flow f = {};
-			read_flow(tcp_of(o, rwc, tls), k->slot, HTTP_SERVER, &f);
-			c->peer = f;
+			__builtin_memset(&c->peer, 0, sizeof(c->peer));
+			read_flow(tcp_of(o, rwc, tls), k->slot, HTTP_SERVER, &c->peer);
 			if (tls)
 				c->secure = TLS;
 		}
 		flags |= c->secure;
 	} else {
-		struct flow f = {};
+		__builtin_memset(&c->peer, 0, sizeof(c->peer));
 		if (flags & HTTP2)
-			read_stream(writer, k->slot, x, &f);
-		c->peer = f;
+			read_stream(writer, k->slot, x, &c->peer);
 		c->goroutine = word(k->g, o->g_goid);
 	}
 	if (!parent && correlating && c->peer.port) {
-		struct flow f = c->peer;
-		parent = bpf_map_lookup_elem(&flows, &f);
+		parent = bpf_map_lookup_elem(&flows, &c->peer);
 		if (parent) {
 			p = *parent;
 			parent = &p;
@@ -70,7 +66,7 @@ static __always_inline int http_start(struct pt_regs *ctx, __u64 writer, __u64 r
 {
 	struct gkey k = { .g = G(ctx) };
 	struct offsets *o = offsets_of(ctx, &k.slot);
-	return o ? http_begin(&k, o, writer, request, flags, x, false) : 0;
+	return o ? http_begin(&k, o, 0, writer, request, flags, x, false) : 0;
 }
 
 /* net/http's server. serverHandler.ServeHTTP(ResponseWriter, *Request): of
@@ -90,7 +86,7 @@ static __always_inline int http_awaited(struct gkey *k, struct offsets *o, __u64
 		conn = word(word(off ? word(at, off) : at, 8), o->reader_conn);
 	__u64 writer = word(conn, o->conn_request);
 	__u64 request = word(writer, o->response_request);
-	return request ? http_begin(k, o, writer, request, 0, false, bodiless) : 0;
+	return request ? http_begin(k, o, c, writer, request, 0, false, bodiless) : 0;
 }
 
 /* (*body).registerOnHitEOF(func()) */
@@ -108,15 +104,30 @@ int h2_serve(struct pt_regs *ctx) { return http_start(ctx, ARG1(ctx), ARG2(ctx),
 
 static __always_inline bool fits(struct str *s, __u64 room) { return s->at == 0 || s->len <= room; }
 
+/* The texts of a server's span, of either length. Of HTTP/1 method and URI stand in the line that
+ * came, one behind the other, and are read at one stroke; user space takes the path out of it. */
+#define READ_TEXTS(s, m, h, r, t)                                                              \
+	do {                                                                                   \
+		READ_TEXT(s, host, h, host.at, host.len);                                      \
+		READ_TEXT(s, route, r, route.at, route.len);                                   \
+		if (line) {                                                                    \
+			(s)->flags |= LINE;                                                    \
+			READ_TEXT(s, text, BRIEF_TEXT, method.at, line);                       \
+			(s)->method_len = method.len;                                          \
+		} else {                                                                       \
+			READ_TEXT(s, method, m, method.at, method.len);                        \
+			READ_TEXT(s, text, t, path.at, path.len);                              \
+		}                                                                              \
+	} while (0)
+
 static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct offsets *o, struct context *c, __s32 status, __u32 flags)
 {
 	struct str method = {}, host = {}, route = {}, path = {};
+	__u64 line = 0;
 	{
 		/* The request at one stroke. */
 		__u8 raw[REQUEST];
-		__u64 url = 0;
 		if (bpf_probe_read_user(raw, REQUEST, (void *)c->request) == 0) {
-			url = FIELD(raw, o->request_url, __u64);
 			method = FIELD(raw, o->request_method, struct str);
 			host = FIELD(raw, o->request_host, struct str);
 			if (o->request_pattern != NONE)
@@ -126,7 +137,13 @@ static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct 
 				if (pat)
 					bpf_probe_read_user(&route, sizeof(route), (void *)(pat + o->pattern_str));
 			}
-			if (url)
+			if (o->request_uri != NONE) {
+				struct str uri = FIELD(raw, o->request_uri, struct str);
+				if (uri.at == method.at + method.len + 1 && method.len < BRIEF_TEXT && uri.len < BRIEF_TEXT - method.len)
+					line = method.len + 1 + uri.len;
+			}
+			__u64 url = FIELD(raw, o->request_url, __u64);
+			if (url && !line)
 				bpf_probe_read_user(&path, sizeof(path), (void *)(url + o->url_path));
 		}
 	}
@@ -136,16 +153,13 @@ static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct 
 		if (bpf_probe_read_user(&full, sizeof(full), (void *)(c->gin + o->gin_path)) == 0 && full.len)
 			route = full;
 	}
-	if (fits(&method, BRIEF_METHOD) && fits(&host, BRIEF_HOST) && fits(&route, BRIEF_ROUTE) && fits(&path, BRIEF_TEXT)) {
+	if (fits(&host, BRIEF_HOST) && fits(&route, BRIEF_ROUTE) && (line || (fits(&method, BRIEF_METHOD) && fits(&path, BRIEF_TEXT)))) {
 		struct brief *s = bpf_ringbuf_reserve(&events, sizeof(*s), 0);
 		if (s) {
 			BEGIN(s, c, k->slot);
 			s->flags |= flags;
 			s->status = status;
-			READ_TEXT(s, method, BRIEF_METHOD, method.at, method.len);
-			READ_TEXT(s, host, BRIEF_HOST, host.at, host.len);
-			READ_TEXT(s, route, BRIEF_ROUTE, route.at, route.len);
-			READ_TEXT(s, text, BRIEF_TEXT, path.at, path.len);
+			READ_TEXTS(s, BRIEF_METHOD, BRIEF_HOST, BRIEF_ROUTE, BRIEF_TEXT);
 			bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 		} else {
 			lose(LOSS_RING);
@@ -156,10 +170,7 @@ static __always_inline int http_end(struct pt_regs *ctx, struct gkey *k, struct 
 			begin(s, c, k->slot);
 			s->flags |= flags;
 			s->status = status;
-			READ_TEXT(s, method, METHOD, method.at, method.len);
-			READ_TEXT(s, host, HOST, host.at, host.len);
-			READ_TEXT(s, route, ROUTE, route.at, route.len);
-			READ_TEXT(s, text, TEXT, path.at, path.len);
+			READ_TEXTS(s, METHOD, HOST, ROUTE, TEXT);
 			bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 		} else {
 			lose(LOSS_RING);

@@ -62,6 +62,7 @@ type injectOffsets struct {
 	RequestHeader      uint16
 	RequestHost        uint16
 	RequestProto       uint16
+	RequestUri         uint16
 	RequestPattern     uint16
 	RequestPat         uint16
 	PatternStr         uint16
@@ -136,7 +137,6 @@ type injectOffsets struct {
 	ResponseRequest    uint16
 	Swiss              uint8
 	Pad                uint8
-	_                  [2]byte
 	Netns              uint32
 	Reader             int32
 	ReaderSize         uint32

@@ -4,8 +4,8 @@
 #include "span.h"
 
 /* One group of a map[string][]string: eight bytes that say which slots are full,
- * then keys and values; they alternate since Go 1.24. One read fetches two keys: reads
- * cost more than bytes. */
+ * then keys and values; they alternate since Go 1.24. One read fetches several keys: a read
+ * costs more than 200 bytes of it. */
 #define SWISS_STRIDE 40
 #define SWISS_GROUP (8 + 8 * SWISS_STRIDE)
 #define BUCKET (8 + 8 * 16 + 8 * 24 + 8)
@@ -19,23 +19,25 @@ static __always_inline bool is_traceparent(__u64 at, __u64 len)
 	return name[0] == 0x7261706563617254ULL && name[1] == 0x746e65ULL;
 }
 
-/* Functions of numbers alone are global: the verifier reads each once, not once a call. */
+/* Functions of numbers alone are global: the verifier reads each once, not once a call.
+ * The first four slots come with what says which are full: few requests have more headers, and maps
+ * that have not fill them in order. */
 __noinline __u64 swiss_find(__u64 group)
 {
-	__u64 full = ~0ULL;
-	if (bpf_probe_read_user(&full, sizeof(full), (void *)group))
+	__u64 w[18] = {}, full;
+	if (bpf_probe_read_user(w, sizeof(w), (void *)group))
 		return 0;
-	full = ~full & 0x8080808080808080ULL; /* a set bit says that a slot is empty */
-#pragma unroll /* the verifier of Linux 6.1 does not take what clang makes of this one */
-	for (int i = 0; i < 8; i += 2) {
-		__u64 w[7] = {}; /* more would not fit on the stack that programs have before Linux 6.13 */
-		if (!(full >> (8 * i) & 0x8080) || bpf_probe_read_user(w, sizeof(w), (void *)(group + 8 + SWISS_STRIDE * i)))
-			continue;
-		if (full >> (8 * i + 7) & 1 && is_traceparent(w[0], w[1]))
+	full = ~w[0] & 0x8080808080808080ULL; /* a set bit says that a slot is empty */
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		if (full >> (8 * i + 7) & 1 && is_traceparent(w[1 + 5 * i], w[2 + 5 * i]))
 			return group + 8 + SWISS_STRIDE * i + 16;
-		if (full >> (8 * i + 15) & 1 && is_traceparent(w[5], w[6]))
-			return group + 8 + SWISS_STRIDE * (i + 1) + 16;
-	}
+	if (!(full >> 32) || bpf_probe_read_user(w, sizeof(w), (void *)(group + 4 * SWISS_STRIDE)))
+		return 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		if (full >> (8 * i + 39) & 1 && is_traceparent(w[1 + 5 * i], w[2 + 5 * i]))
+			return group + 8 + SWISS_STRIDE * (i + 4) + 16;
 	return 0;
 }
 

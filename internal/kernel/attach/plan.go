@@ -92,6 +92,9 @@ func makePlan(b *layout.Binary, code codeReader) plan {
 			p.reader(b, sites)
 		case "net/http server":
 			p.route(b, minor, &out)
+			if off, ok := b.Field("net/http.Request", "RequestURI"); ok && off+16 <= requestRead {
+				p.offsets.RequestUri = uint16(off) // else method and path are read one by one
+			}
 		case "gRPC server", "gRPC client":
 			p.embedded(b)
 		}
@@ -203,6 +206,9 @@ func (p *plan) merge(b *layout.Binary, code codeReader, minor int) {
 
 // lengthBehindProto is how far the kernel reads for a request's ContentLength behind its ProtoMajor.
 const lengthBehindProto = 48
+
+// requestRead is how much of a request the kernel reads at one stroke.
+const requestRead = 256
 
 // Versions of Go whose net/http merge knows: before, conn.curReq was wrapped in an interface; after,
 // HTTP/2 has requests of its own.

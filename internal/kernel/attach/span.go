@@ -4,7 +4,9 @@ package attach
 
 import (
 	"encoding/binary"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -44,6 +46,9 @@ const (
 	HTTP2
 	TLS
 )
+
+// firstLine, a flag of the kernel's alone, says that the text is method and URI as they came.
+const firstLine = 1 << 7
 
 // gRPC's codes that are not in the error itself.
 const (
@@ -93,6 +98,10 @@ func (f *Feature) span(e *attachSpan, a *attached) Span {
 		Method: text(e.Method[:], e.MethodLen), Host: text(e.Host[:], e.HostLen),
 		Route: text(e.Route[:], e.RouteLen), Text: text(e.Text[:], e.TextLen),
 	}
+	if s.Flags&firstLine != 0 {
+		s.Flags &^= firstLine
+		s.Method, s.Text = splitLine(s.Text, int(e.MethodLen))
+	}
 	s.Error = a.names.name(e.Error)
 	switch s.Kind {
 	case SQL:
@@ -121,6 +130,26 @@ func (f *Feature) span(e *attachSpan, a *attached) Span {
 		s.Peer = netip.AddrPortFrom(netip.AddrFrom16(e.PeerIp).Unmap(), uint16(e.PeerPort))
 	}
 	return s
+}
+
+// splitLine takes the method and, as net/http does, the path out of a request's first line.
+func splitLine(line string, method int) (_, path string) {
+	if len(line) <= method {
+		return "", "" // it could not be read
+	}
+	m, uri := line[:method], line[method+1:]
+	if strings.HasPrefix(uri, "/") && !strings.Contains(uri, "%") {
+		path, _, _ = strings.Cut(uri, "?")
+		return m, path
+	}
+	if m == http.MethodConnect && !strings.HasPrefix(uri, "/") {
+		return m, "" // a host alone
+	}
+	u, err := url.ParseRequestURI(uri)
+	if err != nil {
+		return m, "" // net/http serves none of these
+	}
+	return m, u.Path
 }
 
 // firstWord of SQL says what it does.

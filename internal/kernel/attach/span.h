@@ -18,6 +18,7 @@ enum { /* flags of a span */
 	CORRELATED = 16, /* the parent was found by the connection */
 	HTTP2 = 32,
 	TLS = 64,
+	LINE = 128, /* text is the request's first line, its method first, up to its version */
 	ALONE = 1 << 16, /* has no parent, and none of what hangs on it is told */
 };
 enum { LOSS_BOUND = 3, LOSS_NO_START = 4, LOSS_ABANDONED = 5 };
@@ -33,7 +34,7 @@ volatile const __u64 inherit_ns = 300000000000ULL;
 /* Where fields are, by process. NONE: this program does not have it. */
 struct offsets {
 	__u16 g_goid, g_m, m_curg;
-	__u16 request_method, request_url, request_header, request_host, request_proto, request_pattern, request_pat, pattern_str;
+	__u16 request_method, request_url, request_header, request_host, request_proto, request_uri, request_pattern, request_pat, pattern_str;
 	__u16 url_scheme, url_host, url_path;
 	__u16 http_response_status;           /* of the client's Response */
 	__u16 response_status, response_conn; /* of the server's response */

@@ -22,8 +22,7 @@ static __always_inline void find_parent(struct context *c)
 {
 	if (!(c->flags & ALONE))
 		return;
-	struct flow f = c->peer;
-	struct origin *o = bpf_map_lookup_elem(&flows, &f);
+	struct origin *o = bpf_map_lookup_elem(&flows, &c->peer);
 	if (!o)
 		return;
 	__builtin_memcpy(c->trace, o->trace, 16);
@@ -31,13 +30,14 @@ static __always_inline void find_parent(struct context *c)
 	c->flags = (c->flags & ~ALONE) | CORRELATED;
 }
 
+static const struct context idle; /* not on the stack, which has no room for one more */
+
 static __always_inline struct context *context_for(struct gkey *k)
 {
 	struct context *c = bpf_map_lookup_elem(&goroutines, k);
 	if (c)
 		return c;
-	struct context zero = {};
-	bpf_map_update_elem(&goroutines, k, &zero, BPF_ANY);
+	bpf_map_update_elem(&goroutines, k, &idle, BPF_ANY);
 	c = bpf_map_lookup_elem(&goroutines, k);
 	if (!c)
 		lose(LOSS_MAP);
