@@ -110,9 +110,11 @@ type attached struct {
 	kernel.Process
 	slot  uint32
 	links []io.Closer
-	also  int        // see Process
-	ended time.Time  // zero while it runs
-	names *typeNames // guarded by Feature.mu
+	// enters are the links by which requests come to be written to (injector).
+	enters []io.Closer
+	also   int        // see Process
+	ended  time.Time  // zero while it runs
+	names  *typeNames // guarded by Feature.mu
 }
 
 // New makes a Feature that nothing is attached of.
@@ -244,16 +246,22 @@ func (f *Feature) probe(exe *link.Executable, s site, a *attached) error {
 	return nil
 }
 
-// detach closes all links at once: each waits until the kernel is sure that no
-// program runs any more, up to a fifth of a second.
+// detach closes links at once: each waits until the kernel is sure that no
+// program runs any more, up to a fifth of a second. A request that is to be written to finds the probes that
+// it will pass still there: where one has gone of several at which it could be, what follows would look strange.
 func (a *attached) detach() error {
-	errs := make([]error, len(a.links))
+	err := errors.Join(closeAll(a.enters), closeAll(a.links))
+	a.enters, a.links = nil, nil
+	return err
+}
+
+func closeAll(links []io.Closer) error {
+	errs := make([]error, len(links))
 	var wg sync.WaitGroup
-	for i, l := range a.links {
+	for i, l := range links {
 		wg.Go(func() { errs[i] = l.Close() })
 	}
 	wg.Wait()
-	a.links = nil
 	return errors.Join(errs...)
 }
 

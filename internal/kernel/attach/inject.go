@@ -27,7 +27,9 @@ type placed struct {
 }
 
 // injectors in the order in which their probes are set: what takes a note stands before what
-// leaves it.
+// leaves it. The last probe of each is where requests come to it, and is taken away before the others: (*Request).write
+// calls writeSubset a second time, for headers of the Transport's own, and a request whose first call passed as
+// that probe had gone already would be found with the wrong headers.
 func injectors() []injector {
 	const client, frames = "golang.org/x/net/http2.", "golang.org/x/net/http2.(*Framer)."
 	xBuffer := placed{typ: client + "Framer", name: "wbuf", to: func(p *injectPlaces) *uint16 { return &p.Xh2Buf }}
@@ -145,6 +147,7 @@ func planInjection(b *layout.Binary, code codeReader) injection {
 		if len(kind.Missing) > 0 {
 			continue
 		}
+		sites[len(sites)-1].enters = true
 		for _, s := range sites { // gRPC's frames are those of golang.org/x/net/http2
 			if !slices.ContainsFunc(in.sites, func(o site) bool { return o.program == s.program && slices.Equal(o.offsets, s.offsets) }) {
 				in.sites = append(in.sites, s)
@@ -253,8 +256,14 @@ func (f *Feature) inject(p *injection, a *attached, probe func(site) error) []Li
 	kinds := slices.Clone(p.kinds)
 	err := f.injector.Map("inject_slots").Put(a.slot, p.places)
 	for _, s := range p.sites {
-		if err == nil {
-			err = probe(s)
+		if err != nil {
+			break
+		}
+		n := len(a.links)
+		err = probe(s)
+		if s.enters {
+			a.enters = append(a.enters, a.links[n:]...)
+			a.links = a.links[:n]
 		}
 	}
 	if err != nil {

@@ -409,6 +409,15 @@ func TestInjectionPlan(t *testing.T) {
 				}
 				got = append(got, k.Name)
 			}
+			var enters []string
+			for _, s := range o.plan.injection.sites {
+				if s.enters {
+					enters = append(enters, s.program)
+				}
+			}
+			if in := map[string]string{"storm": "inject_conn inject_h2_call", "rpcstorm": "inject_rpc"}[program]; !strings.Contains(strings.Join(enters, " "), in) {
+				t.Errorf("%s %v: requests enter at %q, want %s", program, flags, enters, in)
+			}
 			for _, w := range want {
 				if !strings.Contains(strings.Join(got, "|"), w) {
 					t.Errorf("%s %v: %q, want %q", program, flags, got, want)

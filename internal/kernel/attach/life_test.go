@@ -174,6 +174,32 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// closer takes note of when it is closed, and lets the others of its time be closed, too.
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// Where requests come to be written to, no probe stands any more when the first of those goes that they pass then.
+func TestDetachInOrder(t *testing.T) {
+	var entered, early atomic.Int32
+	a := &attached{}
+	for range 3 {
+		a.enters = append(a.enters, closer(func() error { time.Sleep(time.Millisecond); entered.Add(1); return nil }))
+		a.links = append(a.links, closer(func() error {
+			if entered.Load() < 3 {
+				early.Add(1)
+			}
+			return errors.New("kept")
+		}))
+	}
+	if err := a.detach(); err == nil || strings.Count(err.Error(), "kept") != 3 || early.Load() > 0 {
+		t.Errorf("%d went early: %v", early.Load(), err)
+	}
+	if len(a.enters)+len(a.links) > 0 {
+		t.Error("links are there still")
+	}
+}
+
 // A process that ends is let go; another of the same executable is attached to, and so
 // is one whose file was replaced while it ran.
 func TestProcessesComeAndGo(t *testing.T) {

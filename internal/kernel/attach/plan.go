@@ -29,6 +29,7 @@ type Library struct {
 type site struct {
 	program string
 	offsets []uint64
+	enters  bool // of an injector: the last probe, where requests come to it
 }
 
 // plan is what to do with a binary.
