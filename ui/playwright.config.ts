@@ -23,7 +23,7 @@ export default defineConfig({
   workers: 1,
   // Machines of CI are shared: a budget that is kept once is kept.
   retries: process.env.CI ? 2 : 0,
-  reporter: 'list',
+  reporter: [['list'], ['./e2e/skipped.ts']],
   use: {
     baseURL: server ?? `http://127.0.0.1:${port}`,
     viewport: { width: 1440, height: 900 },

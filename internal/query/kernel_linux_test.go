@@ -303,7 +303,7 @@ func TestNamesOfPeersBySurety(t *testing.T) {
 
 func TestNamespacesAndFeatures(t *testing.T) {
 	d, e := openDoors(t)
-	gate := kernel.Process{PID: 9, Comm: "gate", Exe: "/gate", Service: "gate"}
+	gate := kernel.Process{PID: 9, Comm: "java", Exe: "/usr/bin/java", Service: "gate"}
 	crowded := tcp.Namespace{ID: 7, ListenOverflows: 3, ListenDrops: 5, Listeners: []tcp.Listener{{Process: gate, Addr: netip.MustParseAddrPort("[::]:8080"), Waiting: 129, Max: 128}}}
 	crowded.States[tcp.TimeWait], crowded.States[tcp.Established], crowded.States[tcp.Listen] = 200, 100, 9
 	calm := tcp.Namespace{ID: 8}
@@ -335,12 +335,16 @@ func TestNamespacesAndFeatures(t *testing.T) {
 	if n.ID != "7" || n.Health != LevelBad || n.Overflows != 3 || n.Drops != 5 || n.Sockets != 300 || n.TimeWaitShare < 0.66 || n.TimeWaitShare > 0.67 {
 		t.Errorf("got %+v", n)
 	}
-	var signals []string
+	var signals, evidence []string
 	for _, s := range n.Signals {
+		evidence = append(evidence, s.Evidence...)
 		signals = append(signals, fmt.Sprint(s.Name, " ", len(s.Evidence) > 0))
 	}
 	if diff := gocmp.Diff([]string{"tcp.time_wait true", "tcp.listen_overflow true"}, signals); diff != "" {
 		t.Errorf("signals (-want +got):\n%s", diff)
+	}
+	if want := "gate (pid 9) on [::]:8080: 0 dropped, 129 of 128 wait to be accepted"; !slices.Contains(evidence, want) {
+		t.Errorf("%q is not in %q", want, evidence)
 	}
 	if want := (ListeningSocket{Service: "gate", Address: "::", Port: "8080", Queue: 1, Peak: 129, Limit: 128}); len(n.Listeners) != 1 || n.Listeners[0] != want {
 		t.Errorf("listeners: got %+v", n.Listeners)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
 // The names of what Signals finds.
@@ -51,7 +53,8 @@ type Signal struct {
 	Name         string
 	Value, Limit float64 // shares of 1; SignalRTT, SignalSYNACK: seconds; SignalListenOverflow: connections
 	NetNS        uint32
-	Flow         *Flow // of the report; nil where the finding is a namespace's
+	Flow         *Flow     // of the report; nil where the finding is a namespace's
+	Listener     *Listener // of SignalListenOverflow: the worst; nil if none is seen to be full
 	Evidence     []string
 }
 
@@ -113,19 +116,28 @@ func timeWait(r Report, ns Namespace, l Limits) (Signal, bool) {
 
 func listenOverflow(ns Namespace) (Signal, bool) {
 	n := ns.ListenOverflows
-	var rows []string
-	for _, l := range ns.Listeners {
-		if l.Drops > 0 || l.Max > 0 && l.Waiting > l.Max {
-			rows = append(rows, fmt.Sprintf("%s (%s, pid %d): %d dropped, %d of %d wait to be accepted",
-				l.Addr, l.Process.Comm, l.Process.PID, l.Drops, l.Waiting, l.Max))
-		}
-	}
 	if n == 0 {
 		return Signal{}, false
 	}
-	return Signal{Name: SignalListenOverflow, Value: float64(n), NetNS: ns.ID, Evidence: append([]string{
-		fmt.Sprintf("%d connections found a full accept queue, %d dropped in all", n, ns.ListenDrops)},
-		rows[:min(len(rows), evidenceRows)]...)}, true
+	s := Signal{Name: SignalListenOverflow, Value: float64(n), NetNS: ns.ID,
+		Evidence: []string{fmt.Sprintf("%d connections found a full accept queue, %d dropped in all", n, ns.ListenDrops)}}
+	var full []Listener
+	for _, l := range ns.Listeners {
+		if l.Drops > 0 || l.Max > 0 && l.Waiting > l.Max {
+			full = append(full, l)
+		}
+	}
+	slices.SortStableFunc(full, func(a, b Listener) int {
+		return cmp.Or(cmp.Compare(b.Drops, a.Drops), cmp.Compare(b.Waiting, a.Waiting))
+	})
+	for _, l := range full[:min(len(full), evidenceRows)] {
+		s.Evidence = append(s.Evidence, fmt.Sprintf("%s (pid %d) on %s: %d dropped, %d of %d wait to be accepted",
+			called(l.Process), l.Process.PID, l.Addr, l.Drops, l.Waiting, l.Max))
+	}
+	if len(full) > 0 {
+		s.Listener = &full[0]
+	}
+	return s, true
 }
 
 func retransmits(f *Flow, l Limits) (Signal, bool) {
@@ -176,8 +188,11 @@ func mean(sum time.Duration, n uint32) time.Duration {
 	return (sum / time.Duration(n)).Round(time.Microsecond)
 }
 
+// called is the name of a process in evidence: its service, else its program.
+func called(p kernel.Process) string { return cmp.Or(p.Service, p.Comm, "unknown process") }
+
 func (i Identity) String() string {
-	who := cmp.Or(i.Process.Service, i.Process.Comm, "unknown process")
+	who := called(i.Process)
 	if i.Role == Server {
 		return fmt.Sprintf("%s (pid %d) on port %d for %s", who, i.Process.PID, i.Local.Port(), i.Remote.Addr())
 	}

@@ -4,11 +4,14 @@ package tcp
 
 import (
 	"math"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/guanlan-io/guanlan/internal/kernel"
 )
 
 func TestSignals(t *testing.T) {
@@ -51,6 +54,10 @@ func TestSignals(t *testing.T) {
 		{"ACK slow at the server", Report{Flows: []Flow{{Identity: Identity{Role: Server}, Accepts: 100, HandshakeOver: 3}}}, SignalSYNACK, "SYN-ACK to ACK"},
 		{"listen overflow", Report{Namespaces: []Namespace{{ListenOverflows: 1, ListenDrops: 2, Listeners: []Listener{{Waiting: 2, Max: 1, Drops: 2}}}}},
 			SignalListenOverflow, "2 dropped, 2 of 1 wait"},
+		{"listen overflow of a service", Report{Namespaces: []Namespace{{ListenOverflows: 1, ListenDrops: 9, Listeners: []Listener{
+			{Process: kernel.Process{PID: 7, Comm: "java", Service: "cart"}, Addr: netip.MustParseAddrPort("[::]:8080"), Waiting: 9, Max: 128, Drops: 2},
+			{Process: kernel.Process{PID: 8, Comm: "java", Service: "order"}, Addr: netip.MustParseAddrPort("[::]:8081"), Waiting: 129, Max: 128, Drops: 7}}}}},
+			SignalListenOverflow, "order (pid 8) on [::]:8081: 7 dropped, 129 of 128 wait to be accepted\ncart (pid 7) on [::]:8080"},
 		{"listen drops for another reason", Report{Namespaces: []Namespace{{ListenDrops: 2}}}, "", ""},
 		{"nothing", Report{}, "", ""},
 	} {

@@ -143,10 +143,15 @@ func (r *Records) signal(s tcp.Signal, at time.Time) {
 	var who *subject
 	var other peer
 	body := signalWords[s.Name]
-	if s.Flow != nil {
+	switch l := s.Listener; {
+	case s.Flow != nil:
 		w := subjectOf(s.Flow.Process, "", "")
 		who, other = &w, r.Origin.Names.of(s.Flow.Identity)
 		body += ", on connections " + between(s.Flow.Identity, w.service, other.name())
+	case l != nil && l.Process.PID != 0:
+		w := subjectOf(l.Process, "", "")
+		who = &w
+		body += fmt.Sprintf(", that of %s on port %d", w.service, l.Addr.Port())
 	}
 	if len(s.Evidence) > 0 {
 		body += ": " + s.Evidence[0]
@@ -158,9 +163,13 @@ func (r *Records) signal(s tcp.Signal, at time.Time) {
 	putTexts(a, semconv.KernelSignalEvidence, s.Evidence)
 	if s.Flow != nil {
 		putFlow(a, s.Flow.Identity, other)
-	} else {
-		a.PutInt(semconv.KernelNetns, int64(s.NetNS))
+		return
 	}
+	if l := s.Listener; l != nil {
+		putEndpoint(a, semconv.NetworkLocalAddress, l.Addr.Addr().String(), semconv.NetworkLocalPort, l.Addr.Port())
+		putProcess(a, l.Process)
+	}
+	a.PutInt(semconv.KernelNetns, int64(s.NetNS))
 }
 
 func putTexts(a pcommon.Map, key string, texts []string) {

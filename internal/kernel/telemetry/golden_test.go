@@ -210,7 +210,11 @@ func TestRecordsOfConnections(t *testing.T) {
 		change(&e)
 		r.TCP(&e)
 	}
+	// Nobody is seen to have a full queue; then somebody is.
 	r.Signals(report(noon, toDatabase(), atDatabase()), tcp.DefaultLimits())
+	full := report(noon)
+	full.Namespaces[0].Listeners[1].Drops = 3
+	r.Signals(full, tcp.DefaultLimits())
 	golden(t, "connections", logsText(r.Take()))
 	if r.Len() != 0 || r.Take().LogRecordCount() != 0 {
 		t.Error("records are told twice")

@@ -48,7 +48,7 @@ export function Shell() {
     <Tip key={p.name} text={t.nav[p.name]} shortcut={`g ${p.key}`} side="right">
       <Link to={p.to} search={p.keep} className={css.place} activeOptions={{ exact: p.to === '/', includeSearch: false }}>
         <Icon name={p.icon} size={18} />
-        {t.nav[p.name]}
+        <span className={css.label}>{t.nav[p.name]}</span>
       </Link>
     </Tip>
   )
