@@ -292,6 +292,14 @@ static __always_inline void write_value(__u8 *to, struct target *t)
 
 struct slice { __u64 at, len, cap; };
 
+/* Whether a buffer ends in what we would write, up to the value: another who is attached has. */
+static __always_inline bool written(__u64 end, const void *line, __u32 size, __u32 name)
+{
+	__u64 ours[2] = {}, there[2] = {};
+	__builtin_memcpy(ours, line, name);
+	return bpf_probe_read_user(there, name, (void *)(end - size)) == 0 && there[0] == ours[0] && there[1] == ours[1];
+}
+
 /* Larger than any buffer for headers. */
 #define MAX_BUFFER (1 << 24)
 
@@ -346,6 +354,8 @@ int inject_line(struct pt_regs *ctx)
 		return tell(UNEXPECTED);
 	if (bpf_probe_read_user(end, 2, (void *)(buf.at + n - 2)) || end[0] != '\r' || end[1] != '\n')
 		return tell(UNEXPECTED);
+	if (n >= LINE && written(buf.at + n, line, LINE, 13))
+		return tell(HAS_ONE);
 	if (buf.len - n < LINE)
 		return tell(NO_ROOM);
 	write_value(line + 13, &t);
@@ -484,6 +494,8 @@ static __always_inline int h2_frame(struct pt_regs *ctx, __u16 at)
 		return tell(UNEXPECTED);
 	if (!(h[4] & END_HEADERS) || h[4] & PADDED || buf.len - FRAME_HEADER + FIELD_LEN > MAX_FRAME)
 		return tell(SPLIT);
+	if (buf.len >= FRAME_HEADER + FIELD_LEN && written(buf.at + buf.len, field, FIELD_LEN, 13))
+		return tell(HAS_ONE);
 	if (buf.cap - buf.len < FIELD_LEN)
 		return tell(NO_ROOM);
 	field[13] = VALUE;

@@ -366,6 +366,35 @@ func TestInjectGRPC(t *testing.T) {
 	}
 }
 
+// Two who write into the requests of one process, which both are told of, leave one header in each.
+func TestInjectTwice(t *testing.T) {
+	exe := buildProgram(t, "storm")
+	for _, plain := range []bool{true, false} {
+		a, b := run(t, exe), run(t, exe)
+		first, second := injectInto(t, a), injectInto(t, a)
+		to := "http://" + b.addr
+		if !plain {
+			to = "https://" + b.tls
+		}
+		n, with := 400, 0
+		for i, tp := range storm(t, a.addr, b.addr, to, 0, n) {
+			if strings.Contains(tp, ",") {
+				t.Errorf("request %d has %q", i, tp)
+			}
+			if tp != "" && !ownHTTP(i) {
+				with++
+			}
+		}
+		one, two := first.f.Injected(), second.f.Injected()
+		if with < n*6/10 || one.Written+two.Written != uint64(with) || one.Own+two.Own < uint64(with) || one.Unexpected+two.Unexpected > 0 {
+			t.Errorf("%s: %d with a header; %+v and %+v", to, with, one, two)
+		}
+		if err := errors.Join(first.f.Close(), second.f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Where the kernel refuses, it says why, and attach goes on.
 func TestInjectionRefused(t *testing.T) {
 	s := run(t, build(t))

@@ -73,6 +73,7 @@ var skips = []struct{ guest, test, why string }{
 	{"5.10", "inject.TestInjectGRPC/#00", "as before"},
 	{"5.10", "inject.TestInjectGRPC/-ldflags=-s_-w", "as before"},
 	{"5.10", "inject.TestInjectWhileRequestsRun", "as before"},
+	{"5.10", "inject.TestInjectTwice", "as before"},
 	{"5.10", "inject.TestInjectXNet/-tags=xnet", "as before"},
 	{"5.10", "inject.TestInjectXNet/-tags=xnet_-ldflags=-s_-w", "as before"},
 	{"5.10", "inject.TestInjectHosts/HTTP1", "as before"},
