@@ -160,7 +160,7 @@ func (a *attaching) run(ctx context.Context, targets []attach.Target) error {
 	for _, t := range targets {
 		if t.PID == 0 {
 			waits = true
-		} else if t.PID == os.Getpid() {
+		} else if t.PID == host.Self() {
 			return fmt.Errorf("attach to process %d: it is this one", t.PID)
 		} else if p, ok := host.Process(t.PID); !ok || p.Ended {
 			return fmt.Errorf("attach to process %d: there is none", t.PID)

@@ -4,7 +4,6 @@ package attach
 
 import (
 	"errors"
-	"os"
 
 	"github.com/guanlan-io/guanlan/internal/kernel"
 	"github.com/guanlan-io/guanlan/internal/kernel/layout"
@@ -23,9 +22,10 @@ type Program struct {
 func List(h *kernel.Host) []Program {
 	var out []Program
 	var bs binaries
+	self := h.Self()
 	for _, pid := range allProcesses(h.Proc()) {
 		p, ok := h.Process(pid)
-		if !ok || p.Ended || p.Exe == "" || pid == os.Getpid() {
+		if !ok || p.Ended || p.Exe == "" || pid == self {
 			continue
 		}
 		o, err := bs.open(h.Proc(), p)

@@ -47,11 +47,12 @@ func (f *Feature) search() {
 		delete(f.attached, pid)
 		f.tell(Process{Process: a.Process})
 	}
+	self := f.host.Self()
 	alive := map[int]bool{}
 	for _, pid := range f.candidates() {
 		alive[pid] = true
 		p, ok := f.host.Process(pid)
-		if !ok || p.Ended || f.attached[pid] != nil || pid == os.Getpid() {
+		if !ok || p.Ended || f.attached[pid] != nil || pid == self {
 			continue // of our own requests we would make spans, and of sending these
 		}
 		if known, ok := f.known[pid]; ok && known == p.Program() {
